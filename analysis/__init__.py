@@ -1,0 +1,1 @@
+"""Reads what was logged, judges and draws: the half of the suite that concludes."""

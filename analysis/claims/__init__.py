@@ -1,0 +1,94 @@
+"""The claims, one file each, in the protocol's order; and their judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from analysis.claims import (
+    _document,
+    _judge,
+    faster_at_best_rate,
+    faster_at_same_rate,
+    fewer_failures,
+    higher_learning_rate,
+    no_vanishing_gradient,
+    parameter_scale,
+    regularizes,
+    smoother_landscape,
+    wider_stable_band,
+    worth_its_cost,
+)
+from analysis.claims._base import (
+    NOT_EVALUABLE,
+    OUTCOMES,
+    Claim,
+    NotEvaluable,
+    Outcome,
+    Sample,
+    Verdict,
+    name_of,
+)
+from analysis.claims._sensitivity import selection_flips, selection_shares, sensitivity_table
+from analysis.load import Results
+
+CLAIMS: dict[str, Claim] = {
+    module.CLAIM.id: module.CLAIM
+    for module in (
+        higher_learning_rate,
+        faster_at_best_rate,
+        faster_at_same_rate,
+        wider_stable_band,
+        fewer_failures,
+        no_vanishing_gradient,
+        regularizes,
+        parameter_scale,
+        smoother_landscape,
+        worth_its_cost,
+    )
+}
+
+_SEED = 0
+"""Of the seeds-needed simulation where the caller has no generator: a report repeats to the digit."""
+
+
+def judge(
+    results: Results, claims: Iterable[Claim] | None = None, rng: np.random.Generator | None = None
+) -> list[Verdict]:
+    """Judge claims, all ten by default, on every planned normalizer and activation.
+
+    Args:
+        results: a study's.
+        claims: in the order wanted; "all planned tests" of `survives_holm_over_all` are the tests of these.
+        rng: of the seeds-needed simulation; no outcome depends on it.
+
+    Returns:
+        verdicts by claim, normalizer, activation.
+    """
+    chosen = list(CLAIMS.values()) if claims is None else list(claims)
+    return _judge.judge(results, chosen, np.random.default_rng(_SEED) if rng is None else rng)
+
+
+def verdicts_document(results: Results, verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    """The content of `verdicts.json`, JSON-safe; `analysis/verdicts.schema.json` documents it."""
+    return _document.verdicts_document(results, verdicts, CLAIMS)
+
+
+__all__ = [
+    "CLAIMS",
+    "NOT_EVALUABLE",
+    "OUTCOMES",
+    "Claim",
+    "NotEvaluable",
+    "Outcome",
+    "Sample",
+    "Verdict",
+    "judge",
+    "name_of",
+    "selection_flips",
+    "selection_shares",
+    "sensitivity_table",
+    "verdicts_document",
+]

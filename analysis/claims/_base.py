@@ -1,0 +1,205 @@
+"""What a claim is, what it finds in a study, and what a verdict says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.load import Results
+
+Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE"]
+OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE")
+NOT_EVALUABLE: Outcome = "NOT EVALUABLE"
+
+NAMES = {
+    "batch": "batch normalization",
+    "layer": "layer normalization",
+    "group": "group normalization",
+    "weight": "weight normalization",
+    "batch-renorm": "batch renormalization",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What is known of the paired effect of every seed.
+
+    Attributes:
+        seeds: [n].
+        low: least effect that each seed allows, [n], -inf where unknown.
+        high: greatest effect, [n], +inf where unknown.
+        caveats: whole phrases for the report.
+    """
+
+    seeds: NDArray[np.int64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    caveats: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, caveats: Sequence[str] = ()) -> Sample:
+        """From a frame with columns seed, low, high."""
+        return cls(
+            seeds=frame["seed"].to_numpy(dtype=np.int64),
+            low=frame["low"].to_numpy(dtype=np.float64),
+            high=frame["high"].to_numpy(dtype=np.float64),
+            caveats=tuple(caveats),
+        )
+
+
+@dataclass(frozen=True)
+class NotEvaluable:
+    """Why a claim cannot be judged on this study: what is missing, or which variant never trained."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One hypothesis, fixed before the data.
+
+    Attributes:
+        id: name on the command line and in `verdicts.json`.
+        statement: one sentence, of batch normalization; the same is asked of every normalizer.
+        h0: what SUPPORTED rejects, as a formula; REFUTED rejects h1's bound from the other side.
+        h1: the claim, as a formula.
+        measure: the deciding measure.
+        contrast: what is subtracted from what.
+        pairing: what makes a pair.
+        unit: of the effect and delta.
+        delta: smallest effect of interest; an effect at or below it does not support the claim.
+        delta_reason: why that much.
+        evaluate: results, normalizer, activation -> paired effects, or why there are none.
+        show: an effect in words, e.g. `3.2 times`.
+        supported: sentence with {norm}, {act}, {effect}, {delta}; likewise the next two.
+        refuted: sentence.
+        inconclusive: sentence.
+        activations: the claim is about these alone; None for all.
+        needs: the study's switch that logs what it reads beyond the standard metrics; empty for none.
+        caveat: stands beside every verdict of the claim; empty for none.
+        primary: the study's main question.
+    """
+
+    id: str
+    statement: str
+    h0: str
+    h1: str
+    measure: str
+    contrast: str
+    pairing: str
+    unit: str
+    delta: float
+    delta_reason: str
+    evaluate: Callable[[Results, str, str], Sample | NotEvaluable]
+    show: Callable[[float], str]
+    supported: str
+    refuted: str
+    inconclusive: str
+    activations: tuple[str, ...] | None = None
+    needs: str = ""
+    caveat: str = ""
+    primary: bool = False
+
+    @property
+    def family(self) -> str:
+        """The tests that Holm corrects together."""
+        which = "activations" if self.activations is None else "/".join(self.activations) + " nets"
+        return f"{self.id}, one normalizer, over the study's {which}"
+
+    def planned_activations(self, results: Results) -> list[str]:
+        """The study's activations that the claim is about."""
+        return [a for a in results.activations if self.activations is None or a in self.activations]
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A judged claim.
+
+    Attributes:
+        claim: its id.
+        normalizer: against none.
+        activation: of both nets.
+        outcome: SUPPORTED, REFUTED, INCONCLUSIVE or NOT EVALUABLE.
+        effect: Hodges-Lehmann pseudo-median, in `unit`; NaN where nothing is known.
+        low: lower end of the 90% interval (95% on its side).
+        high: upper end.
+        effect_low: pseudo-median of the least effects.
+        effect_high: pseudo-median of the greatest effects.
+        unit: of the effect.
+        delta: smallest effect of interest.
+        p_supported: Holm-adjusted p of "effect <= delta"; 1 where not evaluable.
+        p_refuted: Holm-adjusted p of "effect >= delta".
+        n: number of pairs.
+        family_size: number of tests adjusted together.
+        seeds_needed: for INCONCLUSIVE, the number of seeds that would likely settle it; None if unknown.
+        reason: why not evaluable; else caveats; may be empty.
+        sentence: the outcome in plain words.
+        exploratory: of a normalizer other than batch.
+        survives_holm_over_all: does the outcome hold when all planned tests are adjusted together? None where
+            there is nothing to survive.
+        sample: the pairs; None where not evaluable.
+    """
+
+    claim: str
+    normalizer: str
+    activation: str
+    outcome: Outcome
+    effect: float
+    low: float
+    high: float
+    effect_low: float
+    effect_high: float
+    unit: str
+    delta: float
+    p_supported: float
+    p_refuted: float
+    n: int
+    family_size: int
+    seeds_needed: int | None
+    reason: str
+    sentence: str
+    exploratory: bool
+    survives_holm_over_all: bool | None
+    sample: Sample | None
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """The pairs as a frame: seed, low, high."""
+        if self.sample is None:
+            return pd.DataFrame({"seed": [], "low": [], "high": []})
+        return pd.DataFrame({"seed": self.sample.seeds, "low": self.sample.low, "high": self.sample.high})
+
+
+def name_of(normalizer: str) -> str:
+    """A normalizer in words."""
+    return NAMES.get(normalizer, f"{normalizer} normalization")
+
+
+def show_times(effect: float) -> str:
+    """A log10 ratio as a factor: 0.5 -> `3.16 times`."""
+    return f"{10**effect:.3g} times"
+
+
+def show_decades(effect: float) -> str:
+    """A number of decades."""
+    return f"{effect:+.2f} decades"
+
+
+def show_points(effect: float) -> str:
+    """A difference of shares, in percentage points."""
+    return f"{100 * effect:+.0f} percentage points"
+
+
+def show_nats(effect: float) -> str:
+    """A difference of losses."""
+    return f"{effect:+.3f} nats"
+
+
+def show_slope(effect: float) -> str:
+    """A difference of attenuation slopes."""
+    return f"{effect:+.2f} decades per layer"

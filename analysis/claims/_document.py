@@ -1,0 +1,98 @@
+"""`verdicts.json`: the verdicts as data. Its schema is `analysis/verdicts.schema.json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from analysis.claims._base import Claim, Verdict
+from analysis.load import Results
+from analysis.stats import ALPHA
+
+VERDICTS_SCHEMA_VERSION = 1
+CLAIM_FIELDS = (
+    "statement",
+    "h0",
+    "h1",
+    "measure",
+    "contrast",
+    "pairing",
+    "unit",
+    "delta",
+    "delta_reason",
+    "family",
+    "needs",
+    "primary",
+)
+VERDICT_FIELDS = (
+    "claim",
+    "normalizer",
+    "activation",
+    "outcome",
+    "effect",
+    "low",
+    "high",
+    "effect_low",
+    "effect_high",
+    "unit",
+    "delta",
+    "p_supported",
+    "p_refuted",
+    "n",
+    "family_size",
+    "seeds_needed",
+    "reason",
+    "sentence",
+    "exploratory",
+    "survives_holm_over_all",
+)
+
+
+def verdicts_document(
+    results: Results, verdicts: Iterable[Verdict], claims: Mapping[str, Claim]
+) -> dict[str, Any]:
+    """The verdicts as JSON-safe data: NaN is null, infinities are "inf" and "-inf"."""
+    verdicts = list(verdicts)
+    judged = {verdict.claim for verdict in verdicts}
+    return {
+        "schema_version": VERDICTS_SCHEMA_VERSION,
+        "protocol_version": str(results.schema["protocol_version"]),
+        "study": str(results.study["name"]),
+        "study_hash": results.study_hash,
+        "run_id": results.run_id,
+        "commit": results.commit,
+        "status": results.status,
+        "alpha": ALPHA,
+        "claims": {
+            claim.id: {field: _safe(getattr(claim, field)) for field in CLAIM_FIELDS}
+            for claim in claims.values()
+            if claim.id in judged
+        },
+        "verdicts": [
+            {field: _safe(getattr(verdict, field)) for field in VERDICT_FIELDS}
+            | {"samples": _samples(verdict)}
+            for verdict in verdicts
+        ],
+    }
+
+
+def _samples(verdict: Verdict) -> list[dict[str, Any]]:
+    """Per pair, the seed and what is known of its effect."""
+    sample = verdict.sample
+    if sample is None:
+        return []
+    return [
+        {"seed": int(seed), "low": _safe(float(low)), "high": _safe(float(high))}
+        for seed, low, high in zip(sample.seeds, sample.low, sample.high, strict=True)
+    ]
+
+
+def _safe(value: Any) -> Any:
+    """A value that JSON can hold."""
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if math.isinf(value):
+            return "inf" if value > 0 else "-inf"
+    return value

@@ -1,0 +1,191 @@
+"""From paired effects to verdicts: families, Holm, outcomes, sentences (protocol, 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from analysis.claims._base import NOT_EVALUABLE, Claim, NotEvaluable, Outcome, Sample, Verdict, name_of
+from analysis.load import Results
+from analysis.stats import Estimate, decide, estimate, holm, min_seeds_to_decide, seeds_needed, tests_of
+
+CONFIRMATORY = "batch"
+"""The normalizer that the protocol's claims are about; verdicts on others are exploratory."""
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One planned test and its unadjusted p-values; 1 where not evaluable."""
+
+    claim: Claim
+    normalizer: str
+    activation: str
+    found: Sample | NotEvaluable
+    p_supported: float
+    p_refuted: float
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """A test's Holm-adjusted p-values: in its family, and among all planned tests."""
+
+    p_supported: float
+    p_refuted: float
+    p_supported_all: float
+    p_refuted_all: float
+    family_size: int
+
+
+def judge(results: Results, claims: Sequence[Claim], rng: np.random.Generator | None) -> list[Verdict]:
+    """Judge claims on a study, for every normalizer and activation that it planned.
+
+    Args:
+        results: of the study.
+        claims: in the order of the report. "All planned tests" are the tests of these.
+        rng: of the seeds-needed simulation alone, which takes most of the time; None leaves it out.
+
+    Returns:
+        one verdict per claim, normalizer and activation, in that order.
+    """
+    normalizers = [n for n in results.normalizations if n != "none"]
+    families = [
+        [_test(results, claim, n, activation) for activation in claim.planned_activations(results)]
+        for claim in claims
+        for n in normalizers
+    ]
+    every = [test for family in families for test in family]
+    over_all = dict(zip(map(id, every), _adjusted(every), strict=True))
+    verdicts = []
+    for family in families:
+        for test, adjusted in zip(family, _adjusted(family), strict=True):
+            standing = _Standing(*adjusted, *over_all[id(test)], family_size=len(family))
+            verdicts.append(_verdict(results, test, standing, rng))
+    return verdicts
+
+
+def _test(results: Results, claim: Claim, normalizer: str, activation: str) -> _Test:
+    """Evaluate one claim on one pair of variants."""
+    found = claim.evaluate(results, normalizer, activation)
+    if isinstance(found, NotEvaluable):
+        return _Test(claim, normalizer, activation, found, 1.0, 1.0)
+    return _Test(claim, normalizer, activation, found, *tests_of(found.low, found.high, claim.delta))
+
+
+def _adjusted(tests: Sequence[_Test]) -> list[tuple[float, float]]:
+    """Holm-adjusted p-values of both directions, each direction by itself."""
+    supported = holm([test.p_supported for test in tests])
+    refuted = holm([test.p_refuted for test in tests])
+    return [(float(s), float(r)) for s, r in zip(supported, refuted, strict=True)]
+
+
+def _verdict(results: Results, test: _Test, standing: _Standing, rng: np.random.Generator | None) -> Verdict:
+    """One test's verdict from its adjusted p-values."""
+    claim, found = test.claim, test.found
+    if isinstance(found, NotEvaluable):
+        outcome, size, needed, survives = NOT_EVALUABLE, _NOTHING, None, None
+        reason, sentence = found.reason, _not_evaluable_sentence(test, found)
+    else:
+        outcome = cast(Outcome, decide(standing.p_supported, standing.p_refuted))
+        size = estimate(found.low, found.high)
+        settled = outcome in ("SUPPORTED", "REFUTED")
+        survives = decide(standing.p_supported_all, standing.p_refuted_all) == outcome if settled else None
+        if rng is None or settled:
+            needed = None
+        else:
+            needed = seeds_needed(found.low, found.high, claim.delta, standing.family_size, rng)
+        reason = " ".join(_caveats(results, claim, found, standing.family_size))
+        sentence = _sentence(test, outcome, size, needed)
+    return Verdict(
+        claim=claim.id,
+        normalizer=test.normalizer,
+        activation=test.activation,
+        outcome=outcome,
+        effect=size.effect,
+        low=size.low,
+        high=size.high,
+        effect_low=size.effect_low,
+        effect_high=size.effect_high,
+        unit=claim.unit,
+        delta=claim.delta,
+        p_supported=standing.p_supported,
+        p_refuted=standing.p_refuted,
+        n=size.n,
+        family_size=standing.family_size,
+        seeds_needed=needed,
+        reason=reason,
+        sentence=sentence,
+        exploratory=test.normalizer != CONFIRMATORY,
+        survives_holm_over_all=survives,
+        sample=None if isinstance(found, NotEvaluable) else found,
+    )
+
+
+_NOTHING = Estimate(effect=np.nan, effect_low=np.nan, effect_high=np.nan, low=np.nan, high=np.nan, n=0)
+
+
+def _sentence(test: _Test, outcome: Outcome, size: Estimate, needed: int | None) -> str:
+    """The outcome in plain words, with its figures."""
+    claim = test.claim
+    templates = {"SUPPORTED": claim.supported, "REFUTED": claim.refuted, "INCONCLUSIVE": claim.inconclusive}
+    text = templates[outcome].format(
+        norm=name_of(test.normalizer),
+        act=test.activation,
+        effect=_effect_words(claim, size),
+        delta=claim.show(claim.delta).lstrip("+"),
+    )
+    text = f"{text[0].upper()}{text[1:]} ({_interval_words(claim, size)}, {size.n} seeds)."
+    if outcome == "INCONCLUSIVE":
+        text += (
+            f" About {needed} seeds would likely settle it."
+            if needed is not None
+            else " More seeds alone would not likely settle it."
+        )
+    return text
+
+
+def _effect_words(claim: Claim, size: Estimate) -> str:
+    """The effect where it has one; an infinite or unknown one is said, not printed."""
+    if np.isfinite(size.effect):
+        return claim.show(size.effect)
+    if np.isfinite(size.effect_low):
+        return f"at least {claim.show(size.effect_low)}"
+    if np.isfinite(size.effect_high):
+        return f"at most {claim.show(size.effect_high)}"
+    return "not measurable here"
+
+
+def _interval_words(claim: Claim, size: Estimate) -> str:
+    """The 90% interval; an open end is said in words."""
+    ends = (np.isfinite(size.low), np.isfinite(size.high))
+    if all(ends):
+        return f"90% interval {claim.show(size.low)} to {claim.show(size.high)}"
+    if ends[0]:
+        return f"90% interval from {claim.show(size.low)}, with no upper end"
+    if ends[1]:
+        return f"90% interval up to {claim.show(size.high)}, with no lower end"
+    return "no bounded 90% interval"
+
+
+def _not_evaluable_sentence(test: _Test, found: NotEvaluable) -> str:
+    """What could not be asked, and why."""
+    return (
+        f"This study cannot tell for {name_of(test.normalizer)} on the {test.activation} net: {found.reason}."
+    )
+
+
+def _caveats(results: Results, claim: Claim, sample: Sample, family_size: int) -> list[str]:
+    """Sentences that qualify a judged claim."""
+    said = [f"{text}." for text in (claim.caveat, *sample.caveats) if text]
+    n = sample.seeds.size
+    blank = int((np.isneginf(sample.low) & np.isposinf(sample.high)).sum())
+    if blank:
+        said.append(f"{blank} of {n} pairs say nothing: a trial of theirs did not get far enough to compare.")
+    least = min_seeds_to_decide(family_size)
+    if n < least:
+        said.append(f"{n} seeds can decide nothing here, whatever they show: it takes {least}.")
+    if results.study["data"].get("validation") == "test":
+        said.append("Validated on the test split, as its source did.")
+    return said

@@ -1,0 +1,219 @@
+"""What a claim needs of a study. Each requirement returns what is missing, in plain words, or None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.claims._base import NotEvaluable
+from analysis.load import Results
+from analysis.measures import max_stable_rate, select
+
+EDGE_RESOLUTION = 0.15
+"""Decades within which refinement is to know the stability edge (protocol, 4)."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A normalized variant and the unnormalized one of the same activation."""
+
+    normalizer: str
+    activation: str
+
+    @property
+    def variant(self) -> str:
+        """Name of the normalized variant."""
+        return f"{self.normalizer}-{self.activation}"
+
+    @property
+    def reference(self) -> str:
+        """Name of the unnormalized variant."""
+        return f"none-{self.activation}"
+
+    @property
+    def both(self) -> tuple[str, str]:
+        """Reference and variant."""
+        return self.reference, self.variant
+
+
+Requirement = Callable[[Results, Pair], str | None]
+
+
+def unmet(results: Results, pair: Pair, *requirements: Requirement) -> NotEvaluable | None:
+    """The first requirement that is not met; None if all are. Later ones may rely on earlier ones."""
+    for requirement in (reference_planned, *requirements):
+        reason = requirement(results, pair)
+        if reason is not None:
+            return NotEvaluable(reason)
+    return None
+
+
+def reference_planned(results: Results, pair: Pair) -> str | None:
+    """Both variants belong to the study."""
+    missing = [v for v in pair.both if v not in results.variants]
+    return f"this study has no variant {missing[0]} to compare with" if missing else None
+
+
+def rates_varied(results: Results, pair: Pair) -> str | None:
+    """The study tried several learning rates."""
+    if results.study["search"]["sampler"] == "fixed":
+        return (
+            "this study trains at a single learning rate, as its source did, so it says nothing about other "
+            "rates or about each variant at its best; a study with the grid sampler does"
+        )
+    return None
+
+
+def on_the_grid(results: Results, pair: Pair) -> str | None:
+    """The sweep is the grid: stability edges need known gaps."""
+    sampler = results.study["search"]["sampler"]
+    if sampler not in ("grid", "fixed"):
+        return f"stability needs the grid's known gaps between rates; this study's sampler is {sampler!r}"
+    return rates_varied(results, pair)
+
+
+def sweep_complete(results: Results, pair: Pair) -> str | None:
+    """Every planned sweep trial of both variants has an outcome."""
+    if "grid" not in results.decisions:
+        done = len(select.ended_trials(results, ["sweep"]))
+        return f"the sweep has not finished ({done} of {_planned(results, 'sweep')} trials ended)"
+    seeds = select.sweep_seeds(results)
+    for variant in pair.both:
+        sweep = select.ended_trials(results, ["sweep"], variant)
+        for rate in select.sweep_grid(results):
+            found = sweep.loc[select.same_rate(sweep["learning_rate"], rate), "seed"]
+            missing = _missing(_Cell(variant, rate, "sweep"), results, found, seeds)
+            if missing:
+                return missing
+    return None
+
+
+def variants_decided(results: Results, pair: Pair) -> str | None:
+    """The select stage has judged both variants."""
+    undecided = [v for v in pair.both if not select.decided(results, v)]
+    return (
+        f"the study has not yet decided about {undecided[0]}: its sweep is unfinished" if undecided else None
+    )
+
+
+def usable(results: Results, pair: Pair) -> str | None:
+    """Both variants trained somewhere: a ratio to one that never did means nothing."""
+    for variant in pair.both:
+        if not select.decided(results, variant)["usable"]:
+            return (
+                f"{variant} never trained at any rate within {results.study['budget']['num_steps']} steps, "
+                "so there is nothing to measure against (fewer-failures is the claim that judges this)"
+            )
+    return None
+
+
+def edges_refined(results: Results, pair: Pair) -> str | None:
+    """The refine stage has run, so far as the study's status tells."""
+    wide = wide_edges(results, pair)
+    if wide and results.status != "complete":
+        return (
+            f"the refine stage is unfinished: {wide} stability edges are not yet known within "
+            f"{EDGE_RESOLUTION} decades"
+        )
+    return None
+
+
+def wide_edges(results: Results, pair: Pair) -> int:
+    """Number of seeds and variants whose edge was bracketed but not bisected to the promised width."""
+    count = 0
+    for variant in pair.both:
+        edges = max_stable_rate(results, variant)
+        width = edges["high"].to_numpy(dtype=float) - edges["low"].to_numpy(dtype=float)
+        count += int((np.isfinite(width) & (width > EDGE_RESOLUTION)).sum())
+    return count
+
+
+def best_rates_known(results: Results, pair: Pair) -> str | None:
+    """Both variants have an eta*, inside the grid."""
+    return reference_best_known(results, pair) or _best_known(results, pair.variant)
+
+
+def reference_best_known(results: Results, pair: Pair) -> str | None:
+    """The unnormalized variant has an eta*, inside the grid."""
+    return _best_known(results, pair.reference)
+
+
+def target_fixed(results: Results, pair: Pair) -> str | None:
+    """The activation's target accuracy is known."""
+    if pair.activation not in results.decisions.get("targets", {}):
+        return f"the target accuracy of the {pair.activation} nets is not fixed yet: the sweep is unfinished"
+    return None
+
+
+def confirmed(role: str, reference_role: str = "best") -> Requirement:
+    """A requirement: the confirm stage trained both variants, in these roles, with all its seeds."""
+
+    def complete(results: Results, pair: Pair) -> str | None:
+        for variant, wanted in ((pair.reference, reference_role), (pair.variant, role)):
+            rate = select.confirm_rate(results, variant, wanted)
+            if rate is None:
+                return f"the confirm stage has no cell of {variant} in the role {wanted!r} yet"
+            curves = select.curves_of(results, select.confirm_trials(results, variant, wanted))
+            seeds = select.confirm_seeds(results)
+            missing = _missing(_Cell(variant, rate, "confirm"), results, curves["seed"].unique(), seeds)
+            if missing:
+                return missing
+        return None
+
+    return complete
+
+
+def probed(probe: str, switch: str) -> Requirement:
+    """A requirement: the study logged a probe of both variants."""
+
+    def logged(results: Results, pair: Pair) -> str | None:
+        rows = results.probes[results.probes["probe"] == probe]
+        for variant in pair.both:
+            if not (rows["variant"] == variant).any():
+                return f"the study did not log {probe} of {variant}: run it with {switch}"
+        return None
+
+    return logged
+
+
+def _best_known(results: Results, variant: str) -> str | None:
+    """A variant's eta* exists and the grid shows both its sides."""
+    rate = select.best_rate(results, variant)
+    if rate is None:
+        return f"{variant} has no best learning rate: at no rate did half of its seeds train"
+    if select.decided(results, variant)["at_edge"]:
+        return (
+            f"the best learning rate of {variant} ({rate:.3g}) is still the grid's last after extending it: "
+            "its true best may lie outside; widen search.low or search.high"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A cell of a stage."""
+
+    variant: str
+    learning_rate: float
+    stage: str
+
+
+def _missing(cell: _Cell, results: Results, found: Iterable[int], seeds: range) -> str | None:
+    """The words for a cell without all its seeds; a failed trial is named as such."""
+    absent = sorted(set(seeds) - set(found))
+    if not absent:
+        return None
+    failed = results.trials[results.trials["status"] == "failed"]
+    failed = failed[(failed["variant"] == cell.variant) & (failed["stage"] == cell.stage)]
+    failed = failed[select.same_rate(failed["learning_rate"], cell.learning_rate)]
+    why = "failed" if set(failed["seed"]) & set(absent) else "not trained yet"
+    which = ", ".join(str(seed) for seed in absent)
+    where = f"{cell.stage} cell {cell.variant} at learning rate {cell.learning_rate:.3g}"
+    return f"the {where} is missing seed {which} ({why})"
+
+
+def _planned(results: Results, stage: str) -> str:
+    """The planned number of trials of a stage, where it was logged."""
+    return str(results.progress.get("planned", {}).get(stage) or "the planned")

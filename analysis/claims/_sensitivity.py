@@ -1,0 +1,189 @@
+"""How verdicts move with choices that others would have made; any flip is marked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import _alternatives as alternatives
+from analysis.claims import (
+    faster_at_best_rate,
+    faster_at_same_rate,
+    higher_learning_rate,
+    regularizes,
+    worth_its_cost,
+)
+from analysis.claims._base import Claim, Verdict
+from analysis.claims._judge import judge
+from analysis.load import Results
+from analysis.measures import select
+
+Choice = Callable[[Results], Results]
+
+PRIMARY = higher_learning_rate.CLAIM
+CONTIGUOUS = dataclasses.replace(PRIMARY, evaluate=partial(higher_learning_rate.evaluate, contiguous=True))
+TARGET_CLAIMS = (faster_at_best_rate.CLAIM, faster_at_same_rate.CLAIM, worth_its_cost.CLAIM)
+SELECTED_CLAIMS = (*TARGET_CLAIMS, regularizes.CLAIM)
+"""Claims whose confirm cells depend on which rate was selected as eta*."""
+
+AS_IS = "as the protocol says"
+PRIMARY_CHOICES: Mapping[str, Choice] = {
+    "stable at half of the best accuracy above chance (rho 0.5)": lambda r: alternatives.with_rho(r, 0.5),
+    "stable at 90% of the best accuracy above chance (rho 0.9)": lambda r: alternatives.with_rho(r, 0.9),
+    "stable means trained, at any accuracy": lambda r: alternatives.with_rho(r, "trained"),
+    "best cell by the median over seeds, not the mean": alternatives.with_median_cells,
+    "moving-average statistics, not re-estimated ones": alternatives.on_moving_averages,
+}
+TARGET_CHOICES: Mapping[str, Choice] = {
+    "target from the lower quartile of seeds": lambda r: alternatives.with_target(r, quantile=0.25),
+    "target from the upper quartile of seeds": lambda r: alternatives.with_target(r, quantile=0.75),
+    "target at 90% of the accuracy above chance": lambda r: alternatives.with_target(r, share=0.90),
+    "target at 99% of the accuracy above chance": lambda r: alternatives.with_target(r, share=0.99),
+    "moving-average statistics, not re-estimated ones": alternatives.on_moving_averages,
+}
+TABLE_COLUMNS = [
+    "claim",
+    "normalizer",
+    "activation",
+    "choice",
+    "outcome",
+    "effect",
+    "low",
+    "high",
+    "unit",
+    "p_supported",
+    "p_refuted",
+    "n",
+    "flips",
+    "reason",
+]
+
+MIN_SHARE = 0.2
+"""A rate that more than this share of bootstraps selects is worth asking about (protocol, 4)."""
+
+NUM_BOOTSTRAPS = 2000
+
+
+def sensitivity_table(results: Results) -> pd.DataFrame:
+    """The primary claim and the time claims under choices a critic would try.
+
+    Returns:
+        frame with a row per claim, normalizer, activation and choice (the protocol's own first): claim,
+        normalizer, activation, choice, outcome, effect, low, high (in unit), unit, p_supported, p_refuted
+        (adjusted in their family), n, flips (the outcome is not the protocol's), reason.
+    """
+    studies = [
+        (AS_IS, [PRIMARY, *TARGET_CLAIMS], results),
+        *((name, [PRIMARY], change(results)) for name, change in PRIMARY_CHOICES.items()),
+        ("only rates in an unbroken stable run from the best rate", [CONTIGUOUS], results),
+        *((name, TARGET_CLAIMS, change(results)) for name, change in TARGET_CHOICES.items()),
+    ]
+    rows = [
+        _row(verdict) | {"choice": choice}
+        for choice, claims, changed in studies
+        for verdict in _judged(changed, claims)
+    ]
+    table = pd.DataFrame(rows, columns=TABLE_COLUMNS)
+    keys = ["claim", "normalizer", "activation"]
+    base = table[table["choice"] == AS_IS].set_index(keys)["outcome"]
+    protocol = [base[tuple(row)] for row in table[keys].itertuples(index=False)]
+    table["flips"] = table["outcome"] != protocol
+    order = {claim.id: i for i, claim in enumerate([PRIMARY, *TARGET_CLAIMS])}
+    ranked = table.assign(rank=table["claim"].map(order))
+    return ranked.sort_values(["rank", "normalizer", "activation"], kind="stable", ignore_index=True)[
+        TABLE_COLUMNS
+    ]
+
+
+def selection_shares(results: Results, rng: np.random.Generator) -> pd.DataFrame:
+    """How often each rate would have been selected as eta*, over bootstraps of the sweep seeds.
+
+    The rule is the protocol's: the least mean of min(final loss, C) among rates at which at least half of the
+    seeds trained; a bootstrap without such a rate selects none.
+
+    Returns:
+        frame with columns variant, learning_rate, share (of all bootstraps), selected (it is eta*).
+    """
+    rows = []
+    for variant in results.variants:
+        sweep = select.ended_trials(results, ["sweep"], variant)
+        losses, trained = (frame.to_numpy(dtype=float) for frame in _seed_by_rate(results, sweep))
+        if losses.size == 0:
+            continue
+        rates = np.sort(sweep["learning_rate"].unique())
+        drawn = rng.integers(len(losses), size=(NUM_BOOTSTRAPS, len(losses)))
+        mean_loss = np.where(trained[drawn].mean(axis=1) >= 0.5, losses[drawn].mean(axis=1), np.inf)
+        picked = np.where(np.isfinite(mean_loss).any(axis=1), mean_loss.argmin(axis=1), -1)
+        best = select.best_rate(results, variant)
+        for i, rate in enumerate(rates):
+            rows.append((variant, float(rate), float((picked == i).mean()), best == rate))
+    return pd.DataFrame(rows, columns=["variant", "learning_rate", "share", "selected"])
+
+
+def selection_flips(results: Results, shares: pd.DataFrame) -> pd.DataFrame:
+    """The claims at the best rate, recomputed from the sweep where another rate gets over 20% of bootstraps.
+
+    Args:
+        results: a study's.
+        shares: from `selection_shares`.
+
+    Returns:
+        frame with columns claim, normalizer, activation, variant and learning_rate (what is replaced, by
+        what), share, outcome (there), effect, low, high, unit, n, protocol_outcome, flips; empty if the
+        selection is clear or the confirm stage is not decided.
+    """
+    base = {_key(verdict): verdict.outcome for verdict in _judged(results, SELECTED_CLAIMS)}
+    selected = {v: rate for v in results.variants if (rate := select.best_rate(results, v)) is not None}
+    rows = []
+    others = shares[
+        ~shares["selected"] & (shares["share"] > MIN_SHARE) & shares["variant"].isin(list(selected))
+    ]
+    for other in others[["variant", "learning_rate", "share"]].to_dict("records"):
+        variant, rate = str(other["variant"]), float(other["learning_rate"])
+        there = alternatives.at_sweep_rates(results, selected | {variant: rate})
+        for verdict in _judged(there, SELECTED_CLAIMS):
+            if _depends_on(verdict, variant):
+                outcome = base[_key(verdict)]
+                flips = verdict.outcome != outcome
+                rows.append(_row(verdict) | other | {"protocol_outcome": outcome, "flips": flips})
+    names = ["claim", "normalizer", "activation", "variant", "learning_rate", "share", "outcome", "effect"]
+    return pd.DataFrame(rows, columns=[*names, "low", "high", "unit", "n", "protocol_outcome", "flips"])
+
+
+def _depends_on(verdict: Verdict, variant: str) -> bool:
+    """Would another eta* of the variant change what this claim compares?"""
+    normalization, activation = select.split_variant(variant)
+    if activation != verdict.activation:
+        return False
+    own = normalization == verdict.normalizer and verdict.claim != faster_at_same_rate.CLAIM.id
+    return own or normalization == "none"
+
+
+def _seed_by_rate(results: Results, sweep: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
+    """[seeds, rates] capped losses, and 1 where the trial trained."""
+    capped = sweep.assign(
+        loss=np.fmin(sweep["final_val_loss"].astype(float), results.loss_cap),
+        trained=(sweep["status"] == "trained").astype(float),
+    )
+    return tuple(
+        capped.pivot_table(index="seed", columns="learning_rate", values=value).dropna()
+        for value in ("loss", "trained")
+    )
+
+
+def _judged(results: Results, claims: Sequence[Claim]) -> list[Verdict]:
+    """Verdicts under a choice; their families are the protocol's."""
+    return judge(results, claims, rng=None)
+
+
+def _key(verdict: Verdict) -> tuple[str, str, str]:
+    return verdict.claim, verdict.normalizer, verdict.activation
+
+
+def _row(verdict: Verdict) -> dict[str, object]:
+    """What the tables show of a verdict."""
+    return {name: getattr(verdict, name) for name in TABLE_COLUMNS if hasattr(verdict, name)}

@@ -1,0 +1,45 @@
+"""At the unnormalized network's best learning rate, batch normalization reaches the target in fewer steps."""
+
+from __future__ import annotations
+
+import math
+
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
+from analysis.claims._speed import CAVEAT, paired_speedup
+from analysis.load import Results
+
+
+def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+    """Per confirm seed: log10 of the ratio of steps, both nets at the unnormalized one's eta*."""
+    return paired_speedup(results, normalizer, activation, "x1", "steps")
+
+
+CLAIM = Claim(
+    id="faster-at-same-rate",
+    statement=(
+        "At the learning rate that is best without it, batch normalization reaches the target in fewer steps."
+    ),
+    h0="log10(steps, unnormalized / steps, normalized) <= log10 1.2",
+    h1="log10(steps, unnormalized / steps, normalized) > log10 1.2",
+    measure="steps to the target accuracy",
+    contrast="unnormalized / normalized, both at the unnormalized eta*, log10",
+    pairing="same confirm seed",
+    unit="decades",
+    delta=math.log10(1.2),
+    delta_reason="a fifth fewer steps: what a slower step would otherwise eat up",
+    evaluate=evaluate,
+    show=show_times,
+    supported=(
+        "at the unnormalized net's best rate, the {act} net with {norm} is {effect} as fast to the target "
+        "in steps"
+    ),
+    refuted=(
+        "at the unnormalized net's best rate, {norm} does not make the {act} net {delta} as fast to the "
+        "target in steps; it is {effect} as fast"
+    ),
+    inconclusive=(
+        "whether {norm} makes the {act} net, at the unnormalized net's best rate, more than {delta} as fast "
+        "to the target in steps is not settled; the best guess is {effect} as fast"
+    ),
+    caveat=CAVEAT,
+)

@@ -1,0 +1,44 @@
+"""Batch normalization trains at learning rates where the unnormalized network fails."""
+
+from __future__ import annotations
+
+from analysis.claims import _requirements as needs
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_points
+from analysis.load import Results
+from analysis.measures import as_points, failure_share, paired_difference
+
+
+def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+    """Per sweep seed: share of the grid's rates that failed without normalization, minus with it."""
+    pair = needs.Pair(normalizer, activation)
+    problem = needs.unmet(results, pair, needs.on_the_grid, needs.sweep_complete)
+    if problem:
+        return problem
+    shares = [as_points(failure_share(results, variant)) for variant in pair.both]
+    return Sample.of(paired_difference(*shares))
+
+
+CLAIM = Claim(
+    id="fewer-failures",
+    statement="Batch normalization trains at learning rates where the unnormalized network does not.",
+    h0="failure share(unnormalized) - failure share(normalized) <= 0.1",
+    h1="failure share(unnormalized) - failure share(normalized) > 0.1",
+    measure="share of the grid's learning rates at which a seed did not train (stuck or diverged)",
+    contrast="unnormalized - normalized",
+    pairing="same seed",
+    unit="share of rates",
+    delta=0.1,
+    delta_reason="one rate in ten",
+    evaluate=evaluate,
+    show=show_points,
+    supported="the {act} net with {norm} trains at more of the learning rates tried: {effect}",
+    refuted=(
+        "{norm} does not let the {act} net train at {delta} more of the learning rates tried; the change is "
+        "{effect}"
+    ),
+    inconclusive=(
+        "whether {norm} lets the {act} net train at {delta} more of the learning rates tried is not settled; "
+        "the best guess is {effect}"
+    ),
+    caveat="A share on this range of rates: another range gives another share",
+)

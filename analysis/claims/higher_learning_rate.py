@@ -1,0 +1,63 @@
+"""The primary claim: batch normalization raises the highest stable learning rate."""
+
+from __future__ import annotations
+
+from analysis.claims import _requirements as needs
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
+from analysis.load import Results
+from analysis.measures import max_stable_rate, paired_difference
+
+
+def evaluate(
+    results: Results, normalizer: str, activation: str, *, contiguous: bool = False
+) -> Sample | NotEvaluable:
+    """Per sweep seed: log10 of the ratio of the max stable rates, as far as grid and bisections know it.
+
+    Args:
+        results: a study's.
+        normalizer: of the variant.
+        activation: of both.
+        contiguous: count only rates stable in an unbroken run from eta* (a sensitivity row).
+    """
+    pair = needs.Pair(normalizer, activation)
+    problem = needs.unmet(
+        results,
+        pair,
+        needs.on_the_grid,
+        needs.sweep_complete,
+        needs.variants_decided,
+        needs.usable,
+        needs.edges_refined,
+    )
+    if problem:
+        return problem
+    reference, variant = (max_stable_rate(results, name, contiguous=contiguous) for name in pair.both)
+    wide = needs.wide_edges(results, pair)
+    coarse = f"{wide} stability edges are known to no better than {needs.EDGE_RESOLUTION} decades"
+    return Sample.of(paired_difference(variant, reference), [coarse] if wide else [])
+
+
+CLAIM = Claim(
+    id="higher-learning-rate",
+    statement="Batch normalization raises the highest learning rate at which the network trains stably.",
+    h0="log10(max stable rate, normalized) - log10(max stable rate, unnormalized) <= 0.3",
+    h1="log10(max stable rate, normalized) - log10(max stable rate, unnormalized) > 0.3",
+    measure="max stable rate, refined by bisection",
+    contrast="normalized - unnormalized, log10",
+    pairing="same seed: initialization, data order, augmentation and dropout",
+    unit="decades",
+    delta=0.3,
+    delta_reason="a factor of two: less is within what any tuning grid steps over",
+    evaluate=evaluate,
+    show=show_times,
+    supported="with {norm}, the {act} net trains stably at learning rates {effect} as high as without it",
+    refuted=(
+        "{norm} does not raise the {act} net's highest stable learning rate by the factor that would matter "
+        "({delta}); with it the rate is {effect} as high"
+    ),
+    inconclusive=(
+        "whether {norm} raises the {act} net's highest stable learning rate by more than {delta} is not "
+        "settled; the best guess is {effect} as high"
+    ),
+    primary=True,
+)

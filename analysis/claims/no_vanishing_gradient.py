@@ -1,0 +1,63 @@
+"""Batch normalization keeps early layers' gradients alive where activations saturate."""
+
+from __future__ import annotations
+
+from analysis.claims import _requirements as needs
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_slope
+from analysis.load import Results
+from analysis.measures import as_points, attenuation_at_init, paired_difference, select
+
+SWITCH = '"gradients" in probes.enabled'
+
+
+def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+    """Per sweep seed: attenuation slope at init without normalization, minus with it."""
+    pair = needs.Pair(normalizer, activation)
+    problem = needs.unmet(results, pair, needs.probed("gradient_norm", SWITCH))
+    if problem:
+        return problem
+    slopes = [attenuation_at_init(results, variant) for variant in pair.both]
+    for variant, found in zip(pair.both, slopes, strict=True):
+        missing = sorted(set(select.sweep_seeds(results)) - set(found["seed"]))
+        if missing:
+            return NotEvaluable(f"no gradients at init of {variant}, seed {missing[0]}: unfinished sweep")
+    caveats = [
+        "Mean slopes at initialization: "
+        + ", ".join(
+            f"{found['value'].mean():+.2f} of {v}" for v, found in zip(pair.both, slopes, strict=True)
+        )
+    ]
+    num_floored = sum(int(found["floored"].sum()) for found in slopes)
+    if num_floored:
+        caveats.append(f"{num_floored} networks have a layer with no gradient at all, which counts as 1e-30")
+    return Sample.of(paired_difference(*map(as_points, slopes)), caveats)
+
+
+CLAIM = Claim(
+    id="no-vanishing-gradient",
+    statement="With saturating activations, batch normalization keeps the gradients of early layers alive.",
+    h0="slope(unnormalized) - slope(normalized) <= 0.1 decades per layer",
+    h1="slope(unnormalized) - slope(normalized) > 0.1 decades per layer",
+    measure="slope of log10 gradient norm on the convolution's depth, at initialization",
+    contrast="unnormalized - normalized; a positive slope means that early layers get less",
+    pairing="same seed",
+    unit="decades per layer",
+    delta=0.1,
+    delta_reason="over ten layers it makes a factor of ten between the first and the last",
+    evaluate=evaluate,
+    show=show_slope,
+    supported=(
+        "with {norm}, the {act} net's gradients fade less from layer to layer on their way to the input: the "
+        "gain at initialization is {effect}"
+    ),
+    refuted=(
+        "{norm} does not stop the {act} net's gradients from fading by {delta}; the gain at initialization is "
+        "{effect}"
+    ),
+    inconclusive=(
+        "whether {norm} stops the {act} net's gradients from fading by more than {delta} is not settled; "
+        "the best guess is {effect}"
+    ),
+    activations=("sigmoid", "tanh"),
+    needs=SWITCH,
+)

@@ -1,0 +1,49 @@
+"""Batch normalization narrows the generalization gap at matched training loss."""
+
+from __future__ import annotations
+
+from analysis.claims import _requirements as needs
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_nats
+from analysis.load import Results
+from analysis.measures import generalization_gap
+
+
+def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+    """Per confirm seed: gap without normalization minus gap with it, at the same training loss."""
+    pair = needs.Pair(normalizer, activation)
+    problem = needs.unmet(
+        results,
+        pair,
+        needs.rates_varied,
+        needs.variants_decided,
+        needs.usable,
+        needs.best_rates_known,
+        needs.confirmed("best"),
+    )
+    return problem or Sample.of(generalization_gap(results, pair.reference, pair.variant))
+
+
+CLAIM = Claim(
+    id="regularizes",
+    statement="Batch normalization regularizes: at equal training loss its validation loss is lower.",
+    h0="gap(unnormalized) - gap(normalized) <= 0.05 nats",
+    h1="gap(unnormalized) - gap(normalized) > 0.05 nats",
+    measure="clean validation loss - clean training loss, where both nets have the same training loss",
+    contrast="unnormalized - normalized, each at its own eta*",
+    pairing="same confirm seed",
+    unit="nats",
+    delta=0.05,
+    delta_reason="about five per cent in the probability given to the right class",
+    evaluate=evaluate,
+    show=show_nats,
+    supported="{norm} narrows the {act} net's gap between validation and training loss: {effect}",
+    refuted=(
+        "{norm} does not narrow the {act} net's gap between validation and training loss by {delta}; it "
+        "narrows it by {effect}"
+    ),
+    inconclusive=(
+        "whether {norm} narrows the {act} net's gap between validation and training loss by more than "
+        "{delta} is not settled; the best guess is {effect}"
+    ),
+    caveat="Conditional on this one split: all seeds share one validation set",
+)

@@ -1,0 +1,77 @@
+"""Batch normalization lowers the effective smoothness of the loss along the gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import _requirements as needs
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
+from analysis.load import Results
+from analysis.measures import effective_smoothness, paired_difference
+
+PROBE = "landscape_smoothness"
+SWITCH = '"landscape" in probes.enabled'
+
+
+def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+    """Per confirm seed: log10(effective smoothness without / with), both at the unnormalized eta*.
+
+    Both at one rate, so that the nets walk with equal steps. A pair of which one net did not train says
+    nothing: a dead net is perfectly smooth.
+    """
+    pair = needs.Pair(normalizer, activation)
+    problem = needs.unmet(
+        results,
+        pair,
+        needs.probed(PROBE, SWITCH),
+        needs.rates_varied,
+        needs.variants_decided,
+        needs.usable,
+        needs.reference_best_known,
+        needs.confirmed("x1"),
+    )
+    if problem:
+        return problem
+    logs = [_log10(effective_smoothness(results, variant, at="x1")) for variant in pair.both]
+    return Sample.of(paired_difference(*logs))
+
+
+def _log10(smoothness: pd.DataFrame) -> pd.DataFrame:
+    """log10 as intervals; unknown for a net that did not train, or whose gradient never changed."""
+    values = smoothness["value"].to_numpy(dtype=float)
+    known = (smoothness["status"] == "trained").to_numpy() & (values > 0)
+    logs = np.log10(values, out=np.full_like(values, np.nan), where=known)
+    return pd.DataFrame(
+        {
+            "seed": smoothness["seed"].to_numpy(dtype=int),
+            "low": np.where(known, logs, -np.inf),
+            "high": np.where(known, logs, np.inf),
+        }
+    )
+
+
+CLAIM = Claim(
+    id="smoother-landscape",
+    statement="Batch normalization makes the loss smoother along the gradient.",
+    h0="log10(smoothness constant, unnormalized / normalized) <= 0.3",
+    h1="log10(smoothness constant, unnormalized / normalized) > 0.3",
+    measure="max ||grad(w - a g) - g|| / ||a g|| along the gradient, median over the first half of training",
+    contrast="unnormalized / normalized, both at the unnormalized eta*, log10",
+    pairing="same confirm seed; pairs in which both train",
+    unit="decades",
+    delta=0.3,
+    delta_reason="a factor of two in the step that the local gradient can be trusted for",
+    evaluate=evaluate,
+    show=show_times,
+    supported="without {norm}, the {act} net's gradient changes {effect} as fast along a step",
+    refuted=(
+        "{norm} does not make the {act} net's loss smoother by the factor that would matter ({delta}); "
+        "without it the gradient changes {effect} as fast along a step"
+    ),
+    inconclusive=(
+        "whether the {act} net's gradient changes more than {delta} as fast along a step without {norm} is "
+        "not settled; the best guess is {effect}"
+    ),
+    needs=SWITCH,
+)

@@ -1,0 +1,53 @@
+"""Batch normalization widens the band of usable learning rates."""
+
+from __future__ import annotations
+
+from analysis.claims import _requirements as needs
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_decades
+from analysis.load import Results
+from analysis.measures import paired_difference, stable_band
+
+
+def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+    """Per sweep seed: difference of the bands' widths, as far as the rates tried know both edges."""
+    pair = needs.Pair(normalizer, activation)
+    problem = needs.unmet(
+        results,
+        pair,
+        needs.on_the_grid,
+        needs.sweep_complete,
+        needs.variants_decided,
+        needs.usable,
+        needs.edges_refined,
+    )
+    if problem:
+        return problem
+    return Sample.of(
+        paired_difference(stable_band(results, pair.variant), stable_band(results, pair.reference))
+    )
+
+
+CLAIM = Claim(
+    id="wider-stable-band",
+    statement="Batch normalization widens the band of learning rates at which the network trains stably.",
+    h0="band(normalized) - band(unnormalized) <= 0.3 decades",
+    h1="band(normalized) - band(unnormalized) > 0.3 decades",
+    measure="decades between the lowest and the highest stable rate",
+    contrast="normalized - unnormalized",
+    pairing="same seed",
+    unit="decades",
+    delta=0.3,
+    delta_reason="a factor of two more room, as for the highest rate",
+    evaluate=evaluate,
+    show=show_decades,
+    supported="{norm} widens the {act} net's band of stable learning rates: {effect}",
+    refuted=(
+        "{norm} does not widen the {act} net's band of stable learning rates by {delta}; it changes it by "
+        "{effect}"
+    ),
+    inconclusive=(
+        "whether {norm} widens the {act} net's band of stable learning rates by more than {delta} is not "
+        "settled; the best guess is {effect}"
+    ),
+    caveat="The lower edge is known to one step of the grid only: refinement bisects the upper one",
+)

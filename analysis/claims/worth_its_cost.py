@@ -1,0 +1,42 @@
+"""Batch normalization reaches the target in less training time, its slower step included."""
+
+from __future__ import annotations
+
+import math
+
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
+from analysis.claims._speed import CAVEAT, paired_speedup
+from analysis.load import Results
+
+
+def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+    """Per confirm seed: log10 of the ratio of training seconds, both nets at their own eta*."""
+    return paired_speedup(results, normalizer, activation, "best", "seconds")
+
+
+CLAIM = Claim(
+    id="worth-its-cost",
+    statement="Batch normalization reaches the target in less training time, its slower step included.",
+    h0="log10(seconds, unnormalized / seconds, normalized) <= log10 1.1",
+    h1="log10(seconds, unnormalized / seconds, normalized) > log10 1.1",
+    measure="training seconds to the target accuracy, without compilation, warm-up and evaluation",
+    contrast="unnormalized at its eta* / normalized at its own eta*, log10",
+    pairing="same confirm seed",
+    unit="decades",
+    delta=math.log10(1.1),
+    delta_reason="a tenth less time: more than timings of equal runs differ by",
+    evaluate=evaluate,
+    show=show_times,
+    supported=(
+        "each at its best rate, the {act} net with {norm} is {effect} as fast to the target in training time"
+    ),
+    refuted=(
+        "{norm} does not make the {act} net {delta} as fast to the target in training time; each at its best "
+        "rate, it is {effect} as fast"
+    ),
+    inconclusive=(
+        "whether {norm} makes the {act} net more than {delta} as fast to the target in training time is not "
+        "settled; the best guess, each at its best rate, is {effect} as fast"
+    ),
+    caveat=f"Seconds belong to this device and to what ran beside the trials. {CAVEAT}",
+)

@@ -1,0 +1,39 @@
+"""The report's figures: one file each. A new one is a file with a `DRAWING` and a line here."""
+
+from analysis.figures import (
+    all_variants,
+    generalization_gap,
+    gradient_depth,
+    learning_curves,
+    max_stable_rate,
+    outcome_map,
+    performance_profile,
+    probability_of_improvement,
+    rate_response,
+    saturation,
+    seed_spread,
+    statistics_difference,
+    time_to_target,
+    training_time,
+)
+from analysis.figures._base import Drawing
+from analysis.figures._style import save, styled
+
+__all__ = ["FIGURES", "Drawing", "save", "styled"]
+
+FIGURES: dict[str, Drawing] = {
+    "learning-curves": learning_curves.DRAWING,
+    "all-variants": all_variants.DRAWING,
+    "rate-response": rate_response.DRAWING,
+    "outcome-map": outcome_map.DRAWING,
+    "max-stable-rate": max_stable_rate.DRAWING,
+    "time-to-target": time_to_target.DRAWING,
+    "training-time": training_time.DRAWING,
+    "gradient-depth": gradient_depth.DRAWING,
+    "saturation": saturation.DRAWING,
+    "generalization-gap": generalization_gap.DRAWING,
+    "seed-spread": seed_spread.DRAWING,
+    "probability-of-improvement": probability_of_improvement.DRAWING,
+    "performance-profile": performance_profile.DRAWING,
+    "statistics-difference": statistics_difference.DRAWING,
+}

@@ -1,0 +1,84 @@
+"""Measures derived from what was logged: Results in, tidy frames out (protocol, 6 and 7)."""
+
+from analysis.measures.inside import (
+    attenuation,
+    attenuation_at_init,
+    effective_smoothness,
+    gain_stability,
+    has_gains,
+    layer_profile,
+)
+from analysis.measures.quality import (
+    best_after_k,
+    expected_maximum,
+    gap_at,
+    generalization_gap,
+    loss_spikes,
+    seed_spread,
+)
+from analysis.measures.rates import (
+    Rho,
+    failure_share,
+    learning_rate_sensitivity,
+    max_stable_rate,
+    stability,
+    stability_threshold,
+    stable_band,
+)
+from analysis.measures.select import (
+    as_points,
+    best_rate,
+    confirm_rate,
+    confirm_trials,
+    curves_of,
+    paired_difference,
+    reference_of,
+    split_variant,
+)
+from analysis.measures.speed import (
+    anytime_accuracy,
+    best_accuracy,
+    log_speedup,
+    target_accuracy,
+    time_to_target,
+)
+from analysis.measures.tables import cell_table, rate_multiples_table, time_table, variant_table
+
+__all__ = [
+    "Rho",
+    "anytime_accuracy",
+    "as_points",
+    "attenuation",
+    "attenuation_at_init",
+    "best_accuracy",
+    "best_after_k",
+    "best_rate",
+    "cell_table",
+    "confirm_rate",
+    "confirm_trials",
+    "curves_of",
+    "effective_smoothness",
+    "expected_maximum",
+    "failure_share",
+    "gain_stability",
+    "gap_at",
+    "generalization_gap",
+    "has_gains",
+    "layer_profile",
+    "learning_rate_sensitivity",
+    "log_speedup",
+    "loss_spikes",
+    "max_stable_rate",
+    "paired_difference",
+    "rate_multiples_table",
+    "reference_of",
+    "seed_spread",
+    "split_variant",
+    "stability",
+    "stability_threshold",
+    "stable_band",
+    "target_accuracy",
+    "time_table",
+    "time_to_target",
+    "variant_table",
+]

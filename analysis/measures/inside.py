@@ -1,0 +1,121 @@
+"""Measures of what the probes saw inside the network (protocol, 7)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import Results
+from analysis.measures import select
+
+GRADIENT_FLOOR = 1e-30
+"""Norms below it (exact zeros) are floored, so that they have a logarithm, and flagged."""
+
+SMOOTHNESS_PROBE = "landscape_smoothness"
+
+
+def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
+    """How fast the gradient dies towards the input, per trial and evaluation.
+
+    The attenuation slope is the least-squares slope of log10 ||dL/dW_l|| on the layer's index, convolutions
+    only: decades per layer, positive where early layers get less.
+
+    Args:
+        probes: rows of `Results.probes`, of any trials and steps.
+
+    Returns:
+        frame with columns trial_hash, variant, stage, trial_learning_rate, seed, step, slope (decades per
+        layer), first_last_ratio (first layer's norm / last one's), floored (a norm was zero).
+    """
+    wanted = (probes["probe"] == "gradient_norm") & probes["layer"].str.startswith("conv")
+    keys = ["trial_hash", "variant", "stage", "trial_learning_rate", "seed", "step"]
+    if not wanted.any():
+        return pd.DataFrame(columns=[*keys, "slope", "first_last_ratio", "floored"])
+    norms = probes[wanted].pivot_table(index=keys, columns="index", values="value", dropna=False).dropna()
+    values = norms.to_numpy(dtype=float)
+    logs = np.log10(np.maximum(values, GRADIENT_FLOOR))
+    depth = norms.columns.to_numpy(dtype=float)
+    depth -= depth.mean()
+    summary = norms.index.to_frame(index=False)
+    summary["slope"] = logs @ depth / (depth @ depth)
+    summary["first_last_ratio"] = 10 ** (logs[:, 0] - logs[:, -1])
+    summary["floored"] = pd.Series((values < GRADIENT_FLOOR).any(axis=1), dtype=bool)
+    return summary
+
+
+def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:
+    """Per sweep seed, the attenuation slope at init. Init does not depend on the rate: the lowest one's.
+
+    Returns:
+        frame with columns seed, value (decades per layer; smaller is better), floored.
+    """
+    probes = results.probes
+    at_init = probes[(probes["variant"] == variant) & (probes["step"] == 0) & (probes["stage"] == "sweep")]
+    slopes = attenuation(at_init).sort_values("trial_learning_rate").drop_duplicates("seed")
+    slopes = slopes.sort_values("seed")
+    return pd.DataFrame({"seed": slopes["seed"], "value": slopes["slope"], "floored": slopes["floored"]})
+
+
+def effective_smoothness(results: Results, variant: str, at: str = "x1") -> pd.DataFrame:
+    """Per confirm seed, max ||grad(w - a g) - g|| / ||a g|| along the gradient, median over the first half.
+
+    After Santurkar et al. (1805.11604).
+
+    Returns:
+        frame with columns seed, value (smaller is smoother; NaN without a finite probe), status.
+    """
+    trials = select.confirm_trials(results, variant, at)
+    probes = results.probes
+    first_half = probes["step"] <= results.study["budget"]["num_steps"] / 2
+    rows = probes[
+        first_half & (probes["probe"] == SMOOTHNESS_PROBE) & probes["trial_hash"].isin(trials["trial_hash"])
+    ]
+    finite = rows[np.isfinite(rows["value"].astype(float))]
+    medians = finite.groupby("trial_hash")["value"].median()
+    values = trials["trial_hash"].map(medians).astype(float)
+    return pd.DataFrame({"seed": trials["seed"], "value": values, "status": trials["status"]})
+
+
+def layer_profile(results: Results, probe: str, at: str = "best") -> pd.DataFrame:
+    """A per-layer probe in every variant's confirm trials.
+
+    Returns:
+        frame with columns variant, seed, step, layer, index, value.
+    """
+    hashes = pd.concat([select.confirm_trials(results, v, at)["trial_hash"] for v in results.variants])
+    probes = results.probes
+    rows = probes[(probes["probe"] == probe) & probes["trial_hash"].isin(hashes)]
+    return rows[["variant", "seed", "step", "layer", "index", "value"]].reset_index(drop=True)
+
+
+def gain_stability(results: Results, variant: str, stable: pd.Series[bool]) -> pd.DataFrame:
+    """Per sweep seed, the share of init gains at which a variant is stable at its eta*.
+
+    Args:
+        results: of a study that varies `init_gain`.
+        variant: whose.
+        stable: per trial, indexed like `results.trials`.
+
+    Returns:
+        frame with columns seed, value (greater is better), num_gains.
+    """
+    trials = results.trials[select.GAIN_COLUMNS].assign(stable=stable) if has_gains(results) else None
+    rate = select.best_rate(results, variant)
+    if trials is None or rate is None:
+        return pd.DataFrame(columns=["seed", "value", "num_gains"])
+    own = trials[
+        (trials["variant"] == variant)
+        & trials["init_gain"].notna()
+        & trials["status"].isin(select.ENDED)
+        & trials["seed"].isin(select.sweep_seeds(results))
+        & select.same_rate(trials["learning_rate"], rate)
+    ].drop_duplicates(["seed", "init_gain"])
+    by_seed = own.groupby("seed")["stable"].agg(["mean", "size"])
+    return pd.DataFrame(
+        {"seed": by_seed.index, "value": by_seed["mean"].to_numpy(), "num_gains": by_seed["size"].to_numpy()}
+    )
+
+
+def has_gains(results: Results) -> bool:
+    """Did the study train with several init gains?"""
+    return "init_gain" in results.trials and results.trials["init_gain"].nunique() > 1

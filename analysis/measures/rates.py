@@ -1,0 +1,144 @@
+"""Where along the learning rates a variant trains (protocol, 5 and 6)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.load import Results
+from analysis.measures import select
+
+Rho = float | Literal["trained"] | None
+"""Share of the best accuracy above chance that a stable trial keeps; None: as the study decided."""
+
+EDGE_COLUMNS = ["seed", "low", "high"]
+
+
+def stability_threshold(results: Results, variant: str, rho: Rho = None) -> float:
+    """Least final validation accuracy of a stable trial: 1/K + rho (best cell's mean - 1/K).
+
+    NaN while the study has not decided it: then no trial is known to be stable.
+    """
+    if rho == "trained":
+        return -np.inf
+    decided = select.decided(results, variant)
+    if rho is None:
+        return float(decided.get("stability_threshold", np.nan))
+    return results.chance + rho * (float(decided.get("best_cell_accuracy", np.nan)) - results.chance)
+
+
+def stability(results: Results, rho: Rho = None) -> pd.Series[bool]:
+    """Per trial, indexed like `results.trials`: did it train and keep rho of its variant's best accuracy?
+
+    Stuck, diverged, failed and running trials are not stable.
+    """
+    trials = results.trials
+    thresholds = {v: stability_threshold(results, v, rho) for v in trials["variant"].unique()}
+    kept = trials["final_val_accuracy"].astype(float) >= trials["variant"].map(thresholds).astype(float)
+    return pd.Series((trials["status"] == "trained") & kept, index=trials.index, dtype=bool)
+
+
+def max_stable_rate(
+    results: Results, variant: str, rho: Rho = None, *, contiguous: bool = False
+) -> pd.DataFrame:
+    """Per sweep seed, the interval that holds the highest stable rate.
+
+    After Ioffe & Szegedy (1502.03167) and Bjorck et al. (1806.02375). low is the highest stable rate tried,
+    high the next rate tried above it (+inf if none); (-inf, +inf) for a seed with no stable rate. Failed
+    trials say nothing, so they only widen intervals.
+
+    Args:
+        results: a study's.
+        variant: whose.
+        rho: see `stability_threshold`.
+        contiguous: count only rates that are stable in an unbroken run upwards from eta*.
+
+    Returns:
+        frame with columns seed, low, high: log10 of the learning rate. Greater is better.
+    """
+    start = select.best_rate(results, variant) if contiguous else None
+    rows = []
+    for seed, log_rates, stable in _by_seed(results, variant, rho):
+        counted = stable
+        if contiguous:
+            from_best = log_rates >= (np.inf if start is None else np.log10(start) - 1e-9)
+            counted = from_best & np.logical_and.accumulate(stable | ~from_best)
+        rows.append((seed, *_upper_edge(log_rates, counted)))
+    return pd.DataFrame(rows, columns=EDGE_COLUMNS)
+
+
+def stable_band(results: Results, variant: str, rho: Rho = None) -> pd.DataFrame:
+    """Per sweep seed, decades between the lowest and the highest stable rate, as an interval.
+
+    Returns:
+        frame with columns seed, low, high (decades; greater is better), and the edges it follows from as
+        log10 rates: lower_low, lower_high, upper_low, upper_high.
+    """
+    rows = []
+    for seed, log_rates, stable in _by_seed(results, variant, rho):
+        upper_low, upper_high = _upper_edge(log_rates, stable)
+        mirrored = _upper_edge(-log_rates[::-1], stable[::-1])
+        lower_low, lower_high = -mirrored[1], -mirrored[0]
+        width = (upper_low - lower_high, upper_high - lower_low)
+        rows.append((seed, *width, lower_low, lower_high, upper_low, upper_high))
+    columns = [*EDGE_COLUMNS, "lower_low", "lower_high", "upper_low", "upper_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def failure_share(results: Results, variant: str) -> pd.DataFrame:
+    """Per sweep seed, the share of the grid's rates at which it did not train. Smaller is better.
+
+    A share "on this range": another grid gives another share.
+
+    Returns:
+        frame with columns seed, value.
+    """
+    sweep = select.ended_trials(results, ["sweep"], variant)
+    shares = (sweep["status"] != "trained").groupby(sweep["seed"]).mean()
+    return pd.DataFrame({"seed": shares.index.to_numpy(dtype=int), "value": shares.to_numpy(dtype=float)})
+
+
+def learning_rate_sensitivity(results: Results, variant: str) -> float:
+    """Mean over the grid of min(final loss, C), minus the least cell's, nats. Smaller is better.
+
+    After Wortsman et al. (2309.14322). Diverged trials count as C; NaN without a sweep.
+    """
+    sweep = select.ended_trials(results, ["sweep"], variant)
+    if sweep.empty:
+        return float("nan")
+    cells = cell_losses(results, sweep)
+    return float(cells.mean() - cells.min())
+
+
+def cell_losses(results: Results, sweep: pd.DataFrame) -> pd.Series[float]:
+    """Mean over seeds of min(final validation loss, C) of every rate, nats; a non-finite loss counts as C."""
+    capped = np.fmin(sweep["final_val_loss"].astype(float), results.loss_cap)
+    return pd.Series(capped, index=sweep.index).groupby(sweep["learning_rate"]).mean()
+
+
+def _by_seed(
+    results: Results, variant: str, rho: Rho
+) -> list[tuple[int, NDArray[np.float64], NDArray[np.bool_]]]:
+    """Per sweep seed: log10 of the rates tried, ascending, and which of them were stable."""
+    trials = select.ended_trials(results, ["sweep", "refine"], variant)
+    trials = trials.assign(stable=stability(results, rho)).sort_values("learning_rate")
+    return [
+        (
+            int(own["seed"].iloc[0]),
+            np.log10(own["learning_rate"].to_numpy(dtype=float)),
+            own["stable"].to_numpy(dtype=bool),
+        )
+        for _, own in trials.groupby("seed")
+    ]
+
+
+def _upper_edge(log_rates: NDArray[np.float64], stable: NDArray[np.bool_]) -> tuple[float, float]:
+    """The interval of the highest stable rate, from ascending log10 rates."""
+    if not stable.any():
+        return -np.inf, np.inf
+    last = int(np.flatnonzero(stable)[-1])
+    above = log_rates[last + 1 :]
+    return float(log_rates[last]), float(above[0]) if above.size else np.inf

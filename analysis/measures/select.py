@@ -1,0 +1,126 @@
+"""Which trials and curves a measure is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import Results
+
+ENDED = ("trained", "stuck", "diverged")
+"""Outcomes that are results; `failed` and `running` trials have no numbers."""
+
+FIRST_CONFIRM_SEED = 1000
+GAIN_COLUMNS = ["variant", "learning_rate", "seed", "status", "init_gain"]
+
+
+def split_variant(variant: str) -> tuple[str, str]:
+    """`batch-relu` -> (normalization, activation); a normalization's own name may hold a hyphen."""
+    normalization, _, activation = variant.rpartition("-")
+    return normalization, activation
+
+
+def reference_of(variant: str) -> str:
+    """The unnormalized variant of the same activation."""
+    return f"none-{split_variant(variant)[1]}"
+
+
+def sweep_seeds(results: Results) -> range:
+    """Seeds of the sweep and of the refinement."""
+    return range(int(results.study["seeds"]["sweep"]))
+
+
+def confirm_seeds(results: Results) -> range:
+    """Seeds of the confirm stage, disjoint from the sweep's."""
+    return range(FIRST_CONFIRM_SEED, FIRST_CONFIRM_SEED + int(results.study["seeds"]["confirm"]))
+
+
+def sweep_grid(results: Results) -> list[float]:
+    """The sweep's final rates, ascending; while they are undecided, those that were tried."""
+    decided = results.decisions.get("grid")
+    if decided is not None:
+        return [float(rate) for rate in decided]
+    tried = results.trials.loc[results.trials["stage"] == "sweep", "learning_rate"]
+    return [float(rate) for rate in np.sort(tried.unique())]
+
+
+def decided(results: Results, variant: str) -> dict[str, Any]:
+    """What the select stage decided on a variant; empty before."""
+    return dict(results.decisions.get("variants", {}).get(variant, {}))
+
+
+def best_rate(results: Results, variant: str) -> float | None:
+    """eta* of a variant; None where it has none, or none yet."""
+    rate = decided(results, variant).get("best_learning_rate")
+    return None if rate is None else float(rate)
+
+
+def confirm_rate(results: Results, variant: str, role: str) -> float | None:
+    """The confirm stage's rate in a role: `best`, or `x1`, `x5`, `x30` times the unnormalized eta*.
+
+    The unnormalized variant itself plays `best` only; its `x1` is the same rate.
+    """
+    wanted = "best" if role == "x1" and variant == reference_of(variant) else role
+    for cell in results.decisions.get("confirm", []):
+        if cell["variant"] == variant and wanted in cell["roles"]:
+            return float(cell["learning_rate"])
+    return None
+
+
+def same_rate(rates: pd.Series[float], rate: float) -> pd.Series[bool]:
+    """Where the rates are this one, up to the rounding of a float written as text."""
+    return pd.Series(np.isclose(rates, rate, rtol=1e-9, atol=0), index=rates.index)
+
+
+def ended_trials(results: Results, stages: Iterable[str], variant: str | None = None) -> pd.DataFrame:
+    """Trials with an outcome, at the network's own init gain."""
+    trials = results.trials
+    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(list(stages))
+    if variant is not None:
+        wanted &= trials["variant"] == variant
+    if "init_gain" in trials:
+        wanted &= trials["init_gain"].fillna(1.0) == 1.0
+    return trials[wanted]
+
+
+def confirm_trials(results: Results, variant: str, role: str = "best") -> pd.DataFrame:
+    """Ended trials of a confirm cell, by ascending seed; empty where there is no such cell."""
+    trials = ended_trials(results, ["confirm"], variant)
+    rate = confirm_rate(results, variant, role)
+    if rate is None:
+        return trials.iloc[:0]
+    return trials[same_rate(trials["learning_rate"], rate)].sort_values("seed")
+
+
+def curves_of(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
+    """The evaluations of these trials, each trial's by ascending step."""
+    curves = results.curves[results.curves["trial_hash"].isin(trials["trial_hash"])]
+    return curves.sort_values(["seed", "trial_hash", "step"])
+
+
+def paired_difference(upper: pd.DataFrame, lower: pd.DataFrame) -> pd.DataFrame:
+    """Per seed, the least and greatest `upper - lower` that two intervals allow.
+
+    Args:
+        upper: columns seed, low, high.
+        lower: the same; seeds that only one of them has are left out.
+
+    Returns:
+        frame with columns seed, low, high, by ascending seed.
+    """
+    pairs = upper.merge(lower, on="seed", suffixes=("_upper", "_lower")).sort_values("seed")
+    return pd.DataFrame(
+        {
+            "seed": pairs["seed"].to_numpy(dtype=int),
+            "low": pairs["low_upper"].to_numpy(dtype=float) - pairs["high_lower"].to_numpy(dtype=float),
+            "high": pairs["high_upper"].to_numpy(dtype=float) - pairs["low_lower"].to_numpy(dtype=float),
+        }
+    )
+
+
+def as_points(values: pd.DataFrame) -> pd.DataFrame:
+    """A point measure (seed, value) as intervals (seed, low, high) of no width."""
+    return pd.DataFrame({"seed": values["seed"], "low": values["value"], "high": values["value"]})

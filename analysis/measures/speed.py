@@ -1,0 +1,116 @@
+"""How fast a variant gets somewhere (protocol, 6): times as intervals, censored at the budget."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import Results
+from analysis.measures import select
+
+Unit = Literal["steps", "examples", "seconds"]
+TIME_COLUMNS: dict[str, str] = {"steps": "step", "examples": "examples", "seconds": "train_seconds"}
+
+
+def target_accuracy(results: Results, activation: str) -> float:
+    """The validation accuracy to reach, fixed before the confirm stage; NaN where it is not fixed."""
+    return float(results.decisions.get("targets", {}).get(activation, {}).get("accuracy", np.nan))
+
+
+def budget(results: Results, unit: Unit) -> float:
+    """The budget T in steps or examples. In seconds it differs by trial: inf."""
+    steps = float(results.study["budget"]["num_steps"])
+    if unit == "seconds":
+        return np.inf
+    return steps if unit == "steps" else steps * float(results.study["budget"]["batch_size"])
+
+
+def time_to_target(
+    results: Results,
+    variant: str,
+    at: str = "best",
+    unit: Unit = "steps",
+    target: float | pd.Series[float] | None = None,
+) -> pd.DataFrame:
+    """Per confirm seed, the interval that holds the time to the target accuracy (after AlgoPerf, airbench).
+
+    (previous evaluation, t] at the first evaluation t at or above target; (T, inf) if there is none, also
+    for a trial that diverged: it would never have arrived. In seconds, which count training alone, T is what
+    the trial itself trained for; a diverged trial's is short, which claims less for either side.
+
+    Args:
+        results: a study's.
+        variant: whose.
+        at: the confirm cell: `best` (own eta*), or `x1`, `x5`, `x30` times the unnormalized eta*.
+        unit: steps, examples or seconds.
+        target: accuracy, one for all or by seed; by default the activation's.
+
+    Returns:
+        frame with columns seed, low, high, by ascending seed. Smaller is better.
+    """
+    if target is None:
+        target = target_accuracy(results, select.split_variant(variant)[1])
+    trials = select.confirm_trials(results, variant, at)
+    curves = select.curves_of(results, trials)
+    rows = []
+    for seed, curve in curves.groupby("seed"):
+        wanted = float(target.get(seed, np.nan)) if isinstance(target, pd.Series) else float(target)
+        rows.append((seed, *_arrival(curve, wanted, unit, budget(results, unit))))
+    return pd.DataFrame(rows, columns=["seed", "low", "high"])
+
+
+def log_speedup(reference: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+    """Per seed, log10(reference time / time) as an interval; both censored is (-inf, inf), never zero.
+
+    Args:
+        reference: columns seed, low, high, as `time_to_target` gives them.
+        times: the same of the other variant.
+
+    Returns:
+        frame with columns seed, low, high. Greater is faster.
+    """
+    return select.paired_difference(_log10(reference), _log10(times))
+
+
+def anytime_accuracy(results: Results, variant: str, at: str = "best") -> pd.DataFrame:
+    """Per confirm seed, mean validation accuracy over the budget (trapezoids between evaluations).
+
+    From where a trial diverged on, its accuracy counts as chance.
+
+    Returns:
+        frame with columns seed, value. Greater is better.
+    """
+    num_steps = budget(results, "steps")
+    rows = []
+    for seed, curve in select.curves_of(results, select.confirm_trials(results, variant, at)).groupby("seed"):
+        lost = ~np.isfinite(curve["val_loss"].to_numpy(dtype=float))
+        accuracy = np.where(lost, results.chance, curve["val_accuracy"].to_numpy(dtype=float))
+        steps = curve["step"].to_numpy(dtype=float)
+        if steps[-1] < num_steps:
+            steps, accuracy = np.append(steps, num_steps), np.append(accuracy, results.chance)
+        rows.append((seed, np.trapezoid(accuracy, steps) / num_steps))
+    return pd.DataFrame(rows, columns=["seed", "value"])
+
+
+def best_accuracy(results: Results, variant: str, at: str = "best") -> pd.Series[float]:
+    """Per confirm seed, the highest validation accuracy of the curve, indexed by seed."""
+    curves = select.curves_of(results, select.confirm_trials(results, variant, at))
+    return curves.groupby("seed")["val_accuracy"].max().astype(float)
+
+
+def _arrival(curve: pd.DataFrame, target: float, unit: Unit, horizon: float) -> tuple[float, float]:
+    """The interval of the first arrival on one curve; a target met at init counts into the first interval."""
+    times = curve[TIME_COLUMNS[unit]].to_numpy(dtype=float)
+    arrived = np.flatnonzero(curve["val_accuracy"].to_numpy(dtype=float)[1:] >= target) + 1
+    if arrived.size == 0:
+        return (horizon if np.isfinite(horizon) else float(times[-1])), np.inf
+    first = int(arrived[0])
+    return float(times[first - 1]), float(times[first])
+
+
+def _log10(times: pd.DataFrame) -> pd.DataFrame:
+    """log10 of an interval of times; the first interval starts at time 0, whose logarithm is -inf."""
+    with np.errstate(divide="ignore"):
+        return times.assign(low=np.log10(times["low"]), high=np.log10(times["high"]))

@@ -1,0 +1,266 @@
+"""The report's tables: one row per cell, one per variant, and the rates' multiples after Ioffe & Szegedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from analysis.load import Results
+from analysis.measures import quality, rates, select, speed
+from analysis.stats import estimate, iqm, restricted_mean, restricted_mean_difference
+
+ROLES = ("best", "x1", "x5", "x30")
+
+# Steps (millions) to 72.2% validation accuracy on ImageNet, and the accuracy that their text gives for the
+# sigmoid net: Ioffe & Szegedy (1502.03167), section 4.2.1. Another net and dataset, for orientation.
+PUBLISHED_NOTE = "Inception on ImageNet (another net and dataset): steps to 72.2%"
+PUBLISHED = {
+    ("none", "best", "relu"): ("Inception", 31.0, 0.722),
+    ("batch", "x1", "relu"): ("BN-Baseline", 13.3, np.nan),
+    ("batch", "x5", "relu"): ("BN-x5", 2.1, np.nan),
+    ("batch", "x30", "relu"): ("BN-x30", 2.7, np.nan),
+    ("batch", "x5", "sigmoid"): ("BN-x5-Sigmoid", np.nan, 0.698),
+}
+
+
+def cell_table(results: Results) -> pd.DataFrame:
+    """One row per cell (variant, learning rate, stage).
+
+    Diverged trials count with the loss cap and chance accuracy; failed ones have no numbers, only a share.
+
+    Returns:
+        frame with columns variant, normalization, activation, stage, learning_rate, n (trials with an
+        outcome), n_failed, share_trained, share_stuck, share_diverged (of n), share_failed (of all),
+        accuracy_mean, accuracy_std (NaN at n = 1), accuracy_iqm, accuracy_min, accuracy_max, loss_mean,
+        loss_std (nats), seconds_mean (training alone), test_accuracy_mean.
+    """
+    rows = []
+    trials = results.trials[results.trials["status"].isin([*select.ENDED, "failed"])]
+    if "init_gain" in trials:
+        trials = trials[trials["init_gain"].fillna(1.0) == 1.0]
+    keys = ["variant", "normalization", "activation", "stage", "learning_rate"]
+    for values, cell in trials.groupby(keys, sort=True):
+        rows.append(dict(zip(keys, values, strict=True)) | _cell(cell))
+    table = pd.DataFrame(rows, columns=[*keys, *_cell(trials.iloc[:0])])
+    order = {variant: i for i, variant in enumerate(results.variants)}
+    stages = {"sweep": 0, "refine": 1, "confirm": 2}
+    return table.sort_values(
+        ["variant", "stage", "learning_rate"],
+        key=lambda c: c.map(order) if c.name == "variant" else c.map(stages) if c.name == "stage" else c,
+        ignore_index=True,
+    )
+
+
+def _cell(trials: pd.DataFrame) -> dict[str, Any]:
+    """Summary of one cell's trials."""
+    ended = trials[trials["status"].isin(select.ENDED)]
+    n, n_failed = len(ended), int((trials["status"] == "failed").sum())
+    accuracy = ended["final_val_accuracy"].to_numpy(dtype=float)
+    shares = {f"share_{s}": (ended["status"] == s).mean() if n else np.nan for s in select.ENDED}
+    return {
+        "n": n,
+        "n_failed": n_failed,
+        **shares,
+        "share_failed": n_failed / (n + n_failed) if n + n_failed else np.nan,
+        "accuracy_mean": accuracy.mean() if n else np.nan,
+        "accuracy_std": accuracy.std(ddof=1) if n > 1 else np.nan,
+        "accuracy_iqm": float(iqm(accuracy)) if n else np.nan,
+        "accuracy_min": accuracy.min() if n else np.nan,
+        "accuracy_max": accuracy.max() if n else np.nan,
+        "loss_mean": ended["final_val_loss"].mean(),
+        "loss_std": ended["final_val_loss"].std(),
+        "seconds_mean": ended["train_seconds"].mean(),
+        "test_accuracy_mean": ended["test_accuracy"].mean(),
+    }
+
+
+def variant_table(results: Results) -> pd.DataFrame:
+    """One row per planned variant; NaN for what is undecided or unmeasured.
+
+    Returns:
+        frame with columns variant, normalization, activation, best_learning_rate (eta*), at_edge, usable,
+        best_cell_accuracy; max_stable_rate_low, _high (medians over seeds of the intervals' ends),
+        max_stable_rate_min, _max (their range), stable_band_low, _high (decades, medians),
+        learning_rate_sensitivity (nats), failure_share (mean over seeds); target_accuracy; at eta* in
+        the confirm stage: n_confirm, share_reached, steps_to_target, seconds_to_target (medians, inf:
+        fewer than half arrived), restricted_mean_steps, accuracy_mean, _std, _iqm, anytime_accuracy,
+        loss_spikes (mean per trial), seconds_mean, test_accuracy_mean; num_parameters where logged.
+    """
+    rows = [_variant(results, variant) for variant in results.variants]
+    return pd.DataFrame(rows)
+
+
+def _variant(results: Results, variant: str) -> dict[str, Any]:
+    """One row of the variant table."""
+    normalization, activation = select.split_variant(variant)
+    decided = select.decided(results, variant)
+    rate = select.best_rate(results, variant)
+    row: dict[str, Any] = {
+        "variant": variant,
+        "normalization": normalization,
+        "activation": activation,
+        "best_learning_rate": np.nan if rate is None else rate,
+        "at_edge": decided.get("at_edge"),
+        "usable": decided.get("usable"),
+        "best_cell_accuracy": decided.get("best_cell_accuracy", np.nan),
+    }
+    row |= _range_columns(results, variant)
+    row |= _confirm_columns(results, variant, activation)
+    if "num_parameters" in results.trials:
+        own = results.trials.loc[results.trials["variant"] == variant, "num_parameters"]
+        row["num_parameters"] = own.max()
+    return row
+
+
+def _range_columns(results: Results, variant: str) -> dict[str, float]:
+    """What the sweep and its refinement say of a variant."""
+    edge = rates.max_stable_rate(results, variant)
+    band = rates.stable_band(results, variant)
+    failures = rates.failure_share(results, variant)["value"]
+    return {
+        "max_stable_rate_low": 10 ** _median(edge["low"], "lower"),
+        "max_stable_rate_high": 10 ** _median(edge["high"], "higher"),
+        "max_stable_rate_min": 10 ** edge["low"].min(),
+        "max_stable_rate_max": 10 ** edge["high"].max(),
+        "stable_band_low": _median(band["low"], "lower"),
+        "stable_band_high": _median(band["high"], "higher"),
+        "learning_rate_sensitivity": rates.learning_rate_sensitivity(results, variant),
+        "failure_share": failures.mean(),
+    }
+
+
+def _confirm_columns(results: Results, variant: str, activation: str) -> dict[str, float]:
+    """What the confirm stage says of a variant at its eta*."""
+    trials = select.confirm_trials(results, variant)
+    steps = speed.time_to_target(results, variant)["high"].to_numpy(dtype=float)
+    seconds = speed.time_to_target(results, variant, unit="seconds")["high"]
+    accuracy = trials["final_val_accuracy"].to_numpy(dtype=float)
+    n = accuracy.size
+    return {
+        "target_accuracy": speed.target_accuracy(results, activation),
+        "n_confirm": n,
+        "share_reached": np.isfinite(steps).mean() if n else np.nan,
+        "steps_to_target": _median(steps, "higher"),
+        "seconds_to_target": _median(seconds, "higher"),
+        "restricted_mean_steps": restricted_mean(steps, speed.budget(results, "steps")) if n else np.nan,
+        "accuracy_mean": accuracy.mean() if n else np.nan,
+        "accuracy_std": accuracy.std(ddof=1) if n > 1 else np.nan,
+        "accuracy_iqm": float(iqm(accuracy)) if n else np.nan,
+        "anytime_accuracy": speed.anytime_accuracy(results, variant)["value"].mean(),
+        "loss_spikes": quality.loss_spikes(results, variant)["num_spikes"].mean(),
+        "seconds_mean": trials["train_seconds"].mean(),
+        "test_accuracy_mean": trials["test_accuracy"].mean(),
+    }
+
+
+def rate_multiples_table(results: Results) -> pd.DataFrame:
+    """Ioffe & Szegedy's table for each activation: same rate, its multiples, and own best.
+
+    The bar is the unnormalized net's own best validation accuracy at its eta*, seed by seed, as theirs was
+    the best of Inception; so every seed of the unnormalized row arrives.
+
+    Returns:
+        frame with columns activation, normalization, role (best, x1, x5, x30), learning_rate, n,
+        bar_accuracy (median), share_reached, steps (median, inf: fewer than half arrived),
+        best_accuracy (mean over seeds), speedup (Hodges-Lehmann, times faster in steps than the
+        unnormalized net), speedup_low, speedup_high (90% interval), published, published_steps_millions,
+        published_accuracy, published_note.
+    """
+    rows = []
+    for activation in results.activations:
+        reference = f"none-{activation}"
+        if reference not in results.variants:
+            continue
+        bar = speed.best_accuracy(results, reference)
+        own_times = speed.time_to_target(results, reference, target=bar)
+        for normalization in results.normalizations:
+            roles = ("best",) if normalization == "none" else (*ROLES[1:], "best")
+            for role in roles:
+                variant = f"{normalization}-{activation}"
+                row = _multiple(results, variant, role, bar, own_times)
+                rows.append({"activation": activation, "normalization": normalization, "role": role} | row)
+    return pd.DataFrame(rows)
+
+
+def _multiple(
+    results: Results, variant: str, role: str, bar: pd.Series[float], reference: pd.DataFrame
+) -> dict[str, Any]:
+    """One row of the multiples' table."""
+    normalization, activation = select.split_variant(variant)
+    rate = select.confirm_rate(results, variant, role)
+    best = speed.best_accuracy(results, variant, role)
+    times = speed.time_to_target(results, variant, role, target=bar)
+    times = times[times["seed"].isin(bar.index)]
+    effects = speed.log_speedup(reference, times)
+    known = normalization != "none" and len(effects) > 0
+    size = estimate(effects["low"].to_numpy(), effects["high"].to_numpy()) if known else None
+    name, steps, accuracy = PUBLISHED.get((normalization, role, activation), ("", np.nan, np.nan))
+    return {
+        "learning_rate": np.nan if rate is None else rate,
+        "n": len(best),
+        "bar_accuracy": bar.median(),
+        "share_reached": np.isfinite(times["high"]).mean() if len(times) else np.nan,
+        "steps": _median(times["high"], "higher"),
+        "best_accuracy": best.mean(),
+        "speedup": 10**size.effect if size else np.nan,
+        "speedup_low": 10**size.low if size else np.nan,
+        "speedup_high": 10**size.high if size else np.nan,
+        "published": name,
+        "published_steps_millions": steps,
+        "published_accuracy": accuracy,
+        "published_note": PUBLISHED_NOTE if name else "",
+    }
+
+
+def time_table(results: Results, rng: np.random.Generator) -> pd.DataFrame:
+    """Censored times in every confirm cell, with the paired restricted mean against the unnormalized net.
+
+    Returns:
+        frame with columns variant, role, learning_rate, n, share_reached, restricted_mean_steps (of
+        min(t, T)), and difference, difference_low, difference_high (steps, 95% bootstrap interval;
+        negative is faster; NaN for the unnormalized variant or without pairs).
+    """
+    horizon = speed.budget(results, "steps")
+    rows = []
+    for variant in results.variants:
+        reference = speed.time_to_target(results, select.reference_of(variant)).set_index("seed")["high"]
+        for role in ROLES if select.reference_of(variant) != variant else ROLES[:1]:
+            times = speed.time_to_target(results, variant, role).set_index("seed")["high"]
+            if times.empty:
+                continue
+            rows.append(
+                {
+                    "variant": variant,
+                    "role": role,
+                    "learning_rate": select.confirm_rate(results, variant, role),
+                    "n": len(times),
+                    "share_reached": np.isfinite(times).mean(),
+                    "restricted_mean_steps": restricted_mean(times.to_numpy(), horizon),
+                    **_restricted_difference(times, reference, horizon, rng, variant),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _restricted_difference(
+    times: pd.Series[float],
+    reference: pd.Series[float],
+    horizon: float,
+    rng: np.random.Generator,
+    variant: str,
+) -> dict[str, float]:
+    """Paired difference of restricted means, where there is a pair."""
+    seeds = times.index.intersection(reference.index)
+    if variant == select.reference_of(variant) or seeds.empty:
+        return {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
+    found = restricted_mean_difference(times[seeds].to_numpy(), reference[seeds].to_numpy(), horizon, rng)
+    return {"difference": found.value, "difference_low": found.low, "difference_high": found.high}
+
+
+def _median(values: ArrayLike, method: Any) -> float:
+    """A median that is one of the values, so that infinite ends never meet in an average."""
+    array = np.asarray(values, dtype=np.float64)
+    return float(np.quantile(array, 0.5, method=method)) if array.size else np.nan

@@ -1,0 +1,225 @@
+"""Everything the templates show, in words and in order; reads what was computed, computes nothing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims import CLAIMS, Claim, Verdict, name_of
+from analysis.load import Results
+from analysis.report._figures import Picture
+from analysis.report._format import MISSING, duration, pvalue
+from analysis.report._tables import Table
+
+STRIP_REACH = 40.0  # multiples of delta at the ends of a verdict's strip
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A verdict's interval as positions (0 to 100) on a line that also shows zero and delta."""
+
+    low: float
+    high: float
+    effect: float | None
+    delta: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, worded for a row of the table."""
+
+    claim: Claim
+    verdict: Verdict
+    effect: str
+    interval: str
+    p_supported: str
+    p_refuted: str
+    strip: Strip | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One claim: its question, its verdicts and the figures not shown before it."""
+
+    claim: Claim
+    judged: list[Judged]
+    pictures: list[Picture]
+    seen: list[Picture]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the templates read."""
+
+    results: Results
+    headline: list[Judged]
+    primary: Claim
+    notices: list[str]
+    by_normalizer: dict[str, list[tuple[Claim, list[Judged]]]]
+    sections: list[Section]
+    pictures: list[Picture]
+    skipped: list[Picture]
+    tables: dict[str, Table]
+    missing: list[str]
+    outcomes: list[tuple[str, dict[str, int]]]
+    facts: dict[str, str]
+    environment: dict[str, str]
+
+
+def assemble(
+    results: Results, verdicts: Sequence[Verdict], tables: dict[str, Table], pictures: Sequence[Picture]
+) -> Content:
+    """Put the report's parts in the order they are read in."""
+    judged = [_judged(verdict) for verdict in verdicts]
+    primary = next(claim for claim in CLAIMS.values() if claim.primary)
+    sections = _sections(judged, [picture for picture in pictures if not picture.skipped])
+    shown = {picture.id for section in sections for picture in section.pictures}
+    return Content(
+        results=results,
+        headline=[one for one in judged if one.claim.id == primary.id and not one.verdict.exploratory],
+        primary=primary,
+        notices=_notices(results),
+        by_normalizer=_by_normalizer(judged),
+        sections=sections,
+        pictures=[picture for picture in pictures if not picture.skipped and picture.id not in shown],
+        skipped=[picture for picture in pictures if picture.skipped],
+        tables=tables,
+        missing=_missing(results),
+        outcomes=_outcomes(results.trials),
+        facts=_facts(results),
+        environment={key: str(value) for key, value in results.environment.items()},
+    )
+
+
+def _judged(verdict: Verdict) -> Judged:
+    claim = CLAIMS[verdict.claim]
+    tested = verdict.n > 0
+    return Judged(
+        claim=claim,
+        verdict=verdict,
+        effect=_shown(claim, verdict.effect),
+        interval=f"{_shown(claim, verdict.low)} to {_shown(claim, verdict.high)}" if tested else MISSING,
+        p_supported=pvalue(verdict.p_supported) if tested else MISSING,
+        p_refuted=pvalue(verdict.p_refuted) if tested else MISSING,
+        strip=_strip(verdict) if tested else None,
+    )
+
+
+def _shown(claim: Claim, value: float) -> str:
+    if math.isnan(value):
+        return MISSING
+    return claim.show(value) if math.isfinite(value) else "unbounded"
+
+
+def _strip(verdict: Verdict) -> Strip:
+    """Positions on a line that is linear near zero and logarithmic further out, so that every claim fits."""
+
+    def position(value: float) -> float:
+        bounded = min(max(value / verdict.delta, -STRIP_REACH), STRIP_REACH)
+        return round(50 + 50 * math.asinh(bounded) / math.asinh(STRIP_REACH), 1)
+
+    return Strip(
+        low=position(verdict.low),
+        high=position(verdict.high),
+        effect=position(verdict.effect) if math.isfinite(verdict.effect) else None,
+        delta=position(verdict.delta),
+    )
+
+
+def _by_normalizer(judged: Sequence[Judged]) -> dict[str, list[tuple[Claim, list[Judged]]]]:
+    """Normalizer in words -> claims with their verdicts; the protocol's normalizer first."""
+    ordered = sorted(judged, key=lambda one: one.verdict.exploratory)
+    names = list(dict.fromkeys(one.verdict.normalizer for one in ordered))
+    return {
+        name_of(name): [
+            (claim, rows)
+            for claim in CLAIMS.values()
+            if (rows := [o for o in judged if o.claim.id == claim.id and o.verdict.normalizer == name])
+        ]
+        for name in names
+    }
+
+
+def _sections(judged: Sequence[Judged], pictures: Sequence[Picture]) -> list[Section]:
+    """A section per judged claim; a figure stands where it is first needed and is linked from there on."""
+    shown: set[str] = set()
+    sections = []
+    for claim in CLAIMS.values():
+        own = [one for one in judged if one.claim.id == claim.id]
+        if not own:
+            continue
+        wanted = [picture for picture in pictures if claim.id in picture.claims]
+        fresh = [picture for picture in wanted if picture.id not in shown]
+        shown |= {picture.id for picture in fresh}
+        sections.append(Section(claim, own, fresh, [picture for picture in wanted if picture not in fresh]))
+    return sections
+
+
+def _notices(results: Results) -> list[str]:
+    """What a reader must know before the first number."""
+    notices = []
+    if results.study["data"].get("validation") == "test":
+        notices.append(
+            "This study validates on the test split, as its source did: the same images chose and scored. Its "
+            "accuracies and losses are optimistic, and are not comparable with those of the other studies."
+        )
+    if results.status != "complete":
+        notices.append(
+            f"This study is {'still running' if results.status == 'running' else results.status}: the "
+            "report shows what there is. What is missing is listed below."
+        )
+    for variant, decided in results.decisions.get("variants", {}).items():
+        if decided.get("best_learning_rate") is None:
+            steps = results.study["budget"]["num_steps"]
+            notices.append(
+                f"{variant} trained in fewer than half the seeds at every learning rate tried within {steps} steps. "
+                "It has no best rate, and ratios against it cannot be judged."
+            )
+        elif decided.get("at_edge"):
+            notices.append(
+                f"The best learning rate of {variant} lies on the edge of the range tried: its true optimum may be "
+                "outside, so claims at its best are not judged."
+            )
+    return notices
+
+
+def _missing(results: Results) -> list[str]:
+    """What an unfinished or damaged study lacks, in words."""
+    lines = []
+    stage_of, status_of = results.trials["stage"], results.trials["status"]
+    for stage, planned in results.progress.get("planned", {}).items():
+        ended = int(((stage_of == stage) & ~status_of.isin(["running", "failed"])).sum())
+        if planned is None:
+            lines.append(f"{stage}: not planned yet, it depends on the stage before it")
+        elif ended < planned:
+            lines.append(f"{stage}: {ended} of {planned} trials ended")
+    for status in ("failed", "running"):
+        count = int((status_of == status).sum())
+        if count:
+            lines.append(f"{count} {'trial' if count == 1 else 'trials'} {status}")
+    return lines
+
+
+def _outcomes(trials: pd.DataFrame) -> list[tuple[str, dict[str, int]]]:
+    """Stage -> number of trials by status."""
+    statuses = [s for s in ("trained", "stuck", "diverged", "failed", "running") if (trials["status"] == s).any()]
+    return [
+        (str(stage), {status: int((own["status"] == status).sum()) for status in statuses})
+        for stage, own in trials.groupby("stage", sort=False)
+    ]
+
+
+def _facts(results: Results) -> dict[str, str]:
+    """What it takes to find, and to repeat, this study."""
+    facts: dict[str, Any] = {
+        "study": results.study["name"],
+        "study hash": results.study_hash,
+        "MLflow run": results.run_id,
+        "git commit": results.commit + (" (with uncommitted changes)" if results.environment.get("git_dirty") else ""),
+        "protocol version": results.schema["protocol_version"],
+        "schema version": results.schema["schema_version"],
+        "wall time": duration(results.progress.get("wall_time_s")),
+    }
+    return {key: str(value) for key, value in facts.items()}

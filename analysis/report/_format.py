@@ -1,0 +1,58 @@
+"""Numbers and names as the report prints them."""
+
+import math
+from typing import Any
+
+MISSING = "–"
+MINUS = "−"
+LOG_UNIT = "decades"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Significant digits, a true minus sign, ∞ for infinity, a dash for what is not known.
+
+    Args:
+        value: a number, or None.
+        digits: significant ones.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    value = float(value)
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    text = f"{value:.{digits}g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    return text.replace("-", MINUS)
+
+
+def share(value: Any) -> str:
+    """A share as a whole percentage."""
+    return MISSING if value is None or math.isnan(value) else f"{100 * value:.0f}%"
+
+
+def interval(low: Any, high: Any, digits: int = 3) -> str:
+    """An interval in brackets; a dash where neither end is known."""
+    ends = number(low, digits), number(high, digits)
+    return MISSING if ends == (MISSING, MISSING) else f"[{ends[0]}, {ends[1]}]"
+
+
+def pvalue(value: Any) -> str:
+    """A p-value: three decimals, "< 0.001" below."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def duration(seconds: Any) -> str:
+    """Wall time as a person says it."""
+    if seconds is None or math.isnan(seconds):
+        return MISSING
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,172 @@
+"""The report's tables: frames from `analysis.measures`, and how their columns are worded."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import selection_flips, selection_shares, sensitivity_table
+from analysis.load import Results
+from analysis.measures import cell_table, rate_multiples_table, time_table, variant_table
+from analysis.report._format import MISSING, interval, number, pvalue, share
+
+Row = Mapping[Hashable, Any]
+SEED = 20190829  # of the bootstraps behind the tables, so that a report is the same each time
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame, and the part of it that a reader sees.
+
+    Attributes:
+        frame: everything, in full precision; goes to CSV.
+        columns: heading -> text of a row; what HTML and Markdown show.
+        shown: which rows are shown.
+        marked: which of them stand out.
+    """
+
+    frame: pd.DataFrame
+    columns: Mapping[str, Callable[[Row], str]]
+    shown: Callable[[Row], bool] = lambda row: True
+    marked: Callable[[Row], bool] = lambda row: False
+
+    @property
+    def headings(self) -> list[str]:
+        """Headings of the columns shown."""
+        return list(self.columns)
+
+    @property
+    def rows(self) -> list[tuple[bool, list[str]]]:
+        """Rows as shown: does it stand out, and its texts."""
+        rows = [row for row in self.frame.to_dict("records") if self.shown(row)]
+        return [(bool(self.marked(row)), [show(row) for show in self.columns.values()]) for row in rows]
+
+
+def tables(results: Results) -> dict[str, Table]:
+    """All tables, by the name of their CSV file."""
+    shares = selection_shares(results, np.random.default_rng(SEED))
+    flips = selection_flips(results, shares)
+    return {
+        "variants": Table(variant_table(results), VARIANT_COLUMNS),
+        "rate-multiples": Table(rate_multiples_table(results), MULTIPLES_COLUMNS),
+        "times": Table(time_table(results, np.random.default_rng(SEED)), TIME_COLUMNS),
+        "sensitivity": Table(sensitivity_table(results), SENSITIVITY_COLUMNS, marked=lambda row: row["flips"]),
+        "selection-shares": Table(shares, SHARE_COLUMNS, shown=lambda row: row["share"] > 0),
+        "selection-flips": Table(flips, FLIP_COLUMNS, marked=lambda row: row["flips"]),
+        "cells": Table(cell_table(results), CELL_COLUMNS, shown=lambda row: row["stage"] != "refine"),
+    }
+
+
+def _net(row: Row) -> str:
+    """The net of a row of the multiples' table, in words."""
+    if row["normalization"] == "none":
+        return "unnormalized, own best rate"
+    multiple = {"best": "own best rate", "x1": "the same rate"}
+    return f"{row['normalization']}, {multiple.get(row['role'], row['role'].replace('x', '×'))}"
+
+
+def _times(value: float) -> str:
+    """A time to target as a median; infinite means that fewer than half arrived."""
+    return "not reached by half" if value == float("inf") else number(value)
+
+
+def _published(row: Row) -> str:
+    if not row["published"]:
+        return MISSING
+    steps = row["published_steps_millions"]
+    ends = f"ends at {100 * row['published_accuracy']:.1f}%"
+    return f"{row['published']}: " + (ends if pd.isna(steps) else f"{steps:.1f}M steps")
+
+
+def _mean_and_spread(mean: float, std: float) -> str:
+    return number(mean) if pd.isna(std) else f"{number(mean)} ± {number(std, 2)}"
+
+
+def _pair(row: Row) -> str:
+    return f"{row['normalizer']}-{row['activation']}"
+
+
+def _flipped(row: Row) -> str:
+    return f"{row['outcome']} (flips)" if row["flips"] else str(row["outcome"])
+
+
+def _effect(row: Row) -> str:
+    return f"{number(row['effect'])} {row['unit']}" if pd.notna(row["effect"]) else MISSING
+
+
+VARIANT_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: row["variant"],
+    "own best rate η*": lambda row: number(row["best_learning_rate"]) + (" (edge)" if row["at_edge"] is True else ""),
+    "highest stable rate, median": lambda row: interval(row["max_stable_rate_low"], row["max_stable_rate_high"]),
+    "stable band (decades)": lambda row: interval(row["stable_band_low"], row["stable_band_high"]),
+    "grid rates not trained": lambda row: share(row["failure_share"]),
+    "seeds at target": lambda row: share(row["share_reached"]),
+    "steps to target, median": lambda row: _times(row["steps_to_target"]),
+    "validation accuracy": lambda row: _mean_and_spread(row["accuracy_mean"], row["accuracy_std"]),
+    "test accuracy": lambda row: number(row["test_accuracy_mean"]),
+    "training (s)": lambda row: number(row["seconds_mean"]),
+    "n": lambda row: number(row["n_confirm"]),
+}
+MULTIPLES_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "activation": lambda row: row["activation"],
+    "net": _net,
+    "learning rate": lambda row: number(row["learning_rate"]),
+    "steps to the bar, median": lambda row: _times(row["steps"]),
+    "seeds there": lambda row: share(row["share_reached"]),
+    "best accuracy": lambda row: number(row["best_accuracy"]),
+    "times faster": lambda row: number(row["speedup"]),
+    "90% interval": lambda row: interval(row["speedup_low"], row["speedup_high"]),
+    "n": lambda row: number(row["n"]),
+    "Ioffe & Szegedy": _published,
+}
+TIME_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: row["variant"],
+    "cell": lambda row: {"best": "own best rate"}.get(row["role"], row["role"].replace("x", "×")),
+    "learning rate": lambda row: number(row["learning_rate"]),
+    "seeds at target": lambda row: share(row["share_reached"]),
+    "mean of min(t, T) (steps)": lambda row: number(row["restricted_mean_steps"]),
+    "difference to unnormalized (steps)": lambda row: number(row["difference"]),
+    "95% interval": lambda row: interval(row["difference_low"], row["difference_high"]),
+    "n": lambda row: number(row["n"]),
+}
+SENSITIVITY_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "claim": lambda row: row["claim"],
+    "net": _pair,
+    "choice": lambda row: row["choice"],
+    "verdict": _flipped,
+    "effect": _effect,
+    "90% interval": lambda row: interval(row["low"], row["high"]),
+    "p for": lambda row: pvalue(row["p_supported"]),
+    "p against": lambda row: pvalue(row["p_refuted"]),
+    "n": lambda row: number(row["n"]),
+}
+SHARE_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: row["variant"],
+    "learning rate": lambda row: number(row["learning_rate"]) + (" (η*)" if row["selected"] else ""),
+    "selected in": lambda row: share(row["share"]),
+}
+FLIP_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "claim": lambda row: row["claim"],
+    "net": _pair,
+    "instead of its η*": lambda row: f"{row['variant']} at {number(row['learning_rate'])}",
+    "selected in": lambda row: share(row["share"]),
+    "verdict there": _flipped,
+    "effect": _effect,
+    "90% interval": lambda row: interval(row["low"], row["high"]),
+    "n": lambda row: number(row["n"]),
+}
+CELL_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: row["variant"],
+    "stage": lambda row: row["stage"],
+    "learning rate": lambda row: number(row["learning_rate"]),
+    "n": lambda row: number(row["n"]),
+    "trained": lambda row: share(row["share_trained"]),
+    "stuck": lambda row: share(row["share_stuck"]),
+    "diverged": lambda row: share(row["share_diverged"]),
+    "failed": lambda row: share(row["share_failed"]),
+    "validation accuracy": lambda row: _mean_and_spread(row["accuracy_mean"], row["accuracy_std"]),
+    "validation loss (nats)": lambda row: _mean_and_spread(row["loss_mean"], row["loss_std"]),
+    "training (s)": lambda row: number(row["seconds_mean"]),
+}

@@ -1,0 +1,54 @@
+"""Estimators and tests. What decides is in `signed_rank` and `decisions`; the rest describes.
+
+Every stochastic function takes an explicit `numpy.random.Generator`.
+"""
+
+from analysis.stats.decisions import (
+    ALPHA,
+    INCONCLUSIVE,
+    REFUTED,
+    SUPPORTED,
+    decide,
+    holm,
+    min_seeds_to_decide,
+    seeds_needed,
+    tests_of,
+)
+from analysis.stats.descriptive import (
+    Band,
+    Interval,
+    bootstrap_band,
+    bootstrap_interval,
+    iqm,
+    performance_profile,
+    probability_of_improvement,
+)
+from analysis.stats.signed_rank import Estimate, estimate, signed_rank_pvalue, signed_rank_pvalues
+from analysis.stats.survival import SurvivalCurve, kaplan_meier, restricted_mean, restricted_mean_difference
+
+__all__ = [
+    "ALPHA",
+    "INCONCLUSIVE",
+    "REFUTED",
+    "SUPPORTED",
+    "Band",
+    "Estimate",
+    "Interval",
+    "SurvivalCurve",
+    "bootstrap_band",
+    "bootstrap_interval",
+    "decide",
+    "estimate",
+    "holm",
+    "iqm",
+    "kaplan_meier",
+    "min_seeds_to_decide",
+    "performance_profile",
+    "probability_of_improvement",
+    "restricted_mean",
+    "restricted_mean_difference",
+    "seeds_needed",
+    "signed_rank_pvalue",
+    "signed_rank_pvalues",
+    "tests_of",
+]

@@ -1,0 +1,74 @@
+"""The command line: `python -m benchmark plan|run|status STUDY`.
+
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.errors import InputError
+
+FOLDER = Path("mlruns")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        # Imported here: `--help` need not wait for torch.
+        from benchmark import commands
+
+        verb = {"plan": commands.plan, "run": commands.run, "status": commands.status}[options.verb]
+        return verb(options, FOLDER, again=_command_again(options))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """All flags of all verbs."""
+    top = argparse.ArgumentParser(prog="python -m benchmark", description="Train a study and log what happens.")
+    verbs = top.add_subparsers(dest="verb", required=True)
+    for verb, text in (
+        ("plan", "show a study's trials, cells and the time to expect; trains nothing"),
+        ("run", "run a study, or go on with it"),
+        ("status", "show how far a study has come"),
+    ):
+        sub = verbs.add_parser(verb, help=text, description=text)
+        sub.add_argument("study", metavar="STUDY", help="a name in benchmark/studies, or a path to a TOML file")
+        sub.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            dest="overrides",
+            help="override one dotted key of the study, for example --set network.width=12",
+        )
+        sub.add_argument(
+            "--tracking-uri",
+            metavar="U",
+            help="where MLflow tracks (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)",
+        )
+        if verb != "status":
+            sub.add_argument(
+                "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to train"
+            )
+    return top
+
+
+def _command_again(options: argparse.Namespace) -> str:
+    words = ["python", "-m", "benchmark", "run", options.study]
+    for override in options.overrides:
+        words += ["--set", override]
+    if getattr(options, "device", "auto") != "auto":
+        words += ["--device", options.device]
+    if options.tracking_uri:
+        words += ["--tracking-uri", options.tracking_uri]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+"""The base of every section of a study file."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A frozen, strictly validated table of a study's TOML.
+
+    Strict, because lax mode turns `true` into 1.0; closed, because a misspelt key would otherwise be
+    ignored and the default trained without a word.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -1,0 +1,100 @@
+"""Decoded datasets on disk: read back only if every byte is as it was written.
+
+A cache file is the SHA-256 (32 bytes) of all that follows, then NumPy arrays one after another, as
+`numpy.save` writes them: a JSON header as bytes, then the four arrays of `RawData`.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.data.raw import RawData
+
+FORMAT = 1
+"""Part of every stamp: raise it when this file's layout or a reader's output changes."""
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+_log = logging.getLogger(__name__)
+
+
+def cached(path: Path, stamp: str, read: Callable[[], RawData]) -> tuple[RawData, str]:
+    """Return the dataset cached at `path`, reading its source only when there is no sound copy.
+
+    Processes that start at once wait for the one that reads the source.
+
+    Args:
+        path: the cache file.
+        stamp: identifies the state of the source; a cache with another stamp is rebuilt.
+        read: reads the source; called at most once.
+
+    Returns:
+        The data and its fingerprint.
+    """
+    found = _load(path, stamp)
+    if found is not None:
+        return found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _exclusive(path.with_suffix(".lock")):
+        found = _load(path, stamp)  # another process may have built it while this one waited
+        if found is None:
+            raw = read()
+            found = raw, raw.fingerprint()
+            _store(path, stamp, *found)
+    return found
+
+
+def _load(path: Path, stamp: str) -> tuple[RawData, str] | None:
+    """The content of a cache file; None if it is missing, damaged, or of another state of the source."""
+    try:
+        content = memoryview(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        _log.warning("%s is damaged; building it anew", path)
+        return None
+    stream = io.BytesIO(payload)
+    header = json.loads(np.load(stream).tobytes())
+    if header["stamp"] != _full_stamp(stamp):
+        return None
+    train_images, train_labels, test_images, test_labels = (np.load(stream) for _ in range(4))
+    class_names = tuple(header["class_names"])
+    return RawData(train_images, train_labels, test_images, test_labels, class_names), header["fingerprint"]
+
+
+def _store(path: Path, stamp: str, raw: RawData, fingerprint: str) -> None:
+    """Write a cache file, whole or not at all; the caller holds the lock."""
+    header = {"stamp": _full_stamp(stamp), "class_names": raw.class_names, "fingerprint": fingerprint}
+    stream = io.BytesIO()
+    np.save(stream, np.frombuffer(json.dumps(header).encode(), dtype=np.uint8))
+    for array in raw.arrays():
+        np.save(stream, array)
+    payload = stream.getbuffer()
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(hashlib.sha256(payload).digest())
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _full_stamp(stamp: str) -> str:
+    return f"{FORMAT}:{stamp}"
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; the kernel lets go of it when its holder dies, however it dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,150 @@
+"""What is watched inside the network. Add a probe as one file here and one entry of `PROBES`.
+
+Probes read copies and use no random numbers, so a trial's numbers are the same with and without them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from benchmark.config import Section
+from benchmark.data.datasets import Split
+from benchmark.probes import activations, gradients
+from benchmark.probes._view import Readings, View
+from benchmark.registry import lookup
+from benchmark.variants.activations import ACTIVATIONS
+from benchmark.variants.network import ConvNet
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One thing to watch.
+
+    Attributes:
+        observe: reads it off a view of the network.
+        metrics: of each of its readings, the unit and what it is.
+    """
+
+    observe: Callable[[View], Readings]
+    metrics: Mapping[str, tuple[str, str]]
+
+
+PROBES: Mapping[str, Probe] = {
+    "gradients": Probe(gradients.observe, gradients.METRICS),
+    "activations": Probe(activations.observe, activations.METRICS),
+}
+
+
+class ProbesSpec(Section):
+    """The `[probes]` section.
+
+    Attributes:
+        enabled: names in `PROBES`.
+        every: watch at initialization, at every `every`-th evaluation, and at the last.
+        num_images: size of the fixed probe batch.
+    """
+
+    enabled: tuple[str, ...] = ()
+    every: int = Field(default=1, ge=1)
+    num_images: int = Field(default=64, ge=2)
+
+    @field_validator("enabled")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            lookup(PROBES, name, "probe")
+        return names
+
+
+class Probes:
+    """The probes of one trial.
+
+    Args:
+        spec: which, and how often.
+        network: what to watch; its own tensors are not read.
+        activation: the name of its activation.
+        split: fixed training images; the first of them are the probe batch.
+        num_evaluations: how many evaluations follow the one at initialization.
+    """
+
+    def __init__(
+        self, spec: ProbesSpec, network: ConvNet, activation: str, split: Split, num_evaluations: int
+    ) -> None:
+        self._spec = spec
+        self._network = network
+        self._activation = lookup(ACTIVATIONS, activation, "activation")
+        self._last = num_evaluations
+        chunk = slice(0, min(spec.num_images, len(split)))
+        self._images, self._labels = split.take(chunk), split.labels[chunk]
+        self._layers = network.weighted_layers()
+        paths = {module: path for path, module in network.named_modules()}
+        self._weight_names = {name: f"{paths[layer]}.weight" for name, layer in self._layers.items()}
+
+    def due(self, evaluation: int) -> bool:
+        """Whether to watch at the `evaluation`-th evaluation; 0 is the one at initialization."""
+        return bool(self._spec.enabled) and (evaluation % self._spec.every == 0 or evaluation == self._last)
+
+    def observe(
+        self, step: int, tensors: dict[str, Tensor], updates: dict[str, Tensor] | None
+    ) -> list[dict[str, Any]]:
+        """Watch the network at the given tensors, which stay as they are.
+
+        Args:
+            step: training steps taken.
+            tensors: parameters and buffers by name.
+            updates: what the last training step added to each parameter; None before the first.
+
+        Returns:
+            Rows (step, probe, layer, index, value); index is the layer's depth from 0.
+        """
+        view = self._view(tensors, updates)
+        readings = [reading for name in self._spec.enabled for reading in PROBES[name].observe(view)]
+        values = torch.stack([reading.value for reading in readings]).tolist()  # one transfer
+        depth = {layer: index for index, layer in enumerate(self._layers)}
+        return [
+            {
+                "step": step,
+                "probe": reading.probe,
+                "layer": reading.layer,
+                "index": depth[reading.layer],
+                "value": value,
+            }
+            for reading, value in zip(readings, values, strict=True)
+        ]
+
+    def _view(self, tensors: dict[str, Tensor], updates: dict[str, Tensor] | None) -> View:
+        # Copies: batch normalization in training mode moves its running statistics.
+        own = {name: value.detach().clone() for name, value in tensors.items()}
+        weights = {layer: own[name].requires_grad_() for layer, name in self._weight_names.items()}
+        preactivations: dict[str, Tensor] = {}
+        hooks = [
+            unit.activation.register_forward_hook(_keep_input(preactivations, f"conv{depth}"))
+            for depth, unit in enumerate(self._network.units, start=1)
+        ]
+        try:
+            self._network.train()
+            logits = functional_call(self._network, own, (self._images,))
+            loss = nn.functional.cross_entropy(logits, self._labels)
+            gradients = torch.autograd.grad(loss, tuple(weights.values()))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return View(
+            {layer: weight.detach() for layer, weight in weights.items()},
+            dict(zip(weights, gradients, strict=True)),
+            None if updates is None else {layer: updates[name] for layer, name in self._weight_names.items()},
+            preactivations,
+            self._activation,
+        )
+
+
+def _keep_input(into: dict[str, Tensor], layer: str) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        into[layer] = inputs[0].detach()
+
+    return hook

@@ -1,0 +1,47 @@
+"""What enters the activations, layer by layer: its distribution, and the share that has stopped learning.
+
+Shapes: N images of the probe batch, F filters, H x W positions.
+"""
+
+import torch
+from torch import Tensor
+
+from benchmark.probes._view import Reading, Readings, View
+
+METRICS = {
+    "preactivation_mean": ("1", "mean of what enters the activation, over the probe batch and all units"),
+    "preactivation_std": ("1", "its standard deviation"),
+    "preactivation_p15": ("1", "15th percentile of one fixed unit's input over the probe batch"),
+    "preactivation_p50": ("1", "50th percentile, after figure 1 of Ioffe & Szegedy (1502.03167)"),
+    "preactivation_p85": ("1", "85th percentile"),
+    "saturated_share": ("share", "inputs where |f'(x)| is below 5% of its maximum (saturating activations)"),
+    "dead_share": ("share", "units that are zero on the whole probe batch (ReLU)"),
+}
+
+_SATURATION = 0.05  # of the derivative's maximum (protocol, section 7)
+_PERCENTILES = (0.15, 0.50, 0.85)  # Ioffe & Szegedy (1502.03167), figure 1
+
+
+def observe(view: View) -> Readings:
+    """The readings of `METRICS` that apply to the network's activation, one per convolution."""
+    for layer, x in view.preactivations.items():
+        yield Reading("preactivation_mean", layer, x.mean())
+        yield Reading("preactivation_std", layer, x.std())
+        # The fixed unit: the first filter, at the centre.
+        unit = x[:, 0, x.shape[2] // 2, x.shape[3] // 2]
+        levels = torch.quantile(unit, torch.tensor(_PERCENTILES, device=x.device))
+        for share, level in zip(_PERCENTILES, levels, strict=True):
+            yield Reading(f"preactivation_p{share * 100:.0f}", layer, level)
+        maximum = view.activation.derivative_max
+        if maximum is not None:
+            slope = _derivative(view, x)
+            yield Reading("saturated_share", layer, (slope.abs() < _SATURATION * maximum).float().mean())
+        if view.activation.has_dead_units:
+            yield Reading("dead_share", layer, (x <= 0).all(0).float().mean())
+
+
+def _derivative(view: View, x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(view.activation.build()(point).sum(), point)
+    return slope

@@ -1,0 +1,113 @@
+"""Named random streams: every random number is a pure function of names and counters.
+
+A seed owns one stream per use (`init`, `order`, `augmentation`, `dropout`). A number is found by hashing
+(seed, stream, step, index), never by advancing a generator, so it depends neither on the variant nor on
+the learning rate, the device, or what else runs; and a trial resumes from its step number alone.
+
+The hash is Philox-4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011), in int64 arithmetic so that CPU and CUDA give the same bits.
+"""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+STREAMS = ("init", "order", "augmentation", "dropout")
+
+# Round multipliers and Weyl increments of Philox-4x32, from the paper's table 2 and section 3.3.
+_M0, _M1 = 0xD2511F53, 0xCD9E8D57
+_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+_MASK = 0xFFFFFFFF
+_ROUNDS = 10
+
+
+def derive(*components: int | str) -> int:
+    """Hash named components into a 63-bit integer, the same on every machine and Python.
+
+    Args:
+        components: for example a seed, a stream's name and a layer's index.
+    """
+    digest = hashlib.sha256("/".join(map(str, components)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def stream_key(seed: int, stream: str, device: torch.device | str = "cpu") -> Tensor:
+    """The key of one of a seed's streams. [2] int64, each entry below 2**32.
+
+    Raises:
+        ValueError: `stream` is none of `STREAMS`.
+    """
+    if stream not in STREAMS:
+        raise ValueError(f"stream: expected one of {STREAMS}, found {stream!r}")
+    value = derive(seed, stream)
+    return torch.tensor([value & _MASK, value >> 32], dtype=torch.int64, device=device)
+
+
+def generator(seed: int, *components: int | str) -> torch.Generator:
+    """A CPU generator for draws made once per trial on the host: initial weights."""
+    return torch.Generator().manual_seed(derive(seed, *components))
+
+
+def philox(key: Tensor, counter: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    """Philox-4x32-10.
+
+    Args:
+        key: [2] int64, entries in [0, 2**32).
+        counter: four int64 tensors, entries in [0, 2**32), that broadcast to one shape S.
+
+    Returns:
+        [4, *S] int64, entries in [0, 2**32), independent and uniform over distinct (key, counter).
+    """
+    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)
+    k0, k1 = key[0], key[1]
+    for _ in range(_ROUNDS):
+        # The products wrap modulo 2**64: their low and high 32 bits are right whatever the sign.
+        p0, p1 = c0 * _M0, c2 * _M1
+        c0, c1, c2, c3 = (
+            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
+            p1 & _MASK,
+            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
+            p0 & _MASK,
+        )
+        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+    return torch.stack((c0, c1, c2, c3))
+
+
+def words(key: Tensor, position: Tensor | int, count: int) -> Tensor:
+    """`count` random 32-bit words of a stream at one position (a step, an epoch).
+
+    Args:
+        key: [2] int64, from `stream_key`.
+        position: int64 scalar below 2**32.
+        count: how many.
+
+    Returns:
+        [count] int64, entries in [0, 2**32). The first n of them do not depend on `count`.
+    """
+    index = torch.arange((count + 3) // 4, device=key.device)
+    zero = torch.zeros((), dtype=torch.int64, device=key.device)
+    return philox(key, (index, zero, zero + position, zero)).T.reshape(-1)[:count]
+
+
+def uniform(key: Tensor, position: Tensor | int, shape: tuple[int, ...]) -> Tensor:
+    """Uniform float32 in [0, 1), of `shape`, on the 24-bit grid that float32 holds exactly."""
+    count = torch.Size(shape).numel()
+    return ((words(key, position, count) >> 8).float() * 2.0**-24).reshape(shape)
+
+
+def permutation(key: Tensor, position: int, length: int) -> Tensor:
+    """A random order of `range(length)`. [length] int64.
+
+    Sorting 32-bit words: a tie, of probability length**2 / 2**33, is broken by index, the same everywhere.
+    """
+    return torch.argsort(words(key, position, length), stable=True)
+
+
+def make_deterministic() -> None:
+    """Ask every library of this process for repeatable, full-precision float32 arithmetic."""
+    torch.backends.cudnn.benchmark = False  # would choose algorithms by timing them
+    torch.backends.cudnn.deterministic = True
+    # TF32 rounds products to 10 bits: another experiment than the CPU's.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False

@@ -1,0 +1,293 @@
+"""A study: what is varied, on what, for how long; read from TOML, strictly.
+
+Reading goes TOML -> JSON -> pydantic, because strict JSON mode is the one that takes arrays for tuples
+and still refuses `true` for 1.0 and "1e-3" for 0.001.
+"""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from benchmark.config import Section
+from benchmark.data.datasets import DataSpec
+from benchmark.errors import InputError
+from benchmark.probes import ProbesSpec
+from benchmark.registry import lookup
+from benchmark.training.optimizers import OPTIMIZERS, OptimizerSpec, Sgd
+from benchmark.variants.activations import ACTIVATIONS
+from benchmark.variants.network import NetworkSpec, Variant
+from benchmark.variants.norms import NORMALIZATIONS
+
+BASELINE = "none"
+CONFIRM_SEED_OFFSET = 1000  # confirm seeds start here: disjoint from any sweep's
+
+
+class VariantsSpec(Section):
+    """The `[variants]` section: every normalization is paired with every activation.
+
+    Attributes:
+        reference: the variant that sets an activation's target where the unnormalized one is unusable.
+    """
+
+    normalizations: tuple[str, ...] = Field(default=("none", "batch"), min_length=1)
+    activations: tuple[str, ...] = Field(default=("sigmoid", "relu"), min_length=1)
+    reference: str = "batch-relu"
+
+    @field_validator("normalizations")
+    @classmethod
+    def _known_normalizations(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            lookup(NORMALIZATIONS, name, "normalization")
+        return _distinct(names)
+
+    @field_validator("activations")
+    @classmethod
+    def _known_activations(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            lookup(ACTIVATIONS, name, "activation")
+        return _distinct(names)
+
+    @model_validator(mode="after")
+    def _reference_is_planned(self) -> "VariantsSpec":
+        if self.reference not in map(str, self.product()):
+            raise ValueError(
+                f"reference: expected one of the study's variants ({', '.join(map(str, self.product()))}), "
+                f"found {self.reference!r}"
+            )
+        return self
+
+    def product(self) -> list[Variant]:
+        """All variants, normalization by normalization."""
+        return [Variant(norm, act) for norm in self.normalizations for act in self.activations]
+
+
+class BudgetSpec(Section):
+    """The `[budget]` section: how long a trial trains and how often it is looked at.
+
+    Attributes:
+        num_steps: T, optimizer steps.
+        batch_size: examples per step.
+        eval_every: E, steps between evaluations in sweep and refine.
+        confirm_eval_every: the same in confirm: at most T / 50.
+    """
+
+    num_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    eval_every: int = Field(ge=1)
+    confirm_eval_every: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> "BudgetSpec":
+        for name in ("eval_every", "confirm_eval_every"):
+            every = getattr(self, name)
+            if self.num_steps % every:
+                raise ValueError(f"{name}: expected a divisor of num_steps = {self.num_steps}, found {every}")
+        return self
+
+
+class SearchSpec(Section):
+    """The `[search]` section: which learning rates are tried.
+
+    Attributes:
+        sampler: `grid` (needed by every stability claim), `qmc`, `random`, `tpe` (adaptive), or `fixed`:
+            the one rate `low`, nothing searched.
+        low, high: the range of learning rates.
+        num_rates: rates per variant; of the grid, equispaced in log10.
+        num_bisections: refinements of the stability edge, per variant and seed; grid only.
+        num_extensions: how often the grid may grow by two rates at an edge where the best rate lies.
+        pruning: stop a rate's remaining seeds when it is clearly worse than the best (Wilcoxon); tpe only.
+    """
+
+    sampler: Literal["grid", "qmc", "random", "tpe", "fixed"] = "grid"
+    low: float = Field(gt=0.0)
+    high: float = Field(gt=0.0)
+    num_rates: int = Field(default=6, ge=1)
+    num_bisections: int = Field(default=0, ge=0)
+    num_extensions: int = Field(default=2, ge=0, le=2)
+    pruning: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SearchSpec":
+        if self.sampler == "fixed":
+            if self.num_rates != 1 or self.low != self.high:
+                raise ValueError('sampler: "fixed" expects num_rates = 1 and low = high, the one rate')
+        elif self.low >= self.high or self.num_rates < 2:
+            raise ValueError(
+                f"low: expected below high, and num_rates of at least 2, found low = {self.low:g}, "
+                f"high = {self.high:g}, num_rates = {self.num_rates}"
+            )
+        if self.pruning and self.sampler != "tpe":
+            raise ValueError(
+                f'pruning: only sampler "tpe" prunes (the others need every trial), found {self.sampler!r}'
+            )
+        if self.num_bisections and self.sampler != "grid":
+            raise ValueError(
+                f'num_bisections: only sampler "grid" is refined, found {self.sampler!r}: set it to 0'
+            )
+        return self
+
+
+class SeedsSpec(Section):
+    """The `[seeds]` section: how many seeds; sweep has 0, 1, ...; confirm 1000, 1001, ..."""
+
+    sweep: int = Field(ge=1)
+    confirm: int = Field(ge=0)
+
+
+class JudgeSpec(Section):
+    """The `[judge]` section.
+
+    Attributes:
+        statistics: which normalization statistics judged metrics use: re-estimated at the evaluation, or the
+            moving averages.
+        rho: share of a variant's best accuracy above chance that a stable trial keeps.
+    """
+
+    statistics: Literal["reestimated", "moving-average"] = "reestimated"
+    rho: float = Field(default=0.9, gt=0.0, le=1.0)
+
+
+class ExecutionSpec(Section):
+    """The `[execution]` section: how trials are run; it does not change what they compute.
+
+    Attributes:
+        workers: trials side by side; 0: one per core on CPU, one on an accelerator.
+        threads: CPU threads of each. (Numbers are equal on CPU for equal thread counts.)
+        checkpoint_every_s: seconds between a trial's checkpoints.
+        retries: further tries of a trial that raised an exception.
+    """
+
+    workers: int = Field(default=0, ge=0)
+    threads: int = Field(default=1, ge=1)
+    checkpoint_every_s: float = Field(default=30.0, gt=0.0)
+    retries: int = Field(default=1, ge=0)
+
+
+class StudySpec(Section):
+    """A whole study."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    description: str
+    variants: VariantsSpec = VariantsSpec()
+    data: DataSpec = DataSpec()
+    network: NetworkSpec = NetworkSpec()
+    optimizer: OptimizerSpec = Sgd()
+    budget: BudgetSpec
+    search: SearchSpec
+    seeds: SeedsSpec
+    judge: JudgeSpec = JudgeSpec()
+    probes: ProbesSpec = ProbesSpec()
+    execution: ExecutionSpec = ExecutionSpec()
+
+    @model_validator(mode="after")
+    def _seeds_can_decide(self) -> "StudySpec":
+        """Section 8: the smallest p of n pairs is 2^-n; Holm's first step divides 5% by the family's size."""
+        family = len(self.variants.activations)
+        needed = next(n for n in range(1, 64) if 2.0**-n <= 0.05 / family)
+        stages = {"sweep": self.seeds.sweep}
+        if self.search.sampler != "fixed":
+            stages["confirm"] = self.seeds.confirm
+        for stage, seeds in stages.items():
+            if seeds < needed:
+                raise ValueError(
+                    f"seeds.{stage}: expected at least {needed}, with which a family of {family} activations "
+                    f"can decide (2^-n <= 0.05/{family}), found {seeds}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _confirm_is_dense(self) -> "StudySpec":
+        if self.search.sampler != "fixed" and self.budget.confirm_eval_every * 50 > self.budget.num_steps:
+            raise ValueError(
+                f"budget.confirm_eval_every: expected at most num_steps/50 = "
+                f"{self.budget.num_steps / 50:g}, found {self.budget.confirm_eval_every}"
+            )
+        return self
+
+
+def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
+    """Read a study and apply overrides.
+
+    Args:
+        name_or_path: a name in `benchmark/studies`, or a path to a TOML file.
+        overrides: `key=value` each, the key dotted, the value in TOML's notation (a bare word is a string).
+
+    Raises:
+        InputError: no such study, or it is invalid; names the file, the key, what was expected and found.
+    """
+    path = study_path(name_or_path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected TOML, found: {error}") from None
+    for override in overrides:
+        _apply(table, override)
+    try:
+        return StudySpec.model_validate_json(json.dumps(table))
+    except TypeError as error:
+        raise InputError(f"{path}: expected numbers, strings, booleans and lists only; {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise InputError(f"{path}: {_describe(first)}{more}") from None
+
+
+def study_path(name_or_path: str) -> Path:
+    """Where a study's TOML lies.
+
+    Raises:
+        InputError: nowhere.
+    """
+    if name_or_path.endswith(".toml") or "/" in name_or_path:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise InputError(f"study: expected a TOML file, found none at {name_or_path}")
+        return path
+    return lookup(shipped_studies(), name_or_path, "study")
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The studies that come with the package, by name."""
+    folder = Path(str(resources.files("benchmark") / "studies"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set: expected key=value, found {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {override}: {section!r} is a value, not a section")
+    table[last] = value
+
+
+def _describe(error: ErrorDetails) -> str:
+    # A discriminated union (the optimizer's) puts its tag into the location; the file has no such key.
+    location = ".".join(str(part) for part in error["loc"] if part not in OPTIMIZERS)
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{location}: {message}" if location else message
+    if error["type"] == "extra_forbidden":
+        return f"{location}: no such key; remove it or mend its spelling"
+    if error["type"] == "missing":
+        return f"{location}: expected a value, found none"
+    return f"{location}: {message[0].lower()}{message[1:]}, found {error['input']!r}"
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError(f"expected each name once, found {', '.join(names)}")
+    return names

@@ -1,0 +1,411 @@
+"""Writing to MLflow: the one module that imports it, lazily, for that takes seconds.
+
+An experiment per study; in it a run per study run, a child per variant, a grandchild per trial. What is
+logged, and how it is named, is the contract with `analysis`; `SCHEMA_VERSION` numbers it.
+"""
+
+import math
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from benchmark import PROTOCOL_VERSION
+from benchmark.data.datasets import DeviceData
+from benchmark.environment import Environment
+from benchmark.errors import InputError
+from benchmark.plan import Trial, study_hash
+from benchmark.probes import PROBES
+from benchmark.spec import StudySpec
+from benchmark.training.loop import Evaluation, Outcome
+from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS
+from benchmark.variants.network import Variant
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SCHEMA_VERSION = 1
+_FLUSH_EVERY_S = 5.0  # a long trial's curves reach the UI at least this often
+_METRICS_PER_CALL = 1000  # MLflow's limit on one log_batch
+_DIGEST_LENGTH = 32  # MLflow stores at most 36 characters of a data set's digest
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished trial as logged: its run, status (`trained`, `stuck`, `diverged`) and final metrics."""
+
+    run_id: str
+    status: str
+    metrics: dict[str, float]
+
+
+def default_uri(folder: Path) -> str:
+    """Where runs are tracked: `MLFLOW_TRACKING_URI`, else an SQLite file in `folder`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve() / 'mlflow.db'}"
+
+
+class Tracker:
+    """One study run, as it is written to MLflow.
+
+    Opening it adopts what an interrupted run of the same study left, and marks as killed whatever still
+    says RUNNING in the experiment: the caller holds the study's lock, so nothing is.
+
+    Args:
+        uri: MLflow's tracking URI.
+        folder: the suite's folder; artifacts lie below it when tracking is local.
+        study: what is run.
+        data: its data set.
+        environment: where it is run.
+        command: the command that runs it again.
+
+    Raises:
+        InputError: the tracking URI cannot be used.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        folder: Path,
+        study: StudySpec,
+        data: DeviceData,
+        environment: Environment,
+        command: str,
+    ) -> None:
+        self._client = _connect(uri)
+        self._study = study
+        self._hash = study_hash(study)
+        self._data = data
+        self._tags = {
+            "protocol_version": PROTOCOL_VERSION,
+            "git_commit": environment.git_commit,
+            "device": environment.device_name,
+        }
+        self._experiment_id = self._open_experiment(folder if uri.startswith("sqlite:") else None)
+        self._release_stale_runs()
+        self._trials = {run.data.tags["trial_hash"]: run for run in self._search("tags.kind = 'trial'")}
+        self.run_id = self._open_study_run(command)
+        self._log_contract(environment)
+        self._variant_runs: dict[str, str] = {}
+
+    def finished(self, trial: Trial) -> Record | None:
+        """The record of a trial that some run of this study finished, now also part of this one."""
+        run = self._trials.get(trial.hash)
+        if run is None or run.info.status != "FINISHED":
+            return None
+        membership = f"in_study.{self._hash}"
+        if membership not in run.data.tags:
+            self._client.set_tag(run.info.run_id, membership, "true")
+        return Record(run.info.run_id, run.data.tags["status"], dict(run.data.metrics))
+
+    def start_trial(self, trial: Trial) -> "TrialLog":
+        """Open the run of a trial that is about to train; the run it had before, if it was interrupted."""
+        run = self._trials.get(trial.hash)
+        tags = self._trial_tags(trial)
+        if run is None:
+            parent = self._variant_run(trial.variant)
+            run_id = self._create_run(trial.name, tags | {"mlflow.parentRunId": parent})
+            self._client.log_batch(run_id, params=_params(self._trial_params(trial)))
+            self._log_dataset(run_id)
+            return TrialLog(self._client, run_id, last_step=-1)
+        run_id = run.info.run_id
+        self._client.update_run(run_id, status="RUNNING")
+        self._client.log_batch(run_id, tags=_tags(tags))
+        history = self._client.get_metric_history(run_id, "val_loss")
+        return TrialLog(self._client, run_id, last_step=max((m.step for m in history), default=-1))
+
+    def log_json(self, name: str, document: dict[str, Any]) -> None:
+        """Write an artifact of the study run, replacing an earlier one."""
+        self._client.log_dict(self.run_id, document, name)
+
+    def close(self, *, complete: bool, interrupted: bool = False) -> None:
+        """End the study's and the variants' runs."""
+        self._client.set_tag(self.run_id, "status", "complete" if complete else "incomplete")
+        status = "KILLED" if interrupted else "FINISHED" if complete else "FAILED"
+        for run_id in (*self._variant_runs.values(), self.run_id):
+            self._client.set_terminated(run_id, status)
+        if interrupted:
+            self._release_stale_runs()
+
+    def _open_experiment(self, folder: Path | None) -> str:
+        name = self._study.name
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            location = None if folder is None else str((folder / "artifacts" / name).resolve())
+            experiment_id: str = self._client.create_experiment(name, artifact_location=location)
+        else:
+            experiment_id = experiment.experiment_id
+            if experiment.lifecycle_stage == "deleted":
+                self._client.restore_experiment(experiment_id)
+        self._client.set_experiment_tag(experiment_id, "mlflow.note.content", _note(self._study))
+        return experiment_id
+
+    def _release_stale_runs(self) -> None:
+        for run in self._search("attributes.status = 'RUNNING'"):
+            self._client.set_terminated(run.info.run_id, "KILLED")
+
+    def _open_study_run(self, command: str) -> str:
+        tags = self._tags | {
+            "kind": "study",
+            "study": self._study.name,
+            "study_hash": self._hash,
+            "schema_version": str(SCHEMA_VERSION),
+            "status": "running",
+            "command": command,
+        }
+        found = self._search(f"tags.kind = 'study' and tags.study_hash = '{self._hash}'")
+        if found:
+            self._client.update_run(found[0].info.run_id, status="RUNNING")
+            self._client.log_batch(found[0].info.run_id, tags=_tags(tags))
+            return str(found[0].info.run_id)
+        name = f"{self._study.name} {time.strftime('%Y-%m-%d %H:%M')}"
+        run_id = self._create_run(name, tags)
+        self._log_dataset(run_id)
+        return run_id
+
+    def _log_contract(self, environment: Environment) -> None:
+        metrics = {
+            name: {"unit": unit, "direction": direction, "description": description}
+            for name, (unit, direction, description) in (CURVE_METRICS | FINAL_METRICS).items()
+        }
+        probes = {
+            name: {"unit": unit, "direction": "none", "description": description}
+            for probe in PROBES.values()
+            for name, (unit, description) in probe.metrics.items()
+        }
+        self.log_json(
+            "schema.json",
+            {
+                "schema_version": SCHEMA_VERSION,
+                "protocol_version": PROTOCOL_VERSION,
+                "metrics": metrics,
+                "probes": probes,
+            },
+        )
+        self.log_json("study.json", self._study.model_dump(mode="json"))
+        self.log_json("environment.json", environment.document())
+
+    def _variant_run(self, variant: Variant) -> str:
+        name = str(variant)
+        if name not in self._variant_runs:
+            found = self._search(
+                f"tags.kind = 'variant' and tags.variant = '{name}' and "
+                f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+            )
+            if found:
+                self._variant_runs[name] = found[0].info.run_id
+                self._client.update_run(found[0].info.run_id, status="RUNNING")
+            else:
+                tags = self._tags | _variant_tags(variant) | {"kind": "variant", "mlflow.parentRunId": self.run_id}
+                self._variant_runs[name] = self._create_run(name, tags)
+        return self._variant_runs[name]
+
+    def _trial_tags(self, trial: Trial) -> dict[str, str]:
+        return (
+            self._tags
+            | _variant_tags(trial.variant)
+            | {
+                "kind": "trial",
+                "stage": trial.stage,
+                "seed": str(trial.seed),
+                "learning_rate": repr(trial.learning_rate),
+                "status": "running",
+                "trial_hash": trial.hash,
+                f"in_study.{self._hash}": "true",
+            }
+        )
+
+    def _trial_params(self, trial: Trial) -> dict[str, Any]:
+        study = trial.study
+        return {
+            "variant": trial.variant,
+            "normalization": trial.variant.normalization,
+            "activation": trial.variant.activation,
+            "learning_rate": trial.learning_rate,
+            "seed": trial.seed,
+            "stage": trial.stage,
+            "dataset": study.data.dataset,
+            "num_steps": study.budget.num_steps,
+            "batch_size": study.budget.batch_size,
+            "eval_every": trial.eval_every,
+            **{f"network.{key}": value for key, value in study.network.model_dump().items()},
+            **{f"optimizer.{key}": value for key, value in study.optimizer.model_dump().items()},
+        }
+
+    def _create_run(self, name: str, tags: dict[str, str]) -> str:
+        return str(self._client.create_run(self._experiment_id, tags=tags, run_name=name).info.run_id)
+
+    def _log_dataset(self, run_id: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=self._data.name,
+            digest=self._data.fingerprint[:_DIGEST_LENGTH],
+            source_type="benchmark",
+            source=self._study.data.model_dump_json(exclude={"root"}),
+            profile=f'{{"num_train": {len(self._data.train)}, "num_validation": {len(self._data.validation)}}}',
+        )
+        context = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+
+    def _search(self, condition: str) -> "list[Run]":
+        return _search(self._client, self._experiment_id, condition)
+
+
+class TrialLog:
+    """The run of one trial while it trains.
+
+    Args:
+        client: MLflow's.
+        run_id: the trial's run.
+        last_step: the last step whose metrics it has, from before an interruption; -1 for none.
+    """
+
+    def __init__(self, client: Any, run_id: str, last_step: int) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._last_step = last_step
+        self._evaluations: list[Evaluation] = []
+        self._pending: list[Any] = []
+        self._flushed_at = time.monotonic()
+
+    def log(self, evaluation: Evaluation) -> None:
+        """Take an evaluation; a step that the run has already is not recorded twice."""
+        from mlflow.entities import Metric
+
+        self._evaluations.append(evaluation)
+        step = int(evaluation.row["step"])
+        if step <= self._last_step:
+            return
+        now = int(time.time() * 1000)
+        self._pending += [
+            Metric(name, value, now, step)
+            for name, value in evaluation.row.items()
+            if name != "step" and not math.isnan(value)
+        ]
+        if time.monotonic() - self._flushed_at > _FLUSH_EVERY_S:
+            self._flush()
+
+    def finish(self, outcome: Outcome) -> Record:
+        """Write what remains, and end the run: the last thing written says that all of it is there."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        step = int(outcome.metrics["num_steps_done"])
+        self._pending += [Metric(name, value, now, step) for name, value in outcome.metrics.items()]
+        self._flush()
+        self._log_frame("curves.parquet", pd.DataFrame([e.row for e in self._evaluations]))
+        probes = [row for evaluation in self._evaluations for row in evaluation.probes]
+        if probes:
+            self._log_frame("probes.parquet", pd.DataFrame(probes))
+        self._client.log_batch(
+            self.run_id, tags=_tags({"status": outcome.status, "status_ema": outcome.status_ema})
+        )
+        self._client.set_terminated(self.run_id, "FINISHED")
+        return Record(self.run_id, outcome.status, outcome.metrics)
+
+    def fail(self, message: str, details: str) -> None:
+        """End the run as failed, with the traceback as an artifact."""
+        self._flush()
+        self._client.log_text(self.run_id, details, "failure.txt")
+        self._client.log_batch(self.run_id, tags=_tags({"status": "failed", "failure": message[:500]}))
+        self._client.set_terminated(self.run_id, "FAILED")
+
+    def _flush(self) -> None:
+        for start in range(0, len(self._pending), _METRICS_PER_CALL):
+            self._client.log_batch(self.run_id, metrics=self._pending[start : start + _METRICS_PER_CALL])
+        self._pending = []
+        self._flushed_at = time.monotonic()
+
+    def _log_frame(self, name: str, frame: pd.DataFrame) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            frame.to_parquet(path, index=False)
+            self._client.log_artifact(self.run_id, str(path))
+
+
+def count_trials(uri: str, study: StudySpec) -> dict[str, dict[str, int]]:
+    """How many trials of a study were logged, by stage and status; empty if it was never run here."""
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return {}
+    client = _connect(uri)
+    experiment = client.get_experiment_by_name(study.name)
+    if experiment is None:
+        return {}
+    condition = f"tags.`in_study.{study_hash(study)}` = 'true'"
+    counts: dict[str, dict[str, int]] = {}
+    for run in _search(client, experiment.experiment_id, condition):
+        stage = counts.setdefault(run.data.tags["stage"], {})
+        status = run.data.tags["status"]
+        stage[status] = stage.get(status, 0) + 1
+    return counts
+
+
+def _search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], condition, max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _connect(uri: str) -> Any:
+    # MLflow reports its use to its makers unless told not to, before it is imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    import logging
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        first_line = str(error).splitlines()[0]
+        raise InputError(f"--tracking-uri: expected a usable MLflow store, found {uri}: {first_line}") from None
+    return client
+
+
+def _variant_tags(variant: Variant) -> dict[str, str]:
+    return {
+        "variant": str(variant),
+        "normalization": variant.normalization,
+        "activation": variant.activation,
+    }
+
+
+def _params(values: dict[str, Any]) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(key, str(value)) for key, value in values.items()]
+
+
+def _tags(values: dict[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(key, value) for key, value in values.items()]
+
+
+def _note(study: StudySpec) -> str:
+    variants = ", ".join(map(str, study.variants.product()))
+    return f"""{study.description}
+
+**Variants** {variants}. **Data** {study.data.dataset}. **Budget** {study.budget.num_steps} steps.
+
+Runs are nested: a study run holds one run per variant, and that one run per trial, named
+`variant lr=... seed=...`. Filter trials with `tags.kind = 'trial'` and, for example,
+`tags.stage = 'confirm' and tags.status = 'diverged'`. `val_*` metrics are judged with re-estimated
+normalization statistics, `*_ema` with moving averages. The study run's artifacts have the report
+(`report/report.html`), the resolved study, its decisions and the environment.
+"""

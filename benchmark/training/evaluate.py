@@ -1,0 +1,107 @@
+"""Judging a network: loss and accuracy in evaluation mode, and what its normalization statistics are then.
+
+Shapes: N images, K classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import binomtest
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from benchmark.data.datasets import Split
+
+_EVAL_BATCH_SIZE = 1024  # examples per forward pass; evaluation mode, so it changes nothing but memory
+
+# One-sided 99.9% is the lower end of a two-sided 99.8% interval (protocol, section 5).
+_TRAINED_CONFIDENCE = 0.998
+
+
+@dataclass(frozen=True)
+class Score:
+    """A split's mean loss in nats and share classified right."""
+
+    loss: float
+    accuracy: float
+
+
+@torch.no_grad()
+def score(network: nn.Module, tensors: dict[str, Tensor], *splits: Split) -> list[Score]:
+    """Evaluate on splits, dropout off, with the running statistics in `tensors`.
+
+    Args:
+        network: its own tensors are not read.
+        tensors: parameters and buffers by name.
+        splits: what to evaluate on.
+
+    Returns:
+        A score per split; one transfer from the device in all.
+    """
+    network.eval()
+    sums = []
+    for split in splits:
+        total = torch.zeros(2, device=split.labels.device)
+        for start in range(0, len(split), _EVAL_BATCH_SIZE):
+            chunk = slice(start, start + _EVAL_BATCH_SIZE)
+            logits = functional_call(network, tensors, (split.take(chunk),))
+            labels = split.labels[chunk]
+            total[0] += nn.functional.cross_entropy(logits, labels, reduction="sum")
+            total[1] += (logits.argmax(1) == labels).sum()
+        sums.append(total / len(split))
+    return [Score(loss, accuracy) for loss, accuracy in torch.stack(sums).tolist()]
+
+
+def running_norms(network: nn.Module) -> dict[str, _BatchNorm]:
+    """The modules, by path, whose evaluation mode uses running statistics."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    }
+
+
+@torch.no_grad()
+def reestimate(
+    network: nn.Module, tensors: dict[str, Tensor], split: Split, batch_size: int
+) -> dict[str, Tensor]:
+    """Normalization statistics re-estimated at fixed weights: algorithm 2 of Ioffe & Szegedy (1502.03167).
+
+    Means of the batch means and of the unbiased batch variances over `split`, in batches of the training
+    size (a last, smaller one is left out, unless it is the only one), dropout off, as PyTorch's
+    `momentum=None` accumulates them.
+
+    Args:
+        network: has norms with running statistics.
+        tensors: parameters and buffers by name; not modified.
+        split: images to estimate on.
+        batch_size: the training batch's size.
+
+    Returns:
+        `tensors` with re-estimated buffers.
+    """
+    norms = running_norms(network)
+    result = dict(tensors)
+    momenta = {name: norm.momentum for name, norm in norms.items()}
+    for name, norm in norms.items():
+        for buffer, _ in norm.named_buffers(recurse=False):
+            result[f"{name}.{buffer}"] = torch.zeros_like(tensors[f"{name}.{buffer}"])
+        norm.momentum = None  # the cumulative average
+    network.train()
+    try:
+        size = min(batch_size, len(split))
+        for start in range(0, len(split) - size + 1, size):
+            functional_call(network, result, (split.take(slice(start, start + size)),))
+    finally:
+        for name, norm in norms.items():
+            norm.momentum = momenta[name]
+    return result
+
+
+def is_trained(accuracy: float, num_examples: int, num_classes: int) -> bool:
+    """Whether an accuracy is above chance: its one-sided 99.9% Wilson lower bound exceeds 1/K."""
+    interval = binomtest(round(accuracy * num_examples), num_examples).proportion_ci(
+        _TRAINED_CONFIDENCE, method="wilson"
+    )
+    return bool(interval.low > 1 / num_classes)

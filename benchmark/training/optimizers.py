@@ -1,0 +1,103 @@
+"""Optimizers, as pure update rules on one flat parameter vector. Add one as one class and one entry.
+
+Each is a section of a study (`[optimizer]`) that holds its hyperparameters. The learning rate is not
+among them: it is what a study varies. All tensors are [P] float32; updates are in place, which on a flat
+vector costs a few kernels whatever the network's depth.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from benchmark.config import Section
+
+Moments = dict[str, Tensor]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Sgd(Section):
+    """Stochastic gradient descent with momentum: m <- momentum m + g; w <- w - lr m (PyTorch's form)."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: Share = 0.9
+
+    def moments(self, parameters: Tensor) -> Moments:
+        """The optimizer's state before the first step."""
+        return {"momentum": torch.zeros_like(parameters)}
+
+    def update_(self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor) -> None:
+        """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
+        moments["momentum"].mul_(self.momentum).add_(gradient)
+        parameters.sub_(lr * moments["momentum"])
+
+
+class RmsProp(Section):
+    """RMSprop: v <- rho v + (1 - rho) g^2; w <- w - lr g / d (Hinton's lecture 6e, Keras' hyperparameters).
+
+    `epsilon_inside` chooses d: sqrt(v + epsilon), as in Keras 3, or sqrt(v) + epsilon, as in PyTorch and
+    Keras 2.1. At epsilon 1e-7 the first bounds 1/d by 3.2e3 and the second by 1e7, so tiny gradients take
+    steps that differ up to three thousandfold.
+    """
+
+    name: Literal["rmsprop"] = "rmsprop"
+    rho: Share = 0.9
+    epsilon: float = Field(default=1e-7, gt=0.0)
+    epsilon_inside: bool = False
+
+    def moments(self, parameters: Tensor) -> Moments:
+        """The optimizer's state before the first step."""
+        return {"square": torch.zeros_like(parameters)}
+
+    def update_(self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor) -> None:
+        """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
+        square = moments["square"].mul_(self.rho).addcmul_(gradient, gradient, value=1 - self.rho)
+        if self.epsilon_inside:
+            scale = (square + self.epsilon).sqrt_()
+        else:
+            scale = square.sqrt().add_(self.epsilon)
+        parameters.sub_(lr * gradient / scale)
+
+
+class _AdamMoments(Section):
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    epsilon: float = Field(default=1e-8, gt=0.0)
+
+    def moments(self, parameters: Tensor) -> Moments:
+        """The optimizer's state before the first step."""
+        return {"mean": torch.zeros_like(parameters), "square": torch.zeros_like(parameters)}
+
+    def update_(self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor) -> None:
+        """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
+        time = (step + 1).to(parameters.dtype)
+        mean = moments["mean"].lerp_(gradient, 1 - self.beta1)
+        square = moments["square"].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        scale = (square / (1 - self.beta2**time)).sqrt_().add_(self.epsilon)
+        parameters.sub_(lr / (1 - self.beta1**time) * mean / scale)
+
+
+class Adam(_AdamMoments):
+    """Adam (Kingma & Ba 2015, 1412.6980, algorithm 1)."""
+
+    name: Literal["adam"] = "adam"
+
+
+class AdamW(_AdamMoments):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, 1711.05101): w <- (1 - lr decay) w first."""
+
+    name: Literal["adamw"] = "adamw"
+    weight_decay: float = Field(default=0.01, ge=0.0)
+
+    def update_(self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor) -> None:
+        """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
+        parameters.mul_(1 - lr * self.weight_decay)
+        super().update_(parameters, gradient, moments, lr, step)
+
+
+OptimizerSpec = Annotated[Sgd | RmsProp | Adam | AdamW, Field(discriminator="name")]
+OPTIMIZERS: Mapping[str, type[Section]] = {
+    rule.model_fields["name"].default: rule for rule in get_args(get_args(OptimizerSpec)[0])
+}

@@ -1,0 +1,1 @@
+"""What is compared: normalizations, activations and the network around them."""

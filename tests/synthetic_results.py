@@ -1,0 +1,458 @@
+"""Made-up but schema-true results of a study, for tests of measures, claims, figures and the report.
+
+A trial's fate follows from where its rate lies beside its variant's stability edge: within two decades below
+the edge it trains, further down it is too slow and stays stuck, above the edge it diverges. The stages are
+then decided by the protocol's own rules, so that decisions and trials agree as in a real study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import CURVE_COLUMNS, PROBE_COLUMNS, TRIAL_COLUMNS, Results
+
+NUM_CLASSES = 10
+CHANCE = 1 / NUM_CLASSES
+LOSS_CAP = float(np.log(NUM_CLASSES))
+NUM_VALIDATION = 360
+NUM_CONVOLUTIONS = 6
+EDGES = {"none-sigmoid": 0.2, "batch-sigmoid": 1.2, "none-relu": -0.6, "batch-relu": 0.6}
+TIME_CONSTANTS = {"none": 30.0, "batch": 12.0}
+GAPS = {"none": 0.30, "batch": 0.15}
+ATTENUATION = {"none-sigmoid": 0.6, "none-tanh": 0.3, "none-relu": 0.15}
+SMOOTHNESS = {"none": 10.0, "batch": 2.0}
+ROLES = {"x1": 1, "x5": 5, "x30": 30}
+GAINS = (0.1, 0.316, 1.0, 3.16, 10.0)
+
+
+def make_results(
+    *,
+    activations: Sequence[str] = ("sigmoid", "relu"),
+    normalizations: Sequence[str] = ("none", "batch"),
+    seeds: int = 8,
+    confirm_seeds: int = 8,
+    edges: Mapping[str, float] | None = None,
+    edge_spread: float = 0.05,
+    time_constants: Mapping[str, float] | None = None,
+    seconds_per_step: Mapping[str, float] | None = None,
+    gaps: Mapping[str, float] | None = None,
+    attenuation: Mapping[str, float] | None = None,
+    smoothness: Mapping[str, float] | None = None,
+    untrainable: Collection[str] = (),
+    sampler: str = "grid",
+    num_steps: int = 200,
+    num_bisections: int = 3,
+    rng: int = 0,
+    with_probes: bool = False,
+    with_landscape: bool = False,
+    with_gains: bool = False,
+) -> Results:
+    """A complete study in memory.
+
+    Args:
+        activations: of the study.
+        normalizations: of the study.
+        seeds: number of sweep seeds.
+        confirm_seeds: number of confirm seeds.
+        edges: log10 of the stability edge, by variant.
+        edge_spread: standard deviation of the edge over seeds, decades.
+        time_constants: steps to come within 1/e of the best accuracy at the best rate, by variant or norm.
+        seconds_per_step: by variant or norm.
+        gaps: final validation loss minus training loss, nats, by variant or norm.
+        attenuation: decades of gradient norm lost per layer, by variant or norm.
+        smoothness: effective smoothness along the gradient, by variant or norm.
+        untrainable: variants that stay stuck at every rate.
+        sampler: `grid`, or `fixed` for a notebook-like study at the single rate 1e-3.
+        num_steps: budget.
+        num_bisections: of the stability edge, per variant and seed.
+        rng: seed of all noise.
+        with_probes: log per-layer probes.
+        with_landscape: log the landscape probe in the confirm stage.
+        with_gains: train every variant at its best rate with several init gains as well.
+    """
+    maker = _Maker(
+        activations=tuple(activations),
+        normalizations=tuple(normalizations),
+        seeds=seeds,
+        confirm_seeds=confirm_seeds,
+        edges=EDGES | dict(edges or {}),
+        edge_spread=edge_spread,
+        time_constants=TIME_CONSTANTS | dict(time_constants or {}),
+        seconds_per_step={"none": 0.010, "batch": 0.012} | dict(seconds_per_step or {}),
+        gaps=GAPS | dict(gaps or {}),
+        attenuation=ATTENUATION | dict(attenuation or {}),
+        smoothness=SMOOTHNESS | dict(smoothness or {}),
+        untrainable=frozenset(untrainable),
+        sampler=sampler,
+        num_steps=num_steps,
+        num_bisections=num_bisections,
+        rng=np.random.default_rng(rng),
+        with_probes=with_probes,
+        with_landscape=with_landscape,
+        with_gains=with_gains,
+    )
+    return maker.make()
+
+
+class _Maker:
+    """Runs the made-up study stage by stage."""
+
+    def __init__(self, **options):
+        self.__dict__.update(options)
+        self.variants = [f"{n}-{a}" for a in self.activations for n in self.normalizations]
+        self.grid = [1e-3] if self.sampler == "fixed" else [float(r) for r in np.logspace(-3, 2, 6)]
+        self.trials, self.curves, self.probes = [], [], []
+        self.edge_of = {}
+
+    def make(self) -> Results:
+        for variant in self.variants:
+            for rate in self.grid:
+                for seed in range(self.seeds):
+                    self.train(variant, rate, seed, "sweep")
+        decisions = self.select()
+        if self.sampler != "fixed":
+            self.refine(decisions)
+            self.confirm(decisions)
+            if self.with_gains:
+                self.vary_gains(decisions)
+        return self.collect(decisions)
+
+    def of(self, table, variant, default):
+        """A setting by variant, else by its normalization, else the default."""
+        return table.get(variant, table.get(variant.split("-")[0], default))
+
+    def train(self, variant, rate, seed, stage, gain=1.0):
+        """One trial: its outcome, curve and probes."""
+        normalization, activation = variant.split("-")
+        edge = self.edge_of.setdefault(
+            (variant, seed), self.of(self.edges, variant, 0.3) + self.edge_spread * self.rng.normal()
+        )
+        # Without normalization, an init gain far from 1 costs as much as a rate that is as far off.
+        distance = np.log10(rate) - edge + (2.5 * abs(np.log10(gain)) if normalization == "none" else 0)
+        diverged = distance > 0
+        stuck = variant in self.untrainable or distance < -3
+        every = max(1, self.num_steps // (50 if stage == "confirm" else 20))
+        steps = np.arange(0, self.num_steps + 1, every)
+        tau = self.of(self.time_constants, variant, 15.0) * 10 ** (0.5 * abs(distance + 0.5))
+        tau *= np.exp(0.05 * self.rng.normal())
+        peak = 0.97 + 0.004 * self.rng.normal()
+        done = np.zeros(len(steps)) if stuck or diverged else 1 - np.exp(-steps / tau)
+        if diverged and not stuck:
+            steps, done = steps[:3], done[:3]
+        trial = {
+            "trial_hash": f"{variant}-{rate:.6g}-{seed}-{stage}-{gain:g}",
+            "run_id": f"run{len(self.trials):05d}",
+            "variant": variant,
+            "normalization": normalization,
+            "activation": activation,
+            "stage": stage,
+            "learning_rate": float(rate),
+            "seed": seed,
+        }
+        keys = {k: v for k, v in trial.items() if k not in ("run_id", "learning_rate")}
+        keys["trial_learning_rate"] = trial["learning_rate"]
+        curve = self.curve(keys, steps, done, peak, spoiled=diverged and not stuck)
+        status = "stuck" if stuck else "diverged" if diverged else "trained"
+        last = curve.iloc[-1]
+        if status == "trained" and last["val_accuracy"] < CHANCE + 0.06:
+            status = "stuck"
+        self.trials.append(
+            trial
+            | {"status": status, "status_ema": status, "init_gain": gain}
+            | self.finals(last, status, stage)
+        )
+        self.curves.append(curve.assign(**keys))
+        if self.with_probes:
+            self.probes.append(self.layer_probes(variant, steps, done).assign(**keys))
+        if self.with_landscape and stage == "confirm":
+            self.probes.append(self.landscape_probe(variant, steps).assign(**keys))
+
+    def curve(self, keys, steps, done, peak, *, spoiled):
+        variant = keys["variant"]
+        noise = self.rng.normal(size=(2, len(steps))) * np.where(done > 0, 0.004, 0.002)
+        accuracy = CHANCE + (peak - CHANCE) * done
+        train_loss = LOSS_CAP * (1 - done) + 0.02
+        gap = self.of(self.gaps, variant, 0.2) * done**2
+        val_accuracy = np.round(np.clip(accuracy + noise[0], 0, 1) * NUM_VALIDATION) / NUM_VALIDATION
+        lost = np.where(steps == steps[-1], np.nan, 1.0) if spoiled else 1.0
+        first = np.where(steps == 0, np.nan, 1.0)
+        val_loss = (train_loss + gap) * lost
+        per_step = self.of(self.seconds_per_step, variant, 0.014)
+        return pd.DataFrame(
+            {
+                "step": steps,
+                "epoch": steps * 64 / 1077,
+                "examples": steps * 64,
+                "train_seconds": steps * per_step,
+                "learning_rate": keys["trial_learning_rate"],
+                "train_loss": train_loss * lost * first,
+                "train_accuracy": np.clip(accuracy + 0.01, 0, 1) * first,
+                "gradient_norm": (1.0 - 0.8 * done) * first,
+                "parameter_norm": 10 + done,
+                "examples_per_s": 64 / per_step,
+                "clean_train_loss": train_loss * lost,
+                "clean_train_accuracy": np.clip(accuracy + 0.01 + noise[1], 0, 1),
+                "val_loss": val_loss,
+                "val_accuracy": val_accuracy,
+                "val_loss_ema": val_loss * 1.1,
+                "val_accuracy_ema": CHANCE + (val_accuracy - CHANCE) * 0.98,
+                "clean_train_loss_ema": train_loss * lost * 1.1,
+                "clean_train_accuracy_ema": np.clip(accuracy, 0, 1),
+            }
+        )
+
+    def finals(self, last, status, stage):
+        diverged = status == "diverged"
+        finals = {
+            "final_val_loss": LOSS_CAP if diverged else last["val_loss"],
+            "final_val_accuracy": CHANCE if diverged else last["val_accuracy"],
+            "final_val_loss_ema": LOSS_CAP if diverged else last["val_loss_ema"],
+            "final_val_accuracy_ema": CHANCE if diverged else last["val_accuracy_ema"],
+            "final_clean_train_loss": LOSS_CAP if diverged else last["clean_train_loss"],
+            "final_clean_train_accuracy": CHANCE if diverged else last["clean_train_accuracy"],
+            "best_val_loss": LOSS_CAP if diverged else last["val_loss"],
+            "best_val_step": float(last["step"]),
+            "train_seconds": last["train_seconds"],
+            "num_steps_done": float(last["step"]),
+        }
+        test = {"test_loss": finals["final_val_loss"], "test_accuracy": finals["final_val_accuracy"]}
+        return finals | (test if stage == "confirm" or self.sampler == "fixed" else {})
+
+    def layer_probes(self, variant, steps, done):
+        """[steps x layers] values of every per-layer probe, in long form."""
+        layers = [f"conv{i + 1}" for i in range(NUM_CONVOLUTIONS)] + ["dense"]
+        depth = np.arange(len(layers))
+        slope = self.of(self.attenuation, variant, 0.02) + 0.01 * self.rng.normal()
+        log_norm = (
+            slope * (depth - len(layers))
+            - 0.5 * done[:, None]
+            + 0.02 * self.rng.normal(size=(1, len(layers)))
+        )
+        ones = np.ones((len(steps), len(layers)))
+        spread = ones + done[:, None]
+        values = {
+            "gradient_norm": 10**log_norm,
+            "gradient_ratio": 10 ** (log_norm - 0.5),
+            "parameter_norm": 3 * ones,
+            "update_ratio": np.where(steps[:, None] == 0, np.nan, 1e-3 * ones),
+            "preactivation_mean": 0.1 * ones,
+            "preactivation_std": spread,
+            "preactivation_p15": 0.1 - spread,
+            "preactivation_p50": 0.1 * ones,
+            "preactivation_p85": 0.1 + spread,
+        }
+        activation = variant.split("-")[1]
+        if activation in ("sigmoid", "tanh"):
+            values["saturated_share"] = (0.3 if variant.startswith("none") else 0.05) * ones
+        if activation == "relu":
+            values["dead_share"] = 0.1 * ones
+        size = len(steps) * len(layers)
+        return pd.DataFrame(
+            {
+                "step": np.tile(np.repeat(steps, len(layers)), len(values)),
+                "probe": np.repeat(list(values), size),
+                "layer": np.tile(layers, len(steps) * len(values)),
+                "index": np.tile(depth, len(steps) * len(values)),
+                "value": np.concatenate([v.ravel() for v in values.values()]),
+            }
+        )
+
+    def landscape_probe(self, variant, steps):
+        level = self.of(self.smoothness, variant, 5.0)
+        return pd.DataFrame(
+            {
+                "step": steps,
+                "probe": "landscape_smoothness",
+                "layer": "all",
+                "index": 0,
+                "value": level * np.exp(0.1 * self.rng.normal(size=len(steps))),
+            }
+        )
+
+    def select(self):
+        """The protocol's decisions after the sweep."""
+        sweep = pd.DataFrame(self.trials)
+        cells = sweep.groupby(["variant", "learning_rate"]).agg(
+            loss=("final_val_loss", lambda x: np.minimum(x, LOSS_CAP).mean()),
+            accuracy=("final_val_accuracy", "mean"),
+            trained=("status", lambda s: (s == "trained").mean()),
+        )
+        best_of_study = cells["accuracy"].max() - CHANCE
+        chosen = {}
+        for variant in self.variants:
+            own = cells.loc[variant]
+            best_accuracy = float(own["accuracy"].max())
+            eligible = own[own["trained"] >= 0.5]
+            rate = float(eligible["loss"].idxmin()) if len(eligible) else None
+            chosen[variant] = {
+                "best_learning_rate": rate,
+                "at_edge": rate in (self.grid[0], self.grid[-1]),
+                "best_cell_accuracy": best_accuracy,
+                "usable": bool(best_accuracy - CHANCE >= 0.1 * best_of_study),
+                "stability_threshold": CHANCE + 0.9 * (best_accuracy - CHANCE),
+            }
+        decisions = {"num_classes": NUM_CLASSES, "loss_cap": LOSS_CAP}
+        if self.sampler == "fixed":
+            return decisions
+        return decisions | {
+            "grid": self.grid,
+            "num_extensions": 0,
+            "variants": chosen,
+            "targets": self.targets(sweep, chosen),
+            "confirm": self.confirm_cells(chosen),
+        }
+
+    def targets(self, sweep, chosen):
+        targets = {}
+        for activation in self.activations:
+            source = f"none-{activation}"
+            if source not in chosen or not chosen[source]["usable"]:
+                source = self.reference
+            at_best = (sweep["variant"] == source) & (
+                sweep["learning_rate"] == chosen[source]["best_learning_rate"]
+            )
+            median = sweep[at_best]["final_val_accuracy"].median()
+            targets[activation] = {"accuracy": float(CHANCE + 0.95 * (median - CHANCE)), "variant": source}
+        return targets
+
+    @property
+    def reference(self):
+        return f"{self.normalizations[-1]}-{self.activations[-1]}"
+
+    def confirm_cells(self, chosen):
+        cells: dict[tuple[str, float], list[str]] = {}
+        for variant in self.variants:
+            rate = chosen[variant]["best_learning_rate"]
+            if rate is not None:
+                cells.setdefault((variant, rate), []).append("best")
+            plain = chosen.get("none-" + variant.split("-")[1], {}).get("best_learning_rate")
+            if plain is not None and not variant.startswith("none"):
+                for role, factor in ROLES.items():
+                    cells.setdefault((variant, plain * factor), []).append(role)
+        return [{"variant": v, "learning_rate": r, "roles": roles} for (v, r), roles in cells.items()]
+
+    def refine(self, decisions):
+        sweep = pd.DataFrame(self.trials)
+        for (variant, seed), own in sweep.groupby(["variant", "seed"]):
+            threshold = decisions["variants"][variant]["stability_threshold"]
+            stable = own[(own["status"] == "trained") & (own["final_val_accuracy"] >= threshold)][
+                "learning_rate"
+            ]
+            above = [rate for rate in self.grid if len(stable) and rate > stable.max()]
+            if not above:
+                continue
+            low, high = stable.max(), above[0]
+            for _ in range(self.num_bisections):
+                middle = float(np.sqrt(low * high))
+                self.train(variant, middle, seed, "refine")
+                last = self.trials[-1]
+                if last["status"] == "trained" and last["final_val_accuracy"] >= threshold:
+                    low = middle
+                else:
+                    high = middle
+
+    def confirm(self, decisions):
+        for cell in decisions["confirm"]:
+            for seed in range(1000, 1000 + self.confirm_seeds):
+                self.train(cell["variant"], cell["learning_rate"], seed, "confirm")
+
+    def vary_gains(self, decisions):
+        for variant in self.variants:
+            rate = decisions["variants"][variant]["best_learning_rate"]
+            for gain in GAINS:
+                for seed in range(self.seeds if rate is not None else 0):
+                    self.train(variant, rate, seed, "gains", gain)
+
+    def collect(self, decisions) -> Results:
+        trials = pd.DataFrame(self.trials).reindex(
+            columns=[*TRIAL_COLUMNS, *(["init_gain"] if self.with_gains else [])]
+        )
+        curves = pd.concat(self.curves, ignore_index=True)[list(CURVE_COLUMNS)]
+        probes = pd.DataFrame(columns=list(PROBE_COLUMNS))
+        if self.probes:
+            probes = pd.concat(self.probes, ignore_index=True)[list(PROBE_COLUMNS)]
+        counts = trials["stage"].value_counts()
+        return Results(
+            study=self.study(),
+            schema={"schema_version": 1, "protocol_version": "1.0", "metrics": METRICS, "probes": {}},
+            decisions=decisions,
+            environment=ENVIRONMENT,
+            progress={
+                "planned": {stage: int(counts.get(stage, 0)) for stage in ("sweep", "refine", "confirm")},
+                "wall_time_s": 301.5,
+                "command": "python -m benchmark run synthetic",
+            },
+            run_id="0" * 32,
+            study_hash="0123abcd",
+            commit="f" * 40,
+            trials=trials,
+            curves=curves,
+            probes=probes,
+        )
+
+    def study(self):
+        every = max(1, self.num_steps // 20)
+        return {
+            "name": "synthetic",
+            "description": "made-up results for tests",
+            "variants": {
+                "normalizations": list(self.normalizations),
+                "activations": list(self.activations),
+                "reference": self.reference,
+            },
+            "data": {
+                "dataset": "digits",
+                "preprocessing": "standardize",
+                "validation": "test" if self.sampler == "fixed" else "split",
+                "num_validation": NUM_VALIDATION,
+            },
+            "network": {"blocks": 3, "width": 8, "dropout": 0.15}
+            | ({"init_gain": list(GAINS)} if self.with_gains else {}),
+            "optimizer": {"name": "sgd", "momentum": 0.9},
+            "budget": {
+                "num_steps": self.num_steps,
+                "batch_size": 64,
+                "eval_every": every,
+                "confirm_eval_every": max(1, self.num_steps // 50),
+            },
+            "search": {
+                "sampler": self.sampler,
+                "low": self.grid[0],
+                "high": self.grid[-1],
+                "num_rates": len(self.grid),
+                "num_bisections": self.num_bisections,
+                "num_extensions": 2,
+            },
+            "seeds": {"sweep": self.seeds, "confirm": self.confirm_seeds},
+            "judge": {"statistics": "reestimated", "rho": 0.9},
+            "probes": {
+                "enabled": ["gradients", "activations"] * self.with_probes
+                + ["landscape"] * self.with_landscape,
+                "every": 1,
+            },
+        }
+
+
+METRICS = {
+    "val_loss": {"unit": "nats", "direction": "min", "description": "validation loss, judged"},
+    "val_accuracy": {"unit": "share", "direction": "max", "description": "validation accuracy, judged"},
+    "train_loss": {"unit": "nats", "direction": "min", "description": "mean over the interval's batches"},
+    "train_seconds": {"unit": "s", "direction": "min", "description": "training alone, cumulative"},
+}
+ENVIRONMENT = {
+    "python": "3.11.9",
+    "torch": "2.11.0",
+    "torchvision": "0.26.0",
+    "mlflow": "3.0.0",
+    "optuna": "5.0.0",
+    "platform": "Linux",
+    "cpu": "two cores of something",
+    "num_cores": 2,
+    "device": "cpu",
+    "device_name": "cpu",
+    "git_commit": "f" * 40,
+    "git_dirty": False,
+}
