@@ -10,11 +10,9 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
@@ -309,30 +307,28 @@ def _stack(frames: Sequence[pd.DataFrame | None], columns: Sequence[str]) -> pd.
 
 
 class _Artifacts:
-    """The artifacts of one run, read in place where they are local files, else downloaded."""
+    """The artifacts of one run. MLflow reads local ones in place and downloads others."""
 
     def __init__(self, tracking_uri: str, artifact_uri: str) -> None:
         self.tracking_uri = tracking_uri
         self.artifact_uri = artifact_uri
-        parts = urlparse(artifact_uri)
-        # MLflow's own download costs milliseconds of set-up per file; a local file needs none.
-        self.folder = Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
 
-    def path(self, name: str) -> Path | None:
-        """A local path of the artifact; None where the run has no such artifact."""
-        if self.folder is not None:
-            path = self.folder / name
-            return path if path.is_file() else None
+    @cached_property
+    def names(self) -> set[str]:
+        """What the run logged, listed once."""
         from mlflow import artifacts
 
         listed = artifacts.list_artifacts(artifact_uri=self.artifact_uri, tracking_uri=self.tracking_uri)
-        if name not in {Path(entry.path).name for entry in listed}:
+        return {Path(entry.path).name for entry in listed}
+
+    def path(self, name: str) -> Path | None:
+        """A local path of the artifact; None where the run has no such artifact."""
+        if name not in self.names:
             return None
-        return Path(
-            artifacts.download_artifacts(
-                artifact_uri=f"{self.artifact_uri}/{name}", tracking_uri=self.tracking_uri
-            )
-        )
+        from mlflow import artifacts
+
+        uri = f"{self.artifact_uri}/{name}"
+        return Path(artifacts.download_artifacts(artifact_uri=uri, tracking_uri=self.tracking_uri))
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON artifact; empty where the run has none yet."""

@@ -183,11 +183,11 @@ def time_to_target(reference: Floats, treated: Floats, rng: np.random.Generator)
     return difference(*known)
 
 
-def failure_share(num_rates: int) -> Observer:
-    """Observer of the share of grid rates not trained: a multiple of 1 / num_rates, known exactly.
+def counted_failures(num_rates: int) -> Observer:
+    """Observer of the share of grid rates not trained, taken as a point: a multiple of 1 / num_rates.
 
     The number of failing rates is the true share x num_rates, rounded up or down by where the seed's edge
-    falls between two grid points (uniform, shared by the pair). Its expectation is exact, and so "the true
+    falls between two grid points (uniform, shared by the pair). So its expectation is exact, and "the true
     effect" of this measure is the expected difference: a lattice has no pseudo-median at delta.
     """
 
@@ -201,8 +201,30 @@ def failure_share(num_rates: int) -> Observer:
     return observe
 
 
-def generalization_gap(reference: Floats, treated: Floats, rng: np.random.Generator) -> Pairs:
-    """Observer of the gap in nats: known exactly, except one pair in twenty with an untrained trial."""
-    untrained = rng.uniform(size=reference.shape) < 0.05
-    narrower = treated - reference
-    return np.where(untrained, -np.inf, narrower), np.where(untrained, np.inf, narrower)
+def bounded_failures(num_rates: int) -> Observer:
+    """Observer of the failing share of the range, as the interval that the grid leaves open.
+
+    Rates above the edge fail. The edge lies in the gap between the last rate that trains and the first that
+    does not, so the share is known to one gap, 1 / (num_rates - 1).
+    """
+
+    def observe(reference: Floats, treated: Floats, rng: np.random.Generator) -> Pairs:
+        num_gaps = num_rates - 1
+        base = rng.uniform(0.4, 0.6, size=(*reference.shape[:2], 1))
+        failing = [np.floor(np.clip(base - gain, 0, 1) * num_gaps) for gain in (treated, reference)]
+        known = [(share / num_gaps, np.minimum(share + 1, num_gaps) / num_gaps) for share in failing]
+        (treated_low, treated_high), (reference_low, reference_high) = known
+        return difference((-treated_high, -treated_low), (-reference_high, -reference_low))
+
+    return observe
+
+
+def generalization_gap(share_untrained: float) -> Observer:
+    """Observer of the gap in nats: known exactly, except for pairs with an untrained trial."""
+
+    def observe(reference: Floats, treated: Floats, rng: np.random.Generator) -> Pairs:
+        untrained = rng.uniform(size=reference.shape) < share_untrained
+        narrower = treated - reference
+        return np.where(untrained, -np.inf, narrower), np.where(untrained, np.inf, narrower)
+
+    return observe

@@ -17,20 +17,27 @@ FOLDER = Path("mlruns")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
+    again = _command_again(options)
     try:
         # Imported here: `--help` need not wait for torch.
         from benchmark import commands
 
         verb = {"plan": commands.plan, "run": commands.run, "status": commands.status}[options.verb]
-        return verb(options, FOLDER, again=_command_again(options))
+        return verb(options, FOLDER, again)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        if options.verb == "run":
+            print(f"\nstopped; nothing finished is lost. To go on: {again}", file=sys.stderr)
+        return 130
 
 
 def parser() -> argparse.ArgumentParser:
     """All flags of all verbs."""
-    top = argparse.ArgumentParser(prog="python -m benchmark", description="Train a study and log what happens.")
+    top = argparse.ArgumentParser(
+        prog="python -m benchmark", description="Train a study and log what happens."
+    )
     verbs = top.add_subparsers(dest="verb", required=True)
     for verb, text in (
         ("plan", "show a study's trials, cells and the time to expect; trains nothing"),
@@ -38,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
         ("status", "show how far a study has come"),
     ):
         sub = verbs.add_parser(verb, help=text, description=text)
-        sub.add_argument("study", metavar="STUDY", help="a name in benchmark/studies, or a path to a TOML file")
+        sub.add_argument(
+            "study", metavar="STUDY", help="a name in benchmark/studies, or a path to a TOML file"
+        )
         sub.add_argument(
             "--set",
             action="append",

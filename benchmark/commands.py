@@ -11,31 +11,25 @@ from rich.table import Table
 from benchmark import plan as planning
 from benchmark import runner, tracking
 from benchmark.data.datasets import load
-from benchmark.display import Display
-from benchmark.environment import choose_device, describe_environment
+from benchmark.display import Display, say
+from benchmark.environment import choose_device
 from benchmark.estimate import measure
 from benchmark.executors import num_workers
 from benchmark.spec import StudySpec, load_study
 
 
 def run(options: argparse.Namespace, folder: Path, again: str) -> int:
-    """Run a study to its end: 0, or 1 if trials failed, or 130 if interrupted."""
+    """Run a study to its end: 0, or 1 if trials failed."""
     study = load_study(options.study, options.overrides)
     device = choose_device(options.device)
     uri = options.tracking_uri or tracking.default_uri(folder)
     console = Console(stderr=True)
-    environment = describe_environment(device)
-    console.print(f"study {study.name} on {device.type} ({environment.device_name})", highlight=False)
-    try:
-        with Display(console) as display:
-            complete = runner.run_study(study, device, folder, uri, again, display)
-    except KeyboardInterrupt:
-        console.print(f"\nstopped; nothing finished is lost. To go on: {again}", highlight=False)
-        return 130
+    with Display(console) as display:
+        complete = runner.run_study(study, device, folder, uri, again, display)
     if not complete:
-        console.print(f"some trials failed (their runs have failure.txt). To try them again: {again}")
+        say(console, f"some trials failed (their runs have failure.txt). To try them again: {again}")
         return 1
-    console.print(f"study {study.name}: all trials done", highlight=False)
+    say(console, f"study {study.name}: all trials done")
     return 0
 
 
@@ -47,11 +41,11 @@ def plan(options: argparse.Namespace, folder: Path, again: str) -> int:
     sizes = planning.stage_sizes(study)
     workers = num_workers(study.execution.workers, study.execution.threads, device.type)
     console = Console()
-    console.print(f"study {study.name}: {study.description}", highlight=False)
-    console.print(
-        f"data {data.name}: {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test; "
-        f"{data.num_classes} classes; fingerprint {data.fingerprint[:12]}",
-        highlight=False,
+    say(console, f"study {study.name}: {study.description}")
+    say(
+        console,
+        f"data {data.name}: {len(data.train)} train, {len(data.validation)} validation, "
+        f"{len(data.test)} test; {data.num_classes} classes; fingerprint {data.fingerprint[:12]}",
     )
     console.print(_cells_table(study))
     torch.set_num_threads(study.execution.threads)
@@ -61,13 +55,16 @@ def plan(options: argparse.Namespace, folder: Path, again: str) -> int:
     for size in sizes:
         most = "up to " if size.is_bound else ""
         total = size.num_trials * seconds[size.stage] / workers
-        table.add_row(size.stage, f"{most}{size.num_cells}", f"{most}{size.num_trials}", f"{most}{_duration(total)}")
+        table.add_row(
+            size.stage, f"{most}{size.num_cells}", f"{most}{size.num_trials}", f"{most}{_duration(total)}"
+        )
     total = sum(size.num_trials * seconds[size.stage] for size in sizes) / workers
     console.print(table)
-    console.print(
+    say(
+        console,
         f"in all up to {_duration(total)} on {device.type}, {workers} side by side "
-        f"(measured in {time.monotonic() - began:.0f} s; without extensions of the grid). Nothing was trained.",
-        highlight=False,
+        f"(measured in {time.monotonic() - began:.0f} s; without extensions of the grid). "
+        "Nothing was trained.",
     )
     return 0
 
@@ -79,7 +76,7 @@ def status(options: argparse.Namespace, folder: Path, again: str) -> int:
     counts = tracking.count_trials(uri, study)
     console = Console()
     if not counts:
-        console.print(f"study {study.name} has not been run with these settings. To run it: {again}", highlight=False)
+        say(console, f"study {study.name} has not been run with these settings. To run it: {again}")
         return 0
     statuses = sorted({status for stage in counts.values() for status in stage})
     table = Table("stage", *statuses, "of")

@@ -67,7 +67,9 @@ class Decisions:
             )
             best = self._best_rate(cells)
             self.best[variant] = best
-            self.at_edge[variant] = best is not None and len(self.grid) > 1 and best in self.grid[:: len(self.grid) - 1]
+            self.at_edge[variant] = (
+                best is not None and len(self.grid) > 1 and best in self.grid[:: len(self.grid) - 1]
+            )
         for activation in study.variants.activations:
             target = self._target(study, sweep, activation)
             if target is not None:
@@ -83,8 +85,8 @@ class Decisions:
 
     def is_usable(self, variant: Variant) -> bool:
         """Section 5: whether a variant trains at all, next to the study's best."""
-        best = max(self.best_accuracy.values())
-        return self.best_accuracy[variant] - self._chance >= _USABLE_SHARE * (best - self._chance)
+        best = max(self.best_accuracy.values()) - self._chance
+        return best > 0 and self.best_accuracy[variant] - self._chance >= _USABLE_SHARE * best
 
     def edges(self, variant: Variant, results: Mapping[float, Result]) -> tuple[float | None, float | None]:
         """One seed's stability edge: the highest stable rate tried, and the next rate tried above it."""
@@ -125,7 +127,7 @@ class Decisions:
         return 1 / self.num_classes
 
     def _best_rate(self, cells: Mapping[float, Mapping[int, Result]]) -> float | None:
-        """argmin over rates of the mean of min(loss, cap), among cells with half their seeds trained."""
+        """The rate of the least mean of min(loss, cap), among cells with half their seeds trained."""
         cap = loss_cap(self.num_classes)
         eligible = {
             rate: fmean(min(result.loss, cap) for result in seeds.values())

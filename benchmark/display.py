@@ -6,7 +6,14 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from benchmark.plan import Trial
@@ -82,7 +89,7 @@ class Display:
         """A trial has ended, or had ended before."""
         status = "failed" if record is None else record.status
         self._statuses[status] += 1
-        if self._examples_per_s.pop(trial.hash, None) is None:
+        if self._examples_per_s.pop(trial.hash, None) is None and record is not None:
             self._num_skipped += 1
         self._latest = f"{trial.name}: {status}"
         if record is not None:
@@ -93,7 +100,7 @@ class Display:
 
     def note(self, message: str) -> None:
         """Something worth a line of its own."""
-        self._console.print(message, markup=False, highlight=False)
+        say(self._console, message)
 
     def _render(self) -> Group:
         speed = sum(rate for rate in self._examples_per_s.values())
@@ -126,3 +133,8 @@ class Display:
             return ""
         seconds = (time.monotonic() - self._began) / fresh * (self._total - done)
         return f"(about {seconds:.0f} s left)"
+
+
+def say(console: Console, message: str) -> None:
+    """Print a message as it is: on one line, which only the terminal may wrap."""
+    console.print(message, markup=False, highlight=False, soft_wrap=True)

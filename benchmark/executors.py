@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -189,7 +190,13 @@ class Workers:
     def _hire(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._workplace), daemon=True)
-        process.start()
+        # Ctrl-C is the runner's to handle. Workers inherit the mask, so they never see it, not even while
+        # they import torch.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -205,8 +212,7 @@ class Workers:
 
 def _work(connection: Connection, workplace: Workplace) -> None:
     """A worker's life: load the data once, then run trials until the runner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
-    os.environ["OMP_NUM_THREADS"] = str(workplace.threads)
+    threading.Thread(target=_end_with_runner, daemon=True).start()
     data: DeviceData | None = None
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -215,6 +221,14 @@ def _work(connection: Connection, workplace: Workplace) -> None:
                 data = workplace.load()
             for content in workplace.run(trial, data):
                 connection.send(content)
+
+
+def _end_with_runner() -> None:
+    """Exit as soon as the runner is gone: the next one's workers write to the same checkpoints."""
+    runner = multiprocessing.parent_process()
+    assert runner is not None
+    wait([runner.sentinel])
+    os._exit(1)
 
 
 def num_workers(asked: int, threads: int, device: str) -> int:

@@ -12,7 +12,7 @@ from benchmark import PROTOCOL_VERSION
 from benchmark.spec import BASELINE, CONFIRM_SEED_OFFSET, StudySpec
 from benchmark.variants.network import Variant
 
-STAGES = ("sweep", "refine", "confirm")
+STAGES = ("sweep", "refine", "gains", "confirm")
 
 # Multiples of the unnormalized rate at which normalized variants are confirmed: BN-Baseline, BN-x5 and
 # BN-x30 of Ioffe & Szegedy's table (1502.03167, figure 3).
@@ -27,6 +27,9 @@ class Trial:
     Attributes:
         study: gives everything else that the numbers depend on.
         fingerprint: of the data set's pixels, labels and splits.
+        init_gain: factor on the initial weights.
+        walk_rate: the learning rate that landscape probes walk at, the unnormalized variant's best; None
+            where they are off or it has none.
     """
 
     study: StudySpec
@@ -35,17 +38,25 @@ class Trial:
     seed: int
     stage: str
     fingerprint: str
+    init_gain: float = 1.0
+    walk_rate: float | None = None
 
     @property
     def name(self) -> str:
         """For people: `batch-relu lr=0.031 seed=3`."""
-        return f"{self.variant} lr={self.learning_rate:.3g} seed={self.seed}"
+        gain = "" if self.init_gain == 1.0 else f" gain={self.init_gain:.3g}"
+        return f"{self.variant} lr={self.learning_rate:.3g}{gain} seed={self.seed}"
 
     @property
     def eval_every(self) -> int:
         """Steps between evaluations."""
         budget = self.study.budget
         return budget.confirm_eval_every if self.stage == "confirm" else budget.eval_every
+
+    @property
+    def reads_test(self) -> bool:
+        """Whether it is scored on the test split: only where no choice comes after it."""
+        return self.stage == "confirm" or self.study.search.sampler == "fixed"
 
     @cached_property
     def hash(self) -> str:
@@ -63,6 +74,9 @@ class Trial:
             "learning_rate": self.learning_rate,
             "seed": self.seed,
             "stage": self.stage,
+            "reads_test": self.reads_test,
+            "init_gain": self.init_gain,
+            "walk_rate": self.walk_rate,
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -116,6 +130,11 @@ def confirm_seeds(study: StudySpec) -> range:
     return range(CONFIRM_SEED_OFFSET, CONFIRM_SEED_OFFSET + study.seeds.confirm)
 
 
+def other_gains(study: StudySpec) -> tuple[float, ...]:
+    """Init gains that the sweep has not trained."""
+    return tuple(gain for gain in study.init.gains if gain != 1.0)
+
+
 def cell(
     study: StudySpec, variant: Variant, rate: float, seeds: Iterable[int], stage: str, fingerprint: str
 ) -> list[Trial]:
@@ -167,8 +186,10 @@ def stage_sizes(study: StudySpec) -> list[StageSize]:
     has_baseline = BASELINE in study.variants.normalizations
     num_confirm = num_variants + (len(normalized) * len(RATE_MULTIPLES) if has_baseline else 0)
     refine = num_edges * study.search.num_bisections
+    gains = num_variants * len(other_gains(study))
     return [
         sweep,
         StageSize("refine", refine, refine, is_bound=True),
+        StageSize("gains", gains, gains * study.seeds.sweep, is_bound=True),
         StageSize("confirm", num_confirm, num_confirm * study.seeds.confirm, is_bound=True),
     ]

@@ -7,9 +7,9 @@ while the trials of all chains share the workers.
 import fcntl
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,9 +23,9 @@ from benchmark.errors import InputError
 from benchmark.executors import Executor, Workplace, num_workers, open_executor
 from benchmark.plan import Trial
 from benchmark.scheduler import Chain, Scheduler
-from benchmark.search import Cell, RateSearch, open_storage
+from benchmark.search import Cell, Key, RateSearch, open_storage
 from benchmark.seeding import derive
-from benchmark.spec import StudySpec
+from benchmark.spec import BASELINE, StudySpec
 from benchmark.tracking import Record, Tracker
 from benchmark.training.loop import loss_cap
 from benchmark.variants.network import Variant
@@ -53,6 +53,7 @@ def run_study(
     with _only_runner(folder, study.name):
         data = load(study.data, torch.device("cpu"), folder / "data")
         environment = describe_environment(device)
+        display.note(f"study {study.name} on {device.type} ({environment.device_name})")
         tracker = Tracker(tracking_uri, folder, study, data, environment, command)
         workplace = Workplace(
             study.data, str(device), folder, study.execution.threads, study.execution.checkpoint_every_s
@@ -96,6 +97,7 @@ class StudyRun:
         self._display = display
         self._command = command
         self._began = time.monotonic()
+        self._earlier_s = (tracker.read_json("progress.json") or {}).get("wall_time_s", 0.0)
         self._storage = open_storage(folder / "optuna.db")
         self._decisions = Decisions(data.num_classes, study.judge.rho)
         self._loss_cap = loss_cap(data.num_classes)
@@ -107,11 +109,16 @@ class StudyRun:
     def run(self) -> bool:
         """All stages; whether every trial came to a result."""
         search = self._study.search
-        self._sweep()
-        if search.sampler != "fixed":
-            if search.sampler == "grid" and search.num_bisections:
-                self._refine()
-            self._confirm()
+        try:
+            self._sweep()
+            if search.sampler != "fixed":
+                if search.sampler == "grid" and search.num_bisections:
+                    self._refine()
+                if self._study.init.gains:
+                    self._vary_gains()
+                self._confirm()
+        finally:
+            self._log_progress()
         return self._progress.num_failed == 0
 
     def _sweep(self) -> None:
@@ -119,8 +126,8 @@ class StudyRun:
         search, decisions = self._study.search, self._decisions
         decisions.grid = plan.grid(self._study)
         searches = {v: self._rate_search(v, "sweep") for v in self._study.variants.product()}
-        num_cells = len(searches) * search.num_rates
-        self._run_stage("sweep", num_cells * self._study.seeds.sweep, self._sweep_chains(searches))
+        num_trials = len(searches) * search.num_rates * self._study.seeds.sweep
+        self._run_stage("sweep", None if search.pruning else num_trials, self._sweep_chains(searches))
         decisions.select(self._study, self._sweep_results)
         while search.sampler == "grid" and decisions.num_extensions < search.num_extensions:
             new = self._extension()
@@ -128,7 +135,9 @@ class StudyRun:
                 break
             decisions.num_extensions += 1
             chains = [self._extension_chain(v, searches[v], rate) for v in searches for rate in new]
-            self._display.note(f"a best rate lies on the grid's edge: trying {', '.join(f'{r:g}' for r in new)}")
+            self._display.note(
+                f"a best rate lies on the grid's edge: trying {', '.join(f'{r:g}' for r in new)}"
+            )
             self._run_stage("sweep", len(chains) * self._study.seeds.sweep, chains)
             decisions.select(self._study, self._sweep_results)
         self._log_decisions()
@@ -147,9 +156,11 @@ class StudyRun:
 
     def _sweep_chains(self, searches: dict[Variant, RateSearch]) -> Iterator[Chain]:
         for variant, search in searches.items():
-            done = [rate for rate, _ in search.finished()]
-            for rate in done:
-                yield self._cell_chain(variant, rate, None)
+            done = {rate: num_seeds for (rate, _), num_seeds in search.finished().items()}
+            if self._study.search.sampler == "grid":  # extensions come later, as they did the first time
+                done = {rate: num_seeds for rate, num_seeds in done.items() if rate in self._decisions.grid}
+            for rate, num_seeds in done.items():
+                yield self._cell_chain(variant, rate, None, num_seeds)
             remaining = self._study.search.num_rates - len(done)
             if self._study.search.sampler == "tpe":
                 yield self._adaptive_chain(variant, search, remaining)
@@ -158,15 +169,17 @@ class StudyRun:
                     cell = search.ask()
                     yield self._cell_chain(variant, cell.learning_rate, cell)
 
-    def _cell_chain(self, variant: Variant, rate: float, cell: Cell | None) -> Chain:
-        """All sweep seeds of a rate; `cell` is None where Optuna knows its value already."""
-        records = yield self._trials(variant, rate, plan.sweep_seeds(self._study), "sweep")
+    def _cell_chain(
+        self, variant: Variant, rate: float, cell: Cell | None, num_seeds: int | None = None
+    ) -> Chain:
+        """The sweep seeds of a rate, or the first few; `cell` is None where Optuna knows its value."""
+        records = yield self._trials(variant, rate, plan.sweep_seeds(self._study)[:num_seeds], "sweep")
         if cell is not None:
             self._tell(cell, records)
 
     def _extension_chain(self, variant: Variant, search: RateSearch, rate: float) -> Chain:
-        known = any(done == rate for done, _ in search.finished())
-        return self._cell_chain(variant, rate, None if known else search.try_rate(rate))
+        cell = None if (rate, None) in search.finished() else search.try_rate(rate)
+        return self._cell_chain(variant, rate, cell)
 
     def _adaptive_chain(self, variant: Variant, search: RateSearch, count: int) -> Chain:
         """One rate after another, each chosen knowing the last; with pruning, one seed after another."""
@@ -189,17 +202,17 @@ class StudyRun:
         chains = []
         for variant in self._study.variants.product():
             search = self._rate_search(variant, "refine")
-            known = set(search.finished())
-            chains += [self._bisection_chain(variant, s, search, known) for s in plan.sweep_seeds(self._study)]
+            known = search.finished().keys()
+            chains += [
+                self._bisection_chain(variant, s, search, known) for s in plan.sweep_seeds(self._study)
+            ]
         self._run_stage("refine", None, chains)
         self._log_decisions()
 
     def _bisection_chain(
-        self, variant: Variant, seed: int, search: RateSearch, known: set[tuple[float, int | None]]
+        self, variant: Variant, seed: int, search: RateSearch, known: Collection[Key]
     ) -> Chain:
-        results = {
-            rate: seeds[seed] for rate, seeds in self._sweep_results[variant].items() if seed in seeds
-        }
+        results = {rate: seeds[seed] for rate, seeds in self._sweep_results[variant].items() if seed in seeds}
         for _ in range(self._study.search.num_bisections):
             stable, unstable = self._decisions.edges(variant, results)
             if stable is None or unstable is None:
@@ -213,14 +226,32 @@ class StudyRun:
                 return
             results[rate] = _result(records[0])
 
+    def _vary_gains(self) -> None:
+        """Each variant at its best rate, from initial weights of other scales."""
+
+        def chain(variant: Variant, rate: float, gain: float) -> Chain:
+            trials = self._trials(variant, rate, plan.sweep_seeds(self._study), "gains")
+            yield [replace(trial, init_gain=gain) for trial in trials]
+
+        chains = [
+            chain(variant, rate, gain)
+            for variant, rate in self._decisions.best.items()
+            if rate is not None
+            for gain in plan.other_gains(self._study)
+        ]
+        self._run_stage("gains", len(chains) * self._study.seeds.sweep, chains)
+
     def _confirm(self) -> None:
         """Fresh seeds for the cells that the claims compare."""
         self._decisions.confirm = plan.confirm_cells(self._study, self._decisions.best)
         self._log_decisions()
         seeds = plan.confirm_seeds(self._study)
+        walks = "landscape" in self._study.probes.enabled
 
         def chain(cell: plan.ConfirmCell) -> Chain:
-            yield self._trials(cell.variant, cell.learning_rate, seeds, "confirm")
+            trials = self._trials(cell.variant, cell.learning_rate, seeds, "confirm")
+            walk = self._decisions.best.get(Variant(BASELINE, cell.variant.activation))
+            yield [replace(trial, walk_rate=walk) for trial in trials] if walks else trials
 
         cells = self._decisions.confirm
         self._run_stage("confirm", len(cells) * len(seeds), [chain(cell) for cell in cells])
@@ -241,7 +272,6 @@ class StudyRun:
         if num_trials is None:
             self._progress.planned[stage] = len(records)
         self._display.end_stage()
-        self._log_progress()
 
     def _trials(self, variant: Variant, rate: float, seeds: Iterable[int], stage: str) -> list[Trial]:
         return plan.cell(self._study, variant, rate, seeds, stage, self._fingerprint)
@@ -266,7 +296,7 @@ class StudyRun:
         document = {
             "planned": self._progress.planned,
             "num_failed": self._progress.num_failed,
-            "wall_time_s": time.monotonic() - self._began,
+            "wall_time_s": self._earlier_s + time.monotonic() - self._began,  # of all sessions
             "command": self._command,
         }
         self._tracker.log_json("progress.json", document)

@@ -20,6 +20,9 @@ _PARAMETER = "learning_rate"
 # A rate is given up when a signed-rank test of its seeds against the best rate's says worse at this level.
 _PRUNING_P = 0.1
 
+Key = tuple[float, int | None]
+"""A cell: its learning rate, and the seed whose edge it bisects; None for all seeds."""
+
 
 def open_storage(path: Path) -> optuna.storages.RDBStorage:
     """The Optuna storage in an SQLite file, made if need be."""
@@ -58,7 +61,7 @@ class RateSearch:
     Args:
         storage: from `open_storage`.
         name: the Optuna study's name; opened if it exists, so that a killed study goes on. Cells that were
-            being tried then are asked for again.
+            being tried then, or whose trials all failed, are asked for again.
         search: the study's search section.
         rates: the grid, for the grid sampler.
         seed: of the sampler.
@@ -72,8 +75,13 @@ class RateSearch:
         rates: Sequence[float],
         seed: int,
     ) -> None:
-        self._range = (rates[0], rates[-1]) if search.sampler in ("grid", "fixed") else (search.low, search.high)
-        pruner = optuna.pruners.WilcoxonPruner(p_threshold=_PRUNING_P) if search.pruning else None
+        self._search = search
+        self._rates = rates
+        self._seed = seed
+        self._range = (rates[0], rates[-1]) if self._is_grid else (search.low, search.high)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the pruner is marked so
+            pruner = optuna.pruners.WilcoxonPruner(p_threshold=_PRUNING_P) if search.pruning else None
         self._study = optuna.create_study(
             storage=storage,
             study_name=name,
@@ -84,35 +92,68 @@ class RateSearch:
         # Told through a handle of its own: the grid sampler stops the study after its last grid point, which
         # outside `optimize` is an error.
         self._recorder = optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler())
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._recorder.tell(trial.number, state=TrialState.FAIL)  # whose process is gone
-            if trial.params:
-                self._enqueue(trial.params[_PARAMETER], trial.user_attrs.get("seed"))
+        self._give_up_unfinished()
+        self._lost = self._find_lost()
 
-    def finished(self) -> list[tuple[float, int | None]]:
-        """(learning rate, refined seed or None) of every cell that was told a value or pruned."""
+    def finished(self) -> dict[Key, int | None]:
+        """Every cell that was told a value: None, or, if it was pruned, after how many of its seeds."""
         states = (TrialState.COMPLETE, TrialState.PRUNED)
-        return [
-            (round_rate(trial.params[_PARAMETER]), trial.user_attrs.get("seed"))
+        return {
+            _key(trial): len(trial.intermediate_values) if trial.state == TrialState.PRUNED else None
             for trial in self._study.get_trials(deepcopy=False, states=states)
-        ]
+        }
 
     def ask(self) -> Cell:
         """The next cell."""
+        if self._lost:
+            return self.try_rate(self._lost.pop(0))
+        if self._search.sampler in ("random", "tpe"):
+            # Their generators start anew with the process: seeded by the cell's number, a study that was
+            # interrupted goes on as if it had not been.
+            self._study.sampler = _sampler(self._search, self._rates, self._seed + self._num_sampled())
+        return self._next()
+
+    def try_rate(self, learning_rate: float, seed: int | None = None) -> Cell:
+        """The cell of a given rate: an extension of the grid, or a bisection for one seed."""
+        attributes = {"enqueued": learning_rate} | ({} if seed is None else {"seed": seed})
+        self._study.enqueue_trial({_PARAMETER: learning_rate}, user_attrs=attributes)
+        return self._next()
+
+    def _next(self) -> Cell:
         trial = self._study.ask()
         enqueued = trial.user_attrs.get("enqueued", self._range[0])  # may lie outside the first range
         low, high = min(self._range[0], enqueued), max(self._range[1], enqueued)
         rate = trial.suggest_float(_PARAMETER, low, high, log=low < high)
         return Cell(self._recorder, trial, round_rate(rate))
 
-    def try_rate(self, learning_rate: float, seed: int | None = None) -> Cell:
-        """The cell of a given rate: an extension of the grid, or a bisection for one seed."""
-        self._enqueue(learning_rate, seed)
-        return self.ask()
+    def _give_up_unfinished(self) -> None:
+        """Mark as failed what a killed process was trying: those cells are tried anew, in new trials."""
+        for _ in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._recorder.ask()  # enqueued, but never taken: it would be taken for the next one enqueued
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._recorder.tell(trial.number, state=TrialState.FAIL)
 
-    def _enqueue(self, learning_rate: float, seed: int | None) -> None:
-        attributes = {"enqueued": learning_rate} | ({} if seed is None else {"seed": seed})
-        self._study.enqueue_trial({_PARAMETER: learning_rate}, user_attrs=attributes)
+    def _find_lost(self) -> list[float]:
+        """Rates that were asked for before and have no value; Optuna itself never comes back to them."""
+        trials = self._study.get_trials(deepcopy=False)
+        if self._is_grid:
+            asked = list(self._rates) if trials else []
+        else:
+            asked = [_key(trial)[0] for trial in trials if trial.params]
+        done = self.finished()
+        return [rate for rate in dict.fromkeys(asked) if (rate, None) not in done]
+
+    def _num_sampled(self) -> int:
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(bool(trial.params) and "enqueued" not in trial.user_attrs for trial in trials)
+
+    @property
+    def _is_grid(self) -> bool:
+        return self._search.sampler in ("grid", "fixed")
+
+
+def _key(trial: optuna.trial.FrozenTrial) -> Key:
+    return round_rate(trial.params[_PARAMETER]), trial.user_attrs.get("seed")
 
 
 def _sampler(search: SearchSpec, rates: Sequence[float], seed: int) -> BaseSampler:
@@ -122,7 +163,8 @@ def _sampler(search: SearchSpec, rates: Sequence[float], seed: int) -> BaseSampl
             # Scrambled: an unscrambled Sobol sequence starts at the range's lower end.
             return QMCSampler(scramble=True, seed=seed)
     if search.sampler == "tpe":
-        return TPESampler(seed=seed)
+        # By default its first ten trials are random: most searches would end before it has begun.
+        return TPESampler(n_startup_trials=max(2, search.num_rates // 3), seed=seed)
     if search.sampler == "random":
         return RandomSampler(seed=seed)
     return GridSampler({_PARAMETER: list(rates)}, seed=seed)

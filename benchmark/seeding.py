@@ -59,7 +59,7 @@ def philox(key: Tensor, counter: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tenso
     Returns:
         [4, *S] int64, entries in [0, 2**32), independent and uniform over distinct (key, counter).
     """
-    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)
+    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)  # type: ignore[no-untyped-call]
     k0, k1 = key[0], key[1]
     for _ in range(_ROUNDS):
         # The products wrap modulo 2**64: their low and high 32 bits are right whatever the sign.

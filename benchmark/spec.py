@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -133,6 +133,24 @@ class SearchSpec(Section):
         return self
 
 
+class InitSpec(Section):
+    """The `[init]` section.
+
+    Attributes:
+        gains: factors on the initial weights with which each variant is trained at its best rate, to see how
+            much its outcome depends on their scale; none: not asked.
+    """
+
+    gains: tuple[Annotated[float, Field(gt=0.0)], ...] = ()
+
+    @field_validator("gains")
+    @classmethod
+    def _with_one(cls, gains: tuple[float, ...]) -> tuple[float, ...]:
+        if gains and 1.0 not in gains:
+            raise ValueError(f"expected 1.0, the network's own, among the gains, found {gains}")
+        return gains
+
+
 class SeedsSpec(Section):
     """The `[seeds]` section: how many seeds; sweep has 0, 1, ...; confirm 1000, 1001, ..."""
 
@@ -182,6 +200,7 @@ class StudySpec(Section):
     search: SearchSpec
     seeds: SeedsSpec
     judge: JudgeSpec = JudgeSpec()
+    init: InitSpec = InitSpec()
     probes: ProbesSpec = ProbesSpec()
     execution: ExecutionSpec = ExecutionSpec()
 

@@ -4,10 +4,12 @@ An experiment per study; in it a run per study run, a child per variant, a grand
 logged, and how it is named, is the contract with `analysis`; `SCHEMA_VERSION` numbers it.
 """
 
+import json
 import math
 import os
 import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,15 +88,17 @@ class Tracker:
         }
         self._experiment_id = self._open_experiment(folder if uri.startswith("sqlite:") else None)
         self._release_stale_runs()
-        self._trials = {run.data.tags["trial_hash"]: run for run in self._search("tags.kind = 'trial'")}
+        runs = {run.data.tags["trial_hash"]: run for run in self._search("tags.kind = 'trial'")}
+        self._finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED"}
+        self._run_ids = {key: run.info.run_id for key, run in runs.items()}
         self.run_id = self._open_study_run(command)
+        self._variant_runs = self._adopt_variant_runs()
         self._log_contract(environment)
-        self._variant_runs: dict[str, str] = {}
 
     def finished(self, trial: Trial) -> Record | None:
         """The record of a trial that some run of this study finished, now also part of this one."""
-        run = self._trials.get(trial.hash)
-        if run is None or run.info.status != "FINISHED":
+        run = self._finished.get(trial.hash)
+        if run is None:
             return None
         membership = f"in_study.{self._hash}"
         if membership not in run.data.tags:
@@ -102,20 +106,37 @@ class Tracker:
         return Record(run.info.run_id, run.data.tags["status"], dict(run.data.metrics))
 
     def start_trial(self, trial: Trial) -> "TrialLog":
-        """Open the run of a trial that is about to train; the run it had before, if it was interrupted."""
-        run = self._trials.get(trial.hash)
+        """Open the run of a trial that is about to train: the run it had, if it was interrupted or failed."""
         tags = self._trial_tags(trial)
-        if run is None:
+        run_id = self._run_ids.get(trial.hash)
+        if run_id is None:
             parent = self._variant_run(trial.variant)
             run_id = self._create_run(trial.name, tags | {"mlflow.parentRunId": parent})
-            self._client.log_batch(run_id, params=_params(self._trial_params(trial)))
-            self._log_dataset(run_id)
-            return TrialLog(self._client, run_id, last_step=-1)
-        run_id = run.info.run_id
+            self._run_ids[trial.hash] = run_id
+            log = TrialLog(self._client, run_id)
+        else:
+            log = self._reopen(run_id)
+        self._client.log_batch(run_id, params=_params(self._trial_params(trial)), tags=_tags(tags))
+        self._log_dataset(run_id)
+        return log
+
+    def _reopen(self, run_id: str) -> "TrialLog":
         self._client.update_run(run_id, status="RUNNING")
-        self._client.log_batch(run_id, tags=_tags(tags))
-        history = self._client.get_metric_history(run_id, "val_loss")
-        return TrialLog(self._client, run_id, last_step=max((m.step for m in history), default=-1))
+        run = self._client.get_run(run_id)
+        if "failure" in run.data.tags:
+            self._client.delete_tag(run_id, "failure")
+        # A metric that every evaluation has: one that is NaN is not logged.
+        history = self._client.get_metric_history(run_id, "examples")
+        return TrialLog(self._client, run_id, max((m.step for m in history), default=-1), run.data.metrics)
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """An artifact of the study run; None if it has none of that name."""
+        if all(artifact.path != name for artifact in self._client.list_artifacts(self.run_id)):
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            path = self._client.download_artifacts(self.run_id, name, folder)
+            document: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        return document
 
     def log_json(self, name: str, document: dict[str, Any]) -> None:
         """Write an artifact of the study run, replacing an earlier one."""
@@ -145,6 +166,8 @@ class Tracker:
 
     def _release_stale_runs(self) -> None:
         for run in self._search("attributes.status = 'RUNNING'"):
+            if run.data.tags.get("kind") == "study":
+                self._client.set_tag(run.info.run_id, "status", "incomplete")
             self._client.set_terminated(run.info.run_id, "KILLED")
 
     def _open_study_run(self, command: str) -> str:
@@ -169,7 +192,7 @@ class Tracker:
     def _log_contract(self, environment: Environment) -> None:
         metrics = {
             name: {"unit": unit, "direction": direction, "description": description}
-            for name, (unit, direction, description) in (CURVE_METRICS | FINAL_METRICS).items()
+            for name, (unit, direction, description) in (*CURVE_METRICS.items(), *FINAL_METRICS.items())
         }
         probes = {
             name: {"unit": unit, "direction": "none", "description": description}
@@ -188,19 +211,18 @@ class Tracker:
         self.log_json("study.json", self._study.model_dump(mode="json"))
         self.log_json("environment.json", environment.document())
 
+    def _adopt_variant_runs(self) -> dict[str, str]:
+        """The run of each variant that an interrupted run of this study has left."""
+        runs = self._search(f"tags.kind = 'variant' and tags.`mlflow.parentRunId` = '{self.run_id}'")
+        for run in runs:
+            self._client.update_run(run.info.run_id, status="RUNNING")
+        return {run.data.tags["variant"]: run.info.run_id for run in runs}
+
     def _variant_run(self, variant: Variant) -> str:
         name = str(variant)
         if name not in self._variant_runs:
-            found = self._search(
-                f"tags.kind = 'variant' and tags.variant = '{name}' and "
-                f"tags.`mlflow.parentRunId` = '{self.run_id}'"
-            )
-            if found:
-                self._variant_runs[name] = found[0].info.run_id
-                self._client.update_run(found[0].info.run_id, status="RUNNING")
-            else:
-                tags = self._tags | _variant_tags(variant) | {"kind": "variant", "mlflow.parentRunId": self.run_id}
-                self._variant_runs[name] = self._create_run(name, tags)
+            tags = _variant_tags(variant) | {"kind": "variant", "mlflow.parentRunId": self.run_id}
+            self._variant_runs[name] = self._create_run(name, self._tags | tags)
         return self._variant_runs[name]
 
     def _trial_tags(self, trial: Trial) -> dict[str, str]:
@@ -227,6 +249,7 @@ class Tracker:
             "learning_rate": trial.learning_rate,
             "seed": trial.seed,
             "stage": trial.stage,
+            "init_gain": trial.init_gain,
             "dataset": study.data.dataset,
             "num_steps": study.budget.num_steps,
             "batch_size": study.budget.batch_size,
@@ -241,12 +264,13 @@ class Tracker:
     def _log_dataset(self, run_id: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
+        sizes = {"num_train": len(self._data.train), "num_validation": len(self._data.validation)}
         dataset = Dataset(
             name=self._data.name,
             digest=self._data.fingerprint[:_DIGEST_LENGTH],
             source_type="benchmark",
             source=self._study.data.model_dump_json(exclude={"root"}),
-            profile=f'{{"num_train": {len(self._data.train)}, "num_validation": {len(self._data.validation)}}}',
+            profile=json.dumps(sizes),
         )
         context = InputTag("mlflow.data.context", "training")
         self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
@@ -262,40 +286,33 @@ class TrialLog:
         client: MLflow's.
         run_id: the trial's run.
         last_step: the last step whose metrics it has, from before an interruption; -1 for none.
+        known: the metrics that it has.
     """
 
-    def __init__(self, client: Any, run_id: str, last_step: int) -> None:
+    def __init__(self, client: Any, run_id: str, last_step: int = -1, known: Collection[str] = ()) -> None:
         self.run_id = run_id
         self._client = client
         self._last_step = last_step
+        self._known = known
         self._evaluations: list[Evaluation] = []
         self._pending: list[Any] = []
         self._flushed_at = time.monotonic()
 
     def log(self, evaluation: Evaluation) -> None:
         """Take an evaluation; a step that the run has already is not recorded twice."""
-        from mlflow.entities import Metric
-
         self._evaluations.append(evaluation)
-        step = int(evaluation.row["step"])
-        if step <= self._last_step:
-            return
-        now = int(time.time() * 1000)
-        self._pending += [
-            Metric(name, value, now, step)
-            for name, value in evaluation.row.items()
-            if name != "step" and not math.isnan(value)
-        ]
+        row = evaluation.row
+        if row["step"] > self._last_step:
+            values = {name: row[name] for name in row if name != "step" and not math.isnan(row[name])}
+            self._add(values, int(row["step"]))
         if time.monotonic() - self._flushed_at > _FLUSH_EVERY_S:
             self._flush()
 
     def finish(self, outcome: Outcome) -> Record:
         """Write what remains, and end the run: the last thing written says that all of it is there."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        step = int(outcome.metrics["num_steps_done"])
-        self._pending += [Metric(name, value, now, step) for name, value in outcome.metrics.items()]
+        logged = {*self._known, *self._evaluations[-1].row}  # the last row's train_seconds is the final one
+        final = {name: value for name, value in outcome.metrics.items() if name not in logged}
+        self._add(final, int(outcome.metrics["num_steps_done"]))
         self._flush()
         self._log_frame("curves.parquet", pd.DataFrame([e.row for e in self._evaluations]))
         probes = [row for evaluation in self._evaluations for row in evaluation.probes]
@@ -314,9 +331,18 @@ class TrialLog:
         self._client.log_batch(self.run_id, tags=_tags({"status": "failed", "failure": message[:500]}))
         self._client.set_terminated(self.run_id, "FAILED")
 
+    def _add(self, values: dict[str, float], step: int) -> None:
+        """Keep one step's metrics for the next call, which writes all of them or, if killed, none."""
+        from mlflow.entities import Metric
+
+        if len(self._pending) + len(values) > _METRICS_PER_CALL:
+            self._flush()
+        now = int(time.time() * 1000)
+        self._pending += [Metric(name, value, now, step) for name, value in values.items()]
+
     def _flush(self) -> None:
-        for start in range(0, len(self._pending), _METRICS_PER_CALL):
-            self._client.log_batch(self.run_id, metrics=self._pending[start : start + _METRICS_PER_CALL])
+        if self._pending:
+            self._client.log_batch(self.run_id, metrics=self._pending)
         self._pending = []
         self._flushed_at = time.monotonic()
 
@@ -339,7 +365,7 @@ def count_trials(uri: str, study: StudySpec) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for run in _search(client, experiment.experiment_id, condition):
         stage = counts.setdefault(run.data.tags["stage"], {})
-        status = run.data.tags["status"]
+        status = "interrupted" if run.info.status == "KILLED" else run.data.tags["status"]
         stage[status] = stage.get(status, 0) + 1
     return counts
 
@@ -365,15 +391,18 @@ def _connect(uri: str) -> Any:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError  # MLflow lets its store's own errors through
 
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         first_line = str(error).splitlines()[0]
-        raise InputError(f"--tracking-uri: expected a usable MLflow store, found {uri}: {first_line}") from None
+        raise InputError(
+            f"--tracking-uri: expected a usable MLflow store, found {uri}: {first_line}"
+        ) from None
     return client
 
 

@@ -24,6 +24,7 @@ TIME_CONSTANTS = {"none": 30.0, "batch": 12.0}
 GAPS = {"none": 0.30, "batch": 0.15}
 ATTENUATION = {"none-sigmoid": 0.6, "none-tanh": 0.3, "none-relu": 0.15}
 SMOOTHNESS = {"none": 10.0, "batch": 2.0}
+PROBE_EVERY = 5
 ROLES = {"x1": 1, "x5": 5, "x30": 30}
 GAINS = (0.1, 0.316, 1.0, 3.16, 10.0)
 
@@ -49,6 +50,7 @@ def make_results(
     with_probes: bool = False,
     with_landscape: bool = False,
     with_gains: bool = False,
+    gain_cost: float = 2.5,
 ) -> Results:
     """A complete study in memory.
 
@@ -72,6 +74,7 @@ def make_results(
         with_probes: log per-layer probes.
         with_landscape: log the landscape probe in the confirm stage.
         with_gains: train every variant at its best rate with several init gains as well.
+        gain_cost: decades of rate that an unnormalized net loses per decade of init gain.
     """
     maker = _Maker(
         activations=tuple(activations),
@@ -93,6 +96,7 @@ def make_results(
         with_probes=with_probes,
         with_landscape=with_landscape,
         with_gains=with_gains,
+        gain_cost=gain_cost,
     )
     return maker.make()
 
@@ -131,7 +135,9 @@ class _Maker:
             (variant, seed), self.of(self.edges, variant, 0.3) + self.edge_spread * self.rng.normal()
         )
         # Without normalization, an init gain far from 1 costs as much as a rate that is as far off.
-        distance = np.log10(rate) - edge + (2.5 * abs(np.log10(gain)) if normalization == "none" else 0)
+        distance = (
+            np.log10(rate) - edge + (self.gain_cost * abs(np.log10(gain)) if normalization == "none" else 0)
+        )
         diverged = distance > 0
         stuck = variant in self.untrainable or distance < -3
         every = max(1, self.num_steps // (50 if stage == "confirm" else 20))
@@ -156,7 +162,7 @@ class _Maker:
         keys["trial_learning_rate"] = trial["learning_rate"]
         curve = self.curve(keys, steps, done, peak, spoiled=diverged and not stuck)
         status = "stuck" if stuck else "diverged" if diverged else "trained"
-        last = curve.iloc[-1]
+        last = {name: values[-1] for name, values in curve.items()}
         if status == "trained" and last["val_accuracy"] < CHANCE + 0.06:
             status = "stuck"
         self.trials.append(
@@ -164,11 +170,11 @@ class _Maker:
             | {"status": status, "status_ema": status, "init_gain": gain}
             | self.finals(last, status, stage)
         )
-        self.curves.append(curve.assign(**keys))
+        self.curves.append(keys | curve)
         if self.with_probes:
-            self.probes.append(self.layer_probes(variant, steps, done).assign(**keys))
+            self.probes.append(keys | self.layer_probes(variant, steps[::PROBE_EVERY], done[::PROBE_EVERY]))
         if self.with_landscape and stage == "confirm":
-            self.probes.append(self.landscape_probe(variant, steps).assign(**keys))
+            self.probes.append(keys | self.landscape_probe(variant, steps))
 
     def curve(self, keys, steps, done, peak, *, spoiled):
         variant = keys["variant"]
@@ -181,28 +187,26 @@ class _Maker:
         first = np.where(steps == 0, np.nan, 1.0)
         val_loss = (train_loss + gap) * lost
         per_step = self.of(self.seconds_per_step, variant, 0.014)
-        return pd.DataFrame(
-            {
-                "step": steps,
-                "epoch": steps * 64 / 1077,
-                "examples": steps * 64,
-                "train_seconds": steps * per_step,
-                "learning_rate": keys["trial_learning_rate"],
-                "train_loss": train_loss * lost * first,
-                "train_accuracy": np.clip(accuracy + 0.01, 0, 1) * first,
-                "gradient_norm": (1.0 - 0.8 * done) * first,
-                "parameter_norm": 10 + done,
-                "examples_per_s": 64 / per_step,
-                "clean_train_loss": train_loss * lost,
-                "clean_train_accuracy": np.clip(accuracy + 0.01 + noise[1], 0, 1),
-                "val_loss": val_loss,
-                "val_accuracy": val_accuracy,
-                "val_loss_ema": val_loss * 1.1,
-                "val_accuracy_ema": CHANCE + (val_accuracy - CHANCE) * 0.98,
-                "clean_train_loss_ema": train_loss * lost * 1.1,
-                "clean_train_accuracy_ema": np.clip(accuracy, 0, 1),
-            }
-        )
+        return {
+            "step": steps,
+            "epoch": steps * 64 / 1077,
+            "examples": steps * 64,
+            "train_seconds": steps * per_step,
+            "learning_rate": np.full(len(steps), keys["trial_learning_rate"]),
+            "train_loss": train_loss * lost * first,
+            "train_accuracy": np.clip(accuracy + 0.01, 0, 1) * first,
+            "gradient_norm": (1.0 - 0.8 * done) * first,
+            "parameter_norm": 10 + done,
+            "examples_per_s": np.full(len(steps), 64 / per_step),
+            "clean_train_loss": train_loss * lost,
+            "clean_train_accuracy": np.clip(accuracy + 0.01 + noise[1], 0, 1),
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "val_loss_ema": val_loss * 1.1,
+            "val_accuracy_ema": CHANCE + (val_accuracy - CHANCE) * 0.98,
+            "clean_train_loss_ema": train_loss * lost * 1.1,
+            "clean_train_accuracy_ema": np.clip(accuracy, 0, 1),
+        }
 
     def finals(self, last, status, stage):
         diverged = status == "diverged"
@@ -250,27 +254,23 @@ class _Maker:
         if activation == "relu":
             values["dead_share"] = 0.1 * ones
         size = len(steps) * len(layers)
-        return pd.DataFrame(
-            {
-                "step": np.tile(np.repeat(steps, len(layers)), len(values)),
-                "probe": np.repeat(list(values), size),
-                "layer": np.tile(layers, len(steps) * len(values)),
-                "index": np.tile(depth, len(steps) * len(values)),
-                "value": np.concatenate([v.ravel() for v in values.values()]),
-            }
-        )
+        return {
+            "step": np.tile(np.repeat(steps, len(layers)), len(values)),
+            "probe": np.repeat(list(values), size),
+            "layer": np.tile(layers, len(steps) * len(values)),
+            "index": np.tile(depth, len(steps) * len(values)),
+            "value": np.concatenate([v.ravel() for v in values.values()]),
+        }
 
     def landscape_probe(self, variant, steps):
         level = self.of(self.smoothness, variant, 5.0)
-        return pd.DataFrame(
-            {
-                "step": steps,
-                "probe": "landscape_smoothness",
-                "layer": "all",
-                "index": 0,
-                "value": level * np.exp(0.1 * self.rng.normal(size=len(steps))),
-            }
-        )
+        return {
+            "step": steps,
+            "probe": np.repeat("landscape_smoothness", len(steps)),
+            "layer": np.repeat("all", len(steps)),
+            "index": np.zeros(len(steps), dtype=int),
+            "value": level * np.exp(0.1 * self.rng.normal(size=len(steps))),
+        }
 
     def select(self):
         """The protocol's decisions after the sweep."""
@@ -363,17 +363,11 @@ class _Maker:
         for variant in self.variants:
             rate = decisions["variants"][variant]["best_learning_rate"]
             for gain in GAINS:
-                for seed in range(self.seeds if rate is not None else 0):
+                for seed in range(self.seeds if rate is not None and gain != 1.0 else 0):
                     self.train(variant, rate, seed, "gains", gain)
 
     def collect(self, decisions) -> Results:
-        trials = pd.DataFrame(self.trials).reindex(
-            columns=[*TRIAL_COLUMNS, *(["init_gain"] if self.with_gains else [])]
-        )
-        curves = pd.concat(self.curves, ignore_index=True)[list(CURVE_COLUMNS)]
-        probes = pd.DataFrame(columns=list(PROBE_COLUMNS))
-        if self.probes:
-            probes = pd.concat(self.probes, ignore_index=True)[list(PROBE_COLUMNS)]
+        trials = pd.DataFrame(self.trials).reindex(columns=[*TRIAL_COLUMNS, "init_gain"])
         counts = trials["stage"].value_counts()
         return Results(
             study=self.study(),
@@ -389,8 +383,8 @@ class _Maker:
             study_hash="0123abcd",
             commit="f" * 40,
             trials=trials,
-            curves=curves,
-            probes=probes,
+            curves=_frame(self.curves, CURVE_COLUMNS),
+            probes=_frame(self.probes, PROBE_COLUMNS),
         )
 
     def study(self):
@@ -409,8 +403,8 @@ class _Maker:
                 "validation": "test" if self.sampler == "fixed" else "split",
                 "num_validation": NUM_VALIDATION,
             },
-            "network": {"blocks": 3, "width": 8, "dropout": 0.15}
-            | ({"init_gain": list(GAINS)} if self.with_gains else {}),
+            "network": {"blocks": 3, "width": 8, "dropout": 0.15},
+            "init": {"gains": list(GAINS) if self.with_gains else []},
             "optimizer": {"name": "sgd", "momentum": 0.9},
             "budget": {
                 "num_steps": self.num_steps,
@@ -431,9 +425,24 @@ class _Maker:
             "probes": {
                 "enabled": ["gradients", "activations"] * self.with_probes
                 + ["landscape"] * self.with_landscape,
-                "every": 1,
+                "every": PROBE_EVERY,
             },
         }
+
+
+def _frame(pieces, columns):
+    """One frame of many pieces, each a mapping from column to an array or to one value for all its rows."""
+    if not pieces:
+        return pd.DataFrame(columns=list(columns))
+    sizes = [len(piece["step"]) for piece in pieces]
+    return pd.DataFrame(
+        {
+            name: np.repeat([piece[name] for piece in pieces], sizes)
+            if np.ndim(pieces[0][name]) == 0
+            else np.concatenate([piece[name] for piece in pieces])
+            for name in columns
+        }
+    )
 
 
 METRICS = {

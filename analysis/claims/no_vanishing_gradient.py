@@ -20,7 +20,7 @@ def evaluate(results: Results, normalizer: str, activation: str) -> Sample | Not
     for variant, found in zip(pair.both, slopes, strict=True):
         missing = sorted(set(select.sweep_seeds(results)) - set(found["seed"]))
         if missing:
-            return NotEvaluable(f"no gradients at init of {variant}, seed {missing[0]}: unfinished sweep")
+            return NotEvaluable(f"no gradients at init of {variant} at seed {missing[0]} yet")
     caveats = [
         "Mean slopes at initialization: "
         + ", ".join(
@@ -47,12 +47,12 @@ CLAIM = Claim(
     evaluate=evaluate,
     show=show_slope,
     supported=(
-        "with {norm}, the {act} net's gradients fade less from layer to layer on their way to the input: the "
-        "gain at initialization is {effect}"
+        "with {norm}, the {act} net's gradients fade less from layer to layer on their way to the input: "
+        "the gain at initialization is {effect}"
     ),
     refuted=(
-        "{norm} does not stop the {act} net's gradients from fading by {delta}; the gain at initialization is "
-        "{effect}"
+        "{norm} does not stop the {act} net's gradients from fading by {delta}; the gain at initialization "
+        "is {effect}"
     ),
     inconclusive=(
         "whether {norm} stops the {act} net's gradients from fading by more than {delta} is not settled; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.claims import _requirements as needs
 from analysis.claims._base import Claim, NotEvaluable, Sample, show_points
 from analysis.load import Results
-from analysis.measures import as_points, gain_stability, has_gains, paired_difference, select, stability
+from analysis.measures import as_points, gain_stability, paired_difference, planned_gains, select, stability
 
 
 def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
@@ -18,22 +18,24 @@ def evaluate(results: Results, normalizer: str, activation: str) -> Sample | Not
         return problem
     stable = stability(results)
     shares = [gain_stability(results, variant, stable) for variant in pair.both]
-    num_gains = max((int(found["num_gains"].max()) for found in shares if len(found)), default=0)
+    num_gains = len(planned_gains(results))
     for variant, found in zip(pair.both, shares, strict=True):
         complete = found.loc[found["num_gains"] == num_gains, "seed"]
         missing = sorted(set(select.sweep_seeds(results)) - set(complete))
         if missing:
-            return NotEvaluable(
-                f"{variant} was not trained with all {num_gains} init gains at seed {missing[0]}"
-            )
+            lacking = f"{variant} was not trained with all {num_gains} init gains at seed {missing[0]}"
+            return NotEvaluable(lacking)
     return Sample.of(paired_difference(*(as_points(shares[i]) for i in (1, 0))))
 
 
 def _gains_varied(results: Results, pair: needs.Pair) -> str | None:
     """The study trained with several init gains."""
-    if has_gains(results):
+    if planned_gains(results):
         return None
-    return "the study trained with one init gain only: run a study with several init gains, from 0.1 to 10"
+    return (
+        "the study trained with one init gain only: set init.gains, for example to "
+        "[0.1, 0.32, 1.0, 3.2, 10.0]"
+    )
 
 
 CLAIM = Claim(
@@ -58,5 +60,5 @@ CLAIM = Claim(
         "whether {norm} lets the {act} net train at {delta} more of the scales of its initial weights is not "
         "settled; the best guess is {effect}"
     ),
-    needs="several values of network.init_gain",
+    needs="several values in init.gains",
 )

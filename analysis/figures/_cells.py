@@ -38,7 +38,9 @@ def best_trials(results: Results) -> pd.DataFrame:
 def in_study_order(frame: pd.DataFrame, results: Results) -> pd.DataFrame:
     """Rows by the study's order of variants; within a variant, as they were."""
     order = {variant: position for position, variant in enumerate(results.variants)}
-    return frame.sort_values("variant", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    return frame.sort_values(
+        "variant", key=lambda column: column.map(order), kind="stable", ignore_index=True
+    )
 
 
 def completed_curves(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
@@ -54,18 +56,19 @@ def completed_curves(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     pieces = []
     for variant, group in trials.groupby("variant", sort=False):
         rows = results.curves[results.curves["trial_hash"].isin(group["trial_hash"])]
-        steps = np.sort(rows["step"].unique())
-        for trial in group.itertuples():
-            own = rows[rows["trial_hash"] == trial.trial_hash].drop_duplicates("step").set_index("step")
+        of_stage = results.curves["stage"] == group["stage"].iloc[0]
+        steps = np.sort(results.curves.loc[of_stage, "step"].unique())
+        for name, seed, status in zip(group["trial_hash"], group["seed"], group["status"], strict=True):
+            own = rows[rows["trial_hash"] == name].drop_duplicates("step").set_index("step")
             if own.empty:
                 continue
             curve = own[metrics].replace([np.inf, -np.inf], np.nan).reindex(steps)
             lost = np.zeros(len(steps), dtype=bool)
-            if trial.status == "diverged":
+            if status == "diverged":
                 lost = (steps > 0) & curve["val_loss"].isna().to_numpy()
                 curve.loc[lost, [name for name in metrics if name in LOSSES]] = results.loss_cap
                 curve.loc[lost, [name for name in metrics if name in ACCURACIES]] = results.chance
-            pieces.append(curve.reset_index().assign(variant=variant, seed=trial.seed, diverged=lost))
+            pieces.append(curve.reset_index().assign(variant=str(variant), seed=int(seed), diverged=lost))
     columns = ["step", *metrics, "variant", "seed", "diverged"]
     return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=columns)
 
@@ -75,4 +78,7 @@ def _own_best_rate(results: Results, variant: str) -> float:
     if decided is not None:
         return decided
     sweep = select.ended_trials(results, ["sweep"], variant)
-    return float("nan") if sweep.empty else float(cell_losses(results, sweep).idxmin())
+    if sweep.empty:
+        return float("nan")
+    losses = cell_losses(results, sweep)
+    return float(losses.index.to_numpy()[losses.argmin()])

@@ -9,8 +9,8 @@ from analysis.figures.learning_curves import applies, bound_loss_axis, draw_band
 
 TITLE = "All variants together"
 CAPTION = (
-    "The same means and 95% bootstrap bands over {n} seeds as in the learning curves, each variant at its own "
-    "best learning rate, laid over each other. Dashes tell normalizations apart, shades activations."
+    "The same means and 95% bootstrap bands over {n} seeds as in the learning curves, each variant at its "
+    "own best learning rate, laid over each other. Dashes tell normalizations apart, shades activations."
 )
 
 

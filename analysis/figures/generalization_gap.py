@@ -11,9 +11,10 @@ from analysis.measures import generalization_gap, reference_of
 
 TITLE = "Generalization gap at matched training loss"
 CAPTION = (
-    "Validation loss minus training loss, both without dropout or augmentation, read where the two nets of a pair have "
-    "the same training loss: the lowest that both reach. Each row of a band is one seed ({n} pairs with both nets "
-    "trained), each net at its own best learning rate. A mark further left generalizes better at the same fit."
+    "Validation loss minus training loss, both without dropout or augmentation, read where the two nets "
+    "of a pair have the same training loss: the lowest that both reach. Each row of a band is one seed "
+    "({n} pairs with both nets trained), each net at its own best learning rate. A mark further left "
+    "generalizes better at the same fit."
 )
 
 
@@ -37,26 +38,34 @@ def prepare(results: Results) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A band per pair, a row per seed: two marks and the way from one to the other."""
-    pairs = list(frame.groupby(["variant", "baseline"], sort=False))
+    pairs = list(dict.fromkeys(zip(frame["variant"], frame["baseline"], strict=True)))
     figure, axes = _style.panels(1, 1, 0.95 * len(pairs) + 0.4)
     panel = axes[0, 0]
     names = []
-    for position, ((variant, baseline), rows) in enumerate(pairs):
+    for position, (variant, baseline) in enumerate(pairs):
+        rows = frame[frame["variant"] == variant].sort_values("seed")
         heights = position + _style.spread(len(rows), 0.7)
         panel.hlines(heights, rows["gap_reference"], rows["gap_variant"], color="#c8c8c8", linewidth=1.2)
         for name, column in ((baseline, "gap_reference"), (variant, "gap_variant")):
             style = _style.variant_style(name)
             fill = "white" if name == baseline else style.colour
             panel.plot(
-                rows[column], heights, linestyle="", marker=style.marker, color=style.colour, markerfacecolor=fill
+                rows[column],
+                heights,
+                linestyle="",
+                marker=style.marker,
+                color=style.colour,
+                markerfacecolor=fill,
             )
         names.append(f"{variant}\nagainst\n{baseline}")
     panel.axvline(0, color="#777777", linestyle=":", linewidth=1)
     _style.name_rows(panel, names)
     panel.set_xlabel("validation loss - training loss (nats)")
-    handles = _style.variant_handles([name for pair, _ in pairs for name in pair], markers=True)
+    handles = _style.variant_handles([name for pair in pairs for name in pair], markers=True)
     for handle in handles:
-        handle.set(linestyle="", markerfacecolor="white" if handle.get_label().startswith("none-") else None)
+        handle.set(
+            linestyle="", markerfacecolor="white" if str(handle.get_label()).startswith("none-") else None
+        )
     _style.legend_above(figure, handles)
     return figure
 

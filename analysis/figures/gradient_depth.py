@@ -12,9 +12,10 @@ from analysis.load import Results
 
 TITLE = "Gradient norm by depth, through training"
 CAPTION = (
-    "Norm of the loss' gradient with respect to each layer's weights, on one fixed batch, at each variant's own best "
-    "learning rate; median over {n} seeds. From left (input) to right (output): a line that rises steeply to "
-    "the right means that gradients vanish on their way back to the first layers. Darker is later in training."
+    "Norm of the loss' gradient with respect to each layer's weights, on one fixed batch, at each "
+    "variant's own best learning rate; median over {n} seeds. From left (input) to right (output): a line "
+    "that rises steeply to the right means that gradients vanish on their way back to the first layers. "
+    "Darker is later in training."
 )
 MOMENTS = {0.0: "at initialization", 0.25: "after a quarter", 0.5: "after half", 1.0: "at the end"}
 FLOOR = 1e-30  # a zero gradient can't stand on a logarithmic axis (protocol, 7)
@@ -40,9 +41,7 @@ def at_moments(results: Results, probe: str, fractions: tuple[float, ...]) -> pd
     for fraction in fractions if len(steps) else ():
         step = steps[np.argmin(np.abs(steps - fraction * results.study["budget"]["num_steps"]))]
         rows = probes[probes["step"] == step].groupby(["variant", "index", "layer"], sort=False)["value"]
-        pieces.append(
-            rows.agg(median="median", n="count").reset_index().assign(moment=fraction, step=step)
-        )
+        pieces.append(rows.agg(median="median", n="count").reset_index().assign(moment=fraction, step=step))
     columns = ["variant", "moment", "step", "layer", "index", "median", "n"]
     return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
 
@@ -95,7 +94,9 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def applies(results: Results) -> str | None:
     """Needs gradient probes."""
-    return None if len(prepare(results)) else "the study logged no gradient probes (switch: probes.gradients)"
+    if probes_of(results, ("gradient_norm",)).empty:
+        return 'the study logged no gradient probes (switch: "gradients" in probes.enabled)'
+    return None
 
 
 DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("no-vanishing-gradient",))

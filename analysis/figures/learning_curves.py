@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -14,10 +15,11 @@ from analysis.stats import bootstrap_band
 TITLE = "Learning curves"
 CAPTION = (
     "Each variant at its own best learning rate (fresh seeds where the confirm stage has run, the sweep's "
-    "otherwise). Dark line: validation; pale line: training, the mean over the batches of the interval, with "
-    "dropout and augmentation on. Lines are means over {n} seeds, bands 95% bootstrap intervals of the mean; none is "
-    "drawn for a single seed. A diverged trial counts as the constant predictor from there on. Dotted: "
-    "the constant predictor's loss; losses far above it run off the panel."
+    "otherwise; a net without a best rate at the rate of its least loss). Dark line: validation; pale "
+    "line: training, the mean over the batches of the interval, with dropout and augmentation on. Lines "
+    "are means over {n} seeds, bands 95% bootstrap intervals of the mean; none is drawn for a single "
+    "seed. A diverged trial counts as the constant predictor from there on. Dotted: the constant "
+    "predictor's loss; losses far above it run off the panel."
 )
 CURVES = {
     ("training", "loss"): "train_loss",
@@ -33,7 +35,8 @@ def prepare(results: Results) -> pd.DataFrame:
     """Mean curve and band of each variant.
 
     Returns:
-        frame with columns variant, learning_rate, split, metric, step, mean, low, high (NaN at n = 1), n, cap.
+        frame with columns variant, learning_rate, split, metric, step, mean, low, high (NaN at n = 1), n,
+        cap.
     """
     trials = best_trials(results)
     curves = completed_curves(results, trials)
@@ -74,13 +77,15 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         [
             Line2D([], [], color="#333333", label="validation"),
-            Line2D([], [], color="#333333", alpha=0.45, linewidth=1.1, linestyle=(0, (1, 1)), label="training"),
+            Line2D(
+                [], [], color="#333333", alpha=0.45, linewidth=1.1, linestyle=(0, (1, 1)), label="training"
+            ),
         ],
     )
     return figure
 
 
-def draw_band(panel: _style.Axes, rows: pd.DataFrame, pale: bool = False, dashed: bool = False) -> None:
+def draw_band(panel: Axes, rows: pd.DataFrame, pale: bool = False, dashed: bool = False) -> None:
     """One mean curve with its band; `dashed` uses the variant's own dash pattern."""
     if rows.empty:
         return
@@ -91,7 +96,7 @@ def draw_band(panel: _style.Axes, rows: pd.DataFrame, pale: bool = False, dashed
     panel.fill_between(rows["step"], rows["low"], rows["high"], color=style.colour, alpha=0.18, linewidth=0)
 
 
-def bound_loss_axis(panel: _style.Axes, frame: pd.DataFrame) -> None:
+def bound_loss_axis(panel: Axes, frame: pd.DataFrame) -> None:
     """Losses from 0 to somewhat above the cap, which is marked: one scale for all panels."""
     cap = frame["cap"].iloc[0]
     if np.isfinite(cap):

@@ -12,10 +12,10 @@ from analysis.measures import max_stable_rate
 
 TITLE = "Highest stable learning rate, seed by seed"
 CAPTION = (
-    "Each line is one seed ({n} per variant): its left end is the highest learning rate at which it was stable, its "
-    "right end the next higher rate that was tried, where it was not; the truth lies between. An arrow to "
-    "the right: stable at the highest rate tried. A cross at the left edge: no stable rate at all, so "
-    "nothing is known."
+    "Each line is one seed ({n} per variant): its left end is the highest learning rate at which it was "
+    "stable, its right end the next higher rate that was tried, where it was not; the truth lies between. "
+    "An arrow to the right: stable at the highest rate tried. A cross at the left edge: no stable rate at "
+    "all, so nothing is known."
 )
 
 
@@ -29,7 +29,7 @@ def prepare(results: Results) -> pd.DataFrame:
         max_stable_rate(results, variant)[["seed", "low", "high"]].assign(variant=variant)
         for variant in results.variants
     ]
-    frame = pd.concat(pieces, ignore_index=True)
+    frame = pd.concat(pieces, ignore_index=True).astype({"low": float, "high": float})
     frame = frame.assign(n=frame.groupby("variant")["seed"].transform("size"))
     return frame[["variant", "seed", "low", "high", "n"]]
 
@@ -48,7 +48,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         for offset, seed in zip(_style.spread(len(rows), 0.66), rows.itertuples(), strict=True):
             row = position + offset
             if np.isneginf(seed.low):
-                panel.plot(10**left, row, marker="x", color=colour, clip_on=False, zorder=3)
+                panel.plot(10 ** (left + 0.05), row, marker="x", color=colour, clip_on=False, zorder=3)
                 continue
             open_end = np.isposinf(seed.high)
             end = 10 ** (right if open_end else seed.high)
@@ -61,10 +61,17 @@ def draw(frame: pd.DataFrame) -> Figure:
     for boundary in range(1, len(variants)):
         panel.axhline(boundary - 0.5, color="#dddddd", linewidth=0.7)
     panel.set_xlabel("highest stable learning rate")
-    shapes = [("|", "stable | next rate tried"), (">", "open: stable at the highest rate"), ("x", "never stable")]
+    shapes = [
+        ("|", "stable | next rate tried"),
+        (">", "open: stable at the highest rate"),
+        ("x", "never stable"),
+    ]
     _style.legend_above(
         figure,
-        [Line2D([], [], color="#444444", marker=m, linestyle="-" if m == "|" else "", label=t) for m, t in shapes],
+        [
+            Line2D([], [], color="#444444", marker=m, linestyle="-" if m == "|" else "", label=t)
+            for m, t in shapes
+        ],
     )
     return figure
 

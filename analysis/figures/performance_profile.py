@@ -12,9 +12,9 @@ from analysis.stats import performance_profile
 
 TITLE = "Performance profiles"
 CAPTION = (
-    "Share of seeds (of {n}) whose final validation accuracy lies above each value, each variant at its own "
-    "best learning rate. A curve further to the right is better; a steep drop means that seeds agree. The axis "
-    "shows the range of the results."
+    "Share of seeds (of {n}) whose final validation accuracy lies above each value, each variant at its "
+    "own best learning rate. A curve further to the right is better; a steep drop means that seeds agree. "
+    "The axis shows the range of the results."
 )
 THRESHOLDS = np.linspace(0.0, 1.0, 1001)
 

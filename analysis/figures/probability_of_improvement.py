@@ -12,10 +12,11 @@ from analysis.stats import probability_of_improvement
 
 TITLE = "Probability of improvement"
 CAPTION = (
-    "How often a normalized net ends with a higher validation accuracy than the unnormalized one of the same activation "
-    "and seed, each at its own best learning rate ({n} pairs; a tie counts half), with a 95% bootstrap interval. "
-    "Dotted: a coin toss. Dashed: 0.75, above which Bouthillier et al. (2021) call it meaningful. It "
-    "describes and decides nothing; when all pairs agree the bootstrap has no width to show."
+    "How often a normalized net ends with a higher validation accuracy than the unnormalized one of the "
+    "same activation and seed, each at its own best learning rate ({n} pairs; a tie counts half), with a "
+    "95% bootstrap interval. Dotted: a coin toss. Dashed: 0.75, above which Bouthillier et al. (2021) "
+    "call it meaningful. It describes and decides nothing; when all pairs agree the bootstrap has no "
+    "width to show."
 )
 INTERVAL_SEED = 20210301
 
@@ -53,7 +54,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         style = _style.variant_style(str(row.variant))
         panel.hlines(position, row.low, row.high, color=style.colour, linewidth=2.5)
         panel.plot(
-            row.probability, position, marker=style.marker, color=style.colour, markersize=8, markeredgecolor="white"
+            row.probability,
+            position,
+            marker=style.marker,
+            color=style.colour,
+            markersize=8,
+            markeredgecolor="white",
         )
     panel.axvline(0.5, color="#777777", linestyle=":", linewidth=1)
     panel.axvline(0.75, color="#777777", linestyle="--", linewidth=1)

@@ -10,15 +10,15 @@ from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
 from analysis.load import Results
-from analysis.measures.select import ended_trials
 from analysis.measures import stability
+from analysis.measures.select import ended_trials
 
 TITLE = "Accuracy and loss against the learning rate"
 CAPTION = (
-    "The sweep: every mark is one trial at the end of its budget ({n} seeds per rate), filled if stable, hollow if not; "
-    "marks of one rate are set slightly apart. Lines join the means. The bars on top span the rates at "
-    "which at least half the seeds were stable. Losses are capped at the constant predictor's (dotted); a "
-    "diverged trial stands at that loss and at chance."
+    "The sweep: every mark is one trial at the end of its budget ({n} seeds per rate), filled if stable, "
+    "hollow if not; marks of one rate are set slightly apart. Lines join the means. The bars on top span "
+    "the rates at which at least half the seeds were stable. Losses are capped at the constant "
+    "predictor's (dotted); a diverged trial stands at that loss and at chance."
 )
 METRICS = {"accuracy": "final validation accuracy", "loss": "final validation loss, capped (nats)"}
 
@@ -56,7 +56,9 @@ def draw(frame: pd.DataFrame) -> Figure:
             for position, variant in enumerate(variants):
                 shift = 10 ** (0.09 * (position - (len(variants) - 1) / 2))
                 _draw_response(panel, rows[rows["variant"] == variant], metric, shift)
-            panel.axhline(frame["chance" if metric == "accuracy" else "cap"].iloc[0], color="#777777", ls=":", lw=1)
+            panel.axhline(
+                frame["chance" if metric == "accuracy" else "cap"].iloc[0], color="#777777", ls=":", lw=1
+            )
         axes[0, column].set_xlabel("")
         axes[0, column].set_ylim(0, 1.02)
         axes[0, column].set_title(activation, pad=10 + 5 * len(variants))

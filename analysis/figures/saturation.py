@@ -1,6 +1,7 @@
 """What units do: the spread of one unit's input, and how many units are saturated or dead."""
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -12,10 +13,11 @@ from analysis.load import Results
 
 TITLE = "Inside the units: saturation, and the input of one unit"
 CAPTION = (
-    "Upper row: share of saturated units (sigmoid, tanh: slope below 5% of its maximum) or dead units (ReLU: zero on the "
-    "whole batch), a line per layer, darker for deeper ones; medians over {n} seeds. Lower row, after Fig. 1 of "
-    "Ioffe & Szegedy (2015): the 15th, 50th and 85th percentiles of the input of one unit in the last convolution, for "
-    "one seed, over the training. Each variant at its own best learning rate, on one fixed batch."
+    "Upper row: share of saturated units (sigmoid, tanh: slope below 5% of its maximum) or dead units "
+    "(ReLU: zero on the whole batch), a line per layer, darker for deeper ones; medians over {n} seeds. "
+    "Lower row, after Fig. 1 of Ioffe & Szegedy (2015): the 15th, 50th and 85th percentiles of the input "
+    "of one unit in the last convolution, for one seed, over the training. Each variant at its own best "
+    "learning rate, on one fixed batch."
 )
 SHARES = {"saturated_share": "saturated", "dead_share": "dead"}
 PERCENTILES = {"preactivation_p15": 15, "preactivation_p50": 50, "preactivation_p85": 85}
@@ -75,12 +77,13 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_shares(panel: _style.Axes, variant: str, rows: pd.DataFrame) -> None:
+def _draw_shares(panel: Axes, variant: str, rows: pd.DataFrame) -> None:
     if rows.empty:
         return
     panel.set_axis_on()
     deepest = max(1, rows["index"].max())
-    for index, layer in rows.groupby("index"):
+    for index in sorted(rows["index"].unique()):
+        layer = rows[rows["index"] == index]
         panel.plot(
             layer["step"],
             layer["value"],
@@ -90,7 +93,7 @@ def _draw_shares(panel: _style.Axes, variant: str, rows: pd.DataFrame) -> None:
     panel.set(ylim=(-0.02, 1.02), ylabel=f"share {rows['kind'].iloc[0]}")
 
 
-def _draw_percentiles(panel: _style.Axes, variant: str, rows: pd.DataFrame) -> None:
+def _draw_percentiles(panel: Axes, variant: str, rows: pd.DataFrame) -> None:
     if rows.empty:
         return
     panel.set_axis_on()
@@ -105,7 +108,9 @@ def _draw_percentiles(panel: _style.Axes, variant: str, rows: pd.DataFrame) -> N
 
 def applies(results: Results) -> str | None:
     """Needs activation probes."""
-    return None if len(prepare(results)) else "the study logged no activation probes (switch: probes.activations)"
+    if probes_of(results, (*SHARES, *PERCENTILES)).empty:
+        return 'the study logged no activation probes (switch: "activations" in probes.enabled)'
+    return None
 
 
 DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("no-vanishing-gradient",))

@@ -12,10 +12,11 @@ from analysis.stats import bootstrap_interval, iqm
 
 TITLE = "Final accuracy and its spread over seeds"
 CAPTION = (
-    "Final validation accuracy at each variant's own best learning rate. Small marks: the {n} seeds. Large mark: "
-    "the interquartile mean (mean of the middle half), with its 95% bootstrap interval; none is drawn for a "
-    "single seed. A diverged trial counts as chance (dotted, where the axis reaches that low). Conditional "
-    "on this split: all seeds share one validation set. The axis does not begin at zero."
+    "Final validation accuracy at each variant's own best learning rate. Small marks: the {n} seeds. "
+    "Large mark: the interquartile mean (mean of the middle half), with its 95% bootstrap interval; none "
+    "is drawn for a single seed. A diverged trial counts as chance (dotted, where the axis reaches that "
+    "low). Conditional on this split: all seeds share one validation set. The axis does not begin at "
+    "zero."
 )
 INTERVAL_SEED = 20210830
 
@@ -49,7 +50,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         rows = frame[frame["variant"] == variant]
         style = _style.variant_style(variant)
         look = {"color": style.colour, "marker": style.marker, "linestyle": ""}
-        panel.plot(rows["accuracy"], position - 0.15 + _style.spread(len(rows), 0.3), alpha=0.55, ms=4, **look)
+        panel.plot(
+            rows["accuracy"], position - 0.15 + _style.spread(len(rows), 0.3), alpha=0.55, ms=4, **look
+        )
         summary = rows.iloc[0]
         panel.hlines(position + 0.25, summary["low"], summary["high"], color=style.colour, linewidth=2.5)
         panel.plot(summary["iqm"], position + 0.25, markersize=8, markeredgecolor="white", **look)

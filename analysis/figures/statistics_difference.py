@@ -14,10 +14,10 @@ from analysis.stats import bootstrap_band
 
 TITLE = "Which statistics: re-estimated or moving averages"
 CAPTION = (
-    "Validation accuracy of the same weights, with normalization statistics re-estimated at that moment on training "
-    "images (solid) and with the moving averages kept during training (dotted). Where they part, the moving "
-    "averages have not caught up with the net: the difference lies in the bookkeeping, not in "
-    "what was learned. Means over {n} seeds with 95% bootstrap bands, each variant at its own best "
+    "Validation accuracy of the same weights, with normalization statistics re-estimated at that moment "
+    "on training images (solid) and with the moving averages kept during training (dotted). Where they "
+    "part, the moving averages have not caught up with the net: the difference lies in the bookkeeping, "
+    "not in what was learned. Means over {n} seeds with 95% bootstrap bands, each variant at its own best "
     "learning rate."
 )
 KINDS = {"re-estimated": "val_accuracy", "moving average": "val_accuracy_ema"}
@@ -38,8 +38,8 @@ def prepare(results: Results) -> pd.DataFrame:
         for statistics, column in KINDS.items():
             wide = rows.pivot(index="step", columns="seed", values=column)
             band = bootstrap_band(wide.to_numpy(dtype=float).T, rng=np.random.default_rng(BAND_SEED))
-            columns = {"step": wide.index.to_numpy(), "mean": band.value, "low": band.low, "high": band.high}
-            pieces.append(pd.DataFrame(columns).assign(variant=variant, statistics=statistics, n=band.n))
+            curve = {"step": wide.index.to_numpy(), "mean": band.value, "low": band.low, "high": band.high}
+            pieces.append(pd.DataFrame(curve).assign(variant=variant, statistics=statistics, n=band.n))
     columns = ["variant", "statistics", "step", "mean", "low", "high", "n"]
     return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
 

@@ -13,10 +13,11 @@ from analysis.stats import kaplan_meier
 
 TITLE = "Steps to the target accuracy"
 CAPTION = (
-    "Kaplan-Meier estimate of the share of seeds ({n} per curve) that have reached the activation's target accuracy, "
-    "fixed before these trials ran, with 95% pointwise intervals. A seed that has not arrived "
-    "by the end of the budget keeps its curve below 1. Left: each net at its own best learning rate. "
-    "Right: all at the best rate of the unnormalized net. Earlier and higher is better."
+    "Kaplan-Meier estimate of the share of seeds ({n} per curve) that have reached the activation's "
+    "target accuracy, fixed before these trials ran, with 95% pointwise intervals. A seed that has not "
+    "arrived by the end of the budget keeps its curve below 1. Left: each net at its own best learning "
+    "rate. Right: all at the best rate of the unnormalized net. Earlier and higher is better. A net "
+    "without a best rate has no curve."
 )
 COMPARISONS = {"best": "each at its own best rate", "x1": "all at the unnormalized net's best rate"}
 COLUMNS = ["activation", "comparison", "variant", "step", "share", "low", "high", "n", "target", "budget"]
@@ -71,7 +72,9 @@ def draw(frame: pd.DataFrame) -> Figure:
                 _draw_curve(panel, curve)
             if rows.empty:
                 text = "no trials: the unnormalized net\nhas no best rate"
-                panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color="#666666")
+                panel.text(
+                    0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color="#666666"
+                )
             target = frame.loc[frame["activation"] == activation, "target"].iloc[0]
             panel.set_title(f"{activation}: to accuracy {target:.3f}\n{comparison}")
         axes[row, 0].set_ylabel("share of seeds there")
@@ -103,5 +106,10 @@ def applies(results: Results) -> str | None:
 
 
 DRAWING = Drawing(
-    TITLE, CAPTION, prepare, draw, applies, claims=("faster-at-best-rate", "faster-at-same-rate", "worth-its-cost")
+    TITLE,
+    CAPTION,
+    prepare,
+    draw,
+    applies,
+    claims=("faster-at-best-rate", "faster-at-same-rate", "worth-its-cost"),
 )

@@ -10,9 +10,10 @@ from analysis.load import Results
 
 TITLE = "Training time per variant"
 CAPTION = (
-    "Seconds of training per 100 optimizer steps, at each variant's own best learning rate. Each mark is a seed ({n} "
-    "per variant), the bar their median. Compilation, warm-up and evaluation are not counted. Trials "
-    "that ran side by side share the machine, so read the ratio between variants rather than the seconds."
+    "Seconds of training per 100 optimizer steps, at each variant's own best learning rate. Each mark is "
+    "a seed ({n} per variant), the bar their median. Compilation, warm-up and evaluation are not counted. "
+    "Trials that ran side by side share the machine, so read the ratio between variants rather than the "
+    "seconds."
 )
 
 

@@ -11,6 +11,9 @@ from analysis.measures import select
 GRADIENT_FLOOR = 1e-30
 """Norms below it (exact zeros) are floored, so that they have a logarithm, and flagged."""
 
+GAINS = (0.1, 10.0)
+"""The range of init gains that a claim is about (protocol, 9)."""
+
 SMOOTHNESS_PROBE = "landscape_smoothness"
 
 
@@ -91,21 +94,23 @@ def layer_profile(results: Results, probe: str, at: str = "best") -> pd.DataFram
 def gain_stability(results: Results, variant: str, stable: pd.Series[bool]) -> pd.DataFrame:
     """Per sweep seed, the share of init gains at which a variant is stable at its eta*.
 
+    The network's own gain, 1, is the sweep's trial at that rate; the others are of the gains stage.
+
     Args:
-        results: of a study that varies `init_gain`.
+        results: of a study that varies `init.gains`.
         variant: whose.
         stable: per trial, indexed like `results.trials`.
 
     Returns:
-        frame with columns seed, value (greater is better), num_gains.
+        frame with columns seed, value (greater is better), num_gains (with an outcome).
     """
-    trials = results.trials[select.GAIN_COLUMNS].assign(stable=stable) if has_gains(results) else None
     rate = select.best_rate(results, variant)
-    if trials is None or rate is None:
+    trials = results.trials
+    if rate is None or "init_gain" not in trials:
         return pd.DataFrame(columns=["seed", "value", "num_gains"])
-    own = trials[
+    own = trials.assign(stable=stable)[
         (trials["variant"] == variant)
-        & trials["init_gain"].notna()
+        & trials["init_gain"].isin(planned_gains(results))
         & trials["status"].isin(select.ENDED)
         & trials["seed"].isin(select.sweep_seeds(results))
         & select.same_rate(trials["learning_rate"], rate)
@@ -116,6 +121,9 @@ def gain_stability(results: Results, variant: str, stable: pd.Series[bool]) -> p
     )
 
 
-def has_gains(results: Results) -> bool:
-    """Did the study train with several init gains?"""
-    return "init_gain" in results.trials and results.trials["init_gain"].nunique() > 1
+def planned_gains(results: Results) -> list[float]:
+    """The study's init gains within the range that the claim is about; empty where it varies none."""
+    low, high = GAINS
+    gains = [float(gain) for gain in results.study.get("init", {}).get("gains", [])]
+    within = [gain for gain in gains if low <= gain <= high]
+    return within if len(within) > 1 else []

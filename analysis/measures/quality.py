@@ -33,7 +33,7 @@ def generalization_gap(
         curves = {int(c["seed"].iloc[0]): c for _, c in select.curves_of(results, trials).groupby("seed")}
         trained = set(trials.loc[trials["status"] == "trained", "seed"].astype(int))
         cells.append({seed: curve if seed in trained else None for seed, curve in curves.items()})
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for seed in sorted(set(cells[0]) & set(cells[1])):
         pair = [curve for cell in cells if (curve := cell[seed]) is not None]
         if len(pair) < 2:

@@ -14,7 +14,6 @@ ENDED = ("trained", "stuck", "diverged")
 """Outcomes that are results; `failed` and `running` trials have no numbers."""
 
 FIRST_CONFIRM_SEED = 1000
-GAIN_COLUMNS = ["variant", "learning_rate", "seed", "status", "init_gain"]
 
 
 def split_variant(variant: str) -> tuple[str, str]:

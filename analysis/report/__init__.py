@@ -1,16 +1,14 @@
 """Puts verdicts, tables and figures together as HTML and Markdown; computes nothing itself.
 
-    report/
-      report.html      one self-contained file
-      report.md        the same in short, linking the figures
-      verdicts.json    the verdicts for machines
-      tables/*.csv     full precision
-      figures/*.svg, *.png
+report/
+report.html      one self-contained file
+report.md        the same in short, linking the figures
+verdicts.json    the verdicts for machines
+tables/*.csv     full precision
+figures/*.svg, *.png
 """
 
 import json
-import os
-import shutil
 import tempfile
 from pathlib import Path
 

@@ -13,13 +13,14 @@ from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, pvalue
 from analysis.report._tables import Table
 
-STRIP_REACH = 40.0  # multiples of delta at the ends of a verdict's strip
+STRIP_ENDS = (-6.0, 24.0)  # multiples of delta at the ends of a verdict's strip
 
 
 @dataclass(frozen=True)
 class Strip:
     """A verdict's interval as positions (0 to 100) on a line that also shows zero and delta."""
 
+    zero: float
     low: float
     high: float
     effect: float | None
@@ -117,10 +118,12 @@ def _strip(verdict: Verdict) -> Strip:
     """Positions on a line that is linear near zero and logarithmic further out, so that every claim fits."""
 
     def position(value: float) -> float:
-        bounded = min(max(value / verdict.delta, -STRIP_REACH), STRIP_REACH)
-        return round(50 + 50 * math.asinh(bounded) / math.asinh(STRIP_REACH), 1)
+        left, right = (math.asinh(end) for end in STRIP_ENDS)
+        place = 100 * (math.asinh(value / verdict.delta) - left) / (right - left)
+        return round(min(max(place, 0.0), 100.0), 1)
 
     return Strip(
+        zero=position(0.0),
         low=position(verdict.low),
         high=position(verdict.high),
         effect=position(verdict.effect) if math.isfinite(verdict.effect) else None,
@@ -162,8 +165,8 @@ def _notices(results: Results) -> list[str]:
     notices = []
     if results.study["data"].get("validation") == "test":
         notices.append(
-            "This study validates on the test split, as its source did: the same images chose and scored. Its "
-            "accuracies and losses are optimistic, and are not comparable with those of the other studies."
+            "This study validates on the test split, as its source did: the same images chose and scored. "
+            "Its accuracies and losses are optimistic, and not comparable with those of the other studies."
         )
     if results.status != "complete":
         notices.append(
@@ -174,13 +177,13 @@ def _notices(results: Results) -> list[str]:
         if decided.get("best_learning_rate") is None:
             steps = results.study["budget"]["num_steps"]
             notices.append(
-                f"{variant} trained in fewer than half the seeds at every learning rate tried within {steps} steps. "
-                "It has no best rate, and ratios against it cannot be judged."
+                f"{variant} trained in fewer than half the seeds at every learning rate tried within {steps} "
+                "steps. It has no best rate, and ratios against it cannot be judged."
             )
         elif decided.get("at_edge"):
             notices.append(
-                f"The best learning rate of {variant} lies on the edge of the range tried: its true optimum may be "
-                "outside, so claims at its best are not judged."
+                f"The best learning rate of {variant} lies on the edge of the range tried: its true "
+                "optimum may be outside, so claims at its best are not judged."
             )
     return notices
 
@@ -204,7 +207,9 @@ def _missing(results: Results) -> list[str]:
 
 def _outcomes(trials: pd.DataFrame) -> list[tuple[str, dict[str, int]]]:
     """Stage -> number of trials by status."""
-    statuses = [s for s in ("trained", "stuck", "diverged", "failed", "running") if (trials["status"] == s).any()]
+    statuses = [
+        s for s in ("trained", "stuck", "diverged", "failed", "running") if (trials["status"] == s).any()
+    ]
     return [
         (str(stage), {status: int((own["status"] == status).sum()) for status in statuses})
         for stage, own in trials.groupby("stage", sort=False)
@@ -217,7 +222,8 @@ def _facts(results: Results) -> dict[str, str]:
         "study": results.study["name"],
         "study hash": results.study_hash,
         "MLflow run": results.run_id,
-        "git commit": results.commit + (" (with uncommitted changes)" if results.environment.get("git_dirty") else ""),
+        "git commit": results.commit
+        + (" (with uncommitted changes)" if results.environment.get("git_dirty") else ""),
         "protocol version": results.schema["protocol_version"],
         "schema version": results.schema["schema_version"],
         "wall time": duration(results.progress.get("wall_time_s")),

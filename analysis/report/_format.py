@@ -37,7 +37,7 @@ def share(value: Any) -> str:
 def interval(low: Any, high: Any, digits: int = 3) -> str:
     """An interval in brackets; a dash where neither end is known."""
     ends = number(low, digits), number(high, digits)
-    return MISSING if ends == (MISSING, MISSING) else f"[{ends[0]}, {ends[1]}]"
+    return MISSING if ends == (MISSING, MISSING) else f"[{ends[0]},\N{NO-BREAK SPACE}{ends[1]}]"
 
 
 def pvalue(value: Any) -> str:

@@ -9,7 +9,8 @@ from analysis.report._format import number
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKDOWN_SPECIALS = str.maketrans(
-    {character: f"\\{character}" for character in "\\`*_[]|~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "}
+    {character: f"\\{character}" for character in "\\`*_[]|~"}
+    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "}
 )
 
 

@@ -1,16 +1,16 @@
 """The report's tables: frames from `analysis.measures`, and how their columns are worded."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.claims import selection_flips, selection_shares, sensitivity_table
+from analysis.claims import CLAIMS, selection_flips, selection_shares, sensitivity_table
 from analysis.load import Results
 from analysis.measures import cell_table, rate_multiples_table, time_table, variant_table
-from analysis.report._format import MISSING, interval, number, pvalue, share
+from analysis.report._format import MISSING, interval, number, share
 
 Row = Mapping[Hashable, Any]
 SEED = 20190829  # of the bootstraps behind the tables, so that a report is the same each time
@@ -23,12 +23,14 @@ class Table:
     Attributes:
         frame: everything, in full precision; goes to CSV.
         columns: heading -> text of a row; what HTML and Markdown show.
+        view: the rows they show, where these are arranged otherwise than the frame's.
         shown: which rows are shown.
         marked: which of them stand out.
     """
 
     frame: pd.DataFrame
     columns: Mapping[str, Callable[[Row], str]]
+    view: Sequence[Row] | None = None
     shown: Callable[[Row], bool] = lambda row: True
     marked: Callable[[Row], bool] = lambda row: False
 
@@ -40,7 +42,8 @@ class Table:
     @property
     def rows(self) -> list[tuple[bool, list[str]]]:
         """Rows as shown: does it stand out, and its texts."""
-        rows = [row for row in self.frame.to_dict("records") if self.shown(row)]
+        records = self.frame.to_dict("records") if self.view is None else self.view
+        rows = [row for row in records if self.shown(row)]
         return [(bool(self.marked(row)), [show(row) for show in self.columns.values()]) for row in rows]
 
 
@@ -52,11 +55,37 @@ def tables(results: Results) -> dict[str, Table]:
         "variants": Table(variant_table(results), VARIANT_COLUMNS),
         "rate-multiples": Table(rate_multiples_table(results), MULTIPLES_COLUMNS),
         "times": Table(time_table(results, np.random.default_rng(SEED)), TIME_COLUMNS),
-        "sensitivity": Table(sensitivity_table(results), SENSITIVITY_COLUMNS, marked=lambda row: row["flips"]),
+        "sensitivity": _sensitivity(results, sensitivity_table(results)),
         "selection-shares": Table(shares, SHARE_COLUMNS, shown=lambda row: row["share"] > 0),
         "selection-flips": Table(flips, FLIP_COLUMNS, marked=lambda row: row["flips"]),
         "cells": Table(cell_table(results), CELL_COLUMNS, shown=lambda row: row["stage"] != "refine"),
     }
+
+
+def _sensitivity(results: Results, frame: pd.DataFrame) -> Table:
+    """Batch normalization's verdicts, a row per claim and choice, a column per activation."""
+    view: list[Row] = []
+    batch = frame[frame["normalizer"] == "batch"]
+    for (claim, choice), rows in batch.groupby(["claim", "choice"], sort=False):
+        cells = {row["activation"]: row for row in rows.to_dict("records")}
+        view.append({"claim": claim, "choice": choice, "cells": cells, "flips": rows["flips"].any()})
+    view.sort(key=lambda row: list(CLAIMS).index(row["claim"]))
+
+    def column(activation: str) -> Callable[[Row], str]:
+        return lambda row: _judged_again(row["cells"][activation]) if activation in row["cells"] else MISSING
+
+    columns: dict[str, Callable[[Row], str]] = {
+        "claim": lambda row: row["claim"],
+        "choice": lambda row: row["choice"],
+        **{f"batch-{activation}": column(activation) for activation in results.activations},
+    }
+    return Table(frame, columns, view=view, marked=lambda row: row["flips"])
+
+
+def _judged_again(row: Row) -> str:
+    if pd.isna(row["effect"]):
+        return _flipped(row)
+    return f"{_flipped(row)}: {number(row['effect'])} {interval(row['low'], row['high'])}"
 
 
 def _net(row: Row) -> str:
@@ -70,6 +99,13 @@ def _net(row: Row) -> str:
 def _times(value: float) -> str:
     """A time to target as a median; infinite means that fewer than half arrived."""
     return "not reached by half" if value == float("inf") else number(value)
+
+
+def _faster(row: Row) -> str:
+    """The speed-up; 0 is the effect -inf of a comparison in which too few seeds arrive to tell."""
+    if row["share_reached"] == 0:
+        return "never there"
+    return "not known" if row["speedup"] == 0 else number(row["speedup"])
 
 
 def _published(row: Row) -> str:
@@ -98,8 +134,12 @@ def _effect(row: Row) -> str:
 
 VARIANT_COLUMNS: dict[str, Callable[[Row], str]] = {
     "variant": lambda row: row["variant"],
-    "own best rate η*": lambda row: number(row["best_learning_rate"]) + (" (edge)" if row["at_edge"] is True else ""),
-    "highest stable rate, median": lambda row: interval(row["max_stable_rate_low"], row["max_stable_rate_high"]),
+    "own best rate η*": lambda row: (
+        number(row["best_learning_rate"]) + (" (edge)" if row["at_edge"] is True else "")
+    ),
+    "highest stable rate, median": lambda row: interval(
+        row["max_stable_rate_low"], row["max_stable_rate_high"]
+    ),
     "stable band (decades)": lambda row: interval(row["stable_band_low"], row["stable_band_high"]),
     "grid rates not trained": lambda row: share(row["failure_share"]),
     "seeds at target": lambda row: share(row["share_reached"]),
@@ -116,7 +156,7 @@ MULTIPLES_COLUMNS: dict[str, Callable[[Row], str]] = {
     "steps to the bar, median": lambda row: _times(row["steps"]),
     "seeds there": lambda row: share(row["share_reached"]),
     "best accuracy": lambda row: number(row["best_accuracy"]),
-    "times faster": lambda row: number(row["speedup"]),
+    "times faster": _faster,
     "90% interval": lambda row: interval(row["speedup_low"], row["speedup_high"]),
     "n": lambda row: number(row["n"]),
     "Ioffe & Szegedy": _published,
@@ -129,17 +169,6 @@ TIME_COLUMNS: dict[str, Callable[[Row], str]] = {
     "mean of min(t, T) (steps)": lambda row: number(row["restricted_mean_steps"]),
     "difference to unnormalized (steps)": lambda row: number(row["difference"]),
     "95% interval": lambda row: interval(row["difference_low"], row["difference_high"]),
-    "n": lambda row: number(row["n"]),
-}
-SENSITIVITY_COLUMNS: dict[str, Callable[[Row], str]] = {
-    "claim": lambda row: row["claim"],
-    "net": _pair,
-    "choice": lambda row: row["choice"],
-    "verdict": _flipped,
-    "effect": _effect,
-    "90% interval": lambda row: interval(row["low"], row["high"]),
-    "p for": lambda row: pvalue(row["p_supported"]),
-    "p against": lambda row: pvalue(row["p_refuted"]),
     "n": lambda row: number(row["n"]),
 }
 SHARE_COLUMNS: dict[str, Callable[[Row], str]] = {

@@ -49,7 +49,7 @@ def decide(p_supported: float, p_refuted: float, alpha: float = ALPHA) -> str:
         ValueError: If both hypotheses are rejected: low <= high makes that impossible.
     """
     if p_supported <= alpha and p_refuted <= alpha:
-        raise ValueError(f"both hypotheses rejected (p {p_supported}, {p_refuted}): not one sample's p-values")
+        raise ValueError(f"p {p_supported} and {p_refuted} reject both hypotheses: not of one sample")
     if p_supported <= alpha:
         return SUPPORTED
     return REFUTED if p_refuted <= alpha else INCONCLUSIVE
@@ -69,6 +69,7 @@ def seeds_needed(
     delta: float,
     family_size: int,
     rng: np.random.Generator,
+    *,
     power: float = 0.8,
     alpha: float = ALPHA,
     max_seeds: int = 100,

@@ -39,7 +39,7 @@ def iqm(x: ArrayLike, axis: int | None = None) -> Floats:
         x: Scores, any shape.
         axis: Reduced axis; None for all.
     """
-    return np.asarray(trim_mean(x, proportiontocut=0.25, axis=axis))
+    return np.asarray(trim_mean(np.asarray(x, dtype=np.float64), proportiontocut=0.25, axis=axis))
 
 
 def bootstrap_interval(
@@ -127,7 +127,7 @@ def probability_of_improvement(
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Floats:
-    """Share of runs that score above each threshold (rliable's score distribution, Agarwal et al. 2108.13264).
+    """Share of runs that score above each threshold (after rliable, Agarwal et al. 2108.13264).
 
     Args:
         scores: Of all runs pooled, any shape; higher is better.

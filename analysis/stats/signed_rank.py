@@ -50,9 +50,9 @@ def signed_rank_pvalue(x: ArrayLike) -> float:
     the share of the 2^n sign patterns with a sum at least W+ (counted exactly, ties and all).
 
     * Infinite values are the extreme ranks, tied with each other; they keep their sign.
-    * Zeros count against: a zero keeps its mid-rank, adds nothing to W+, yet the null distribution flips it
-      like any other. So it lowers W+ and never the null: p can only grow, unlike dropping zeros (Wilcoxon)
-      or ranking and then dropping them (Pratt), which forget that those seeds showed no effect.
+    * Zeros count against: a zero keeps its mid-rank and adds nothing to W+, as if negative, while the null
+      distribution flips it like any other. So p is never below that of any other sign for it, and seeds that
+      showed exactly the bound are neither dropped (Wilcoxon) nor dropped after ranking (Pratt).
 
     Without ties and zeros this is `scipy.stats.wilcoxon(x, alternative="greater", method="exact")`.
 
@@ -109,10 +109,10 @@ def estimate(low: ArrayLike, high: ArrayLike, confidence: float = 0.95) -> Estim
     upper end mirrors it with `high`. Both change only at Walsh averages (x_i + x_j) / 2, so the ends are
     Walsh averages. Each side has `confidence`: at 0.95 together they are the "90% interval".
 
-    Agreement with the test: `lower > d` implies p(low - d) <= 1 - confidence, and p(low - d) <= 1 - confidence
-    implies `lower >= d`. They differ only at d == lower exactly, where d ties effects of opposite sign and the
-    tied test may reject. (With mid-ranks the set of rejected d could in principle have a hole; the end
-    then is the one nearer to -inf, the cautious one.)
+    Agreement with the test, alpha = 1 - confidence: an end above d implies p(low - d) <= alpha, and
+    p(low - d) <= alpha implies an end of at least d. They differ only at equality, where d ties effects of
+    opposite sign and the tied test may reject. (Should mid-ranks ever leave a hole in the set of rejected
+    d, the end is the one nearer to -inf, the cautious one; none is known.)
 
     Fewer than log2(1 / (1 - confidence)) pairs (5 at 0.95) can reject nothing: both ends are infinite. That
     covers n = 1, which has no interval.

@@ -7,6 +7,7 @@ saw it. Runs that never arrive are censored at the budget T. Descriptive: the ve
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,7 +51,7 @@ def kaplan_meier(times: ArrayLike, observed: ArrayLike, confidence: float = 0.95
     with warnings.catch_warnings():
         # SciPy warns that the band is undefined where S is 0 or 1; the NaN there say the same.
         warnings.simplefilter("ignore", RuntimeWarning)
-        band = sf.confidence_interval(confidence_level=confidence, method="log-log")
+        band: Any = sf.confidence_interval(confidence_level=confidence, method="log-log")
     low, high = band.low.probabilities, band.high.probabilities
     if times.size == 1:
         low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)

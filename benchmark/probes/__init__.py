@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from benchmark.config import Section
 from benchmark.data.datasets import Split
-from benchmark.probes import activations, gradients
+from benchmark.probes import activations, gradients, landscape
 from benchmark.probes._view import Readings, View
 from benchmark.registry import lookup
 from benchmark.variants.activations import ACTIVATIONS
@@ -37,6 +37,7 @@ class Probe:
 PROBES: Mapping[str, Probe] = {
     "gradients": Probe(gradients.observe, gradients.METRICS),
     "activations": Probe(activations.observe, activations.METRICS),
+    "landscape": Probe(landscape.observe, landscape.METRICS),
 }
 
 
@@ -58,6 +59,8 @@ class ProbesSpec(Section):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             lookup(PROBES, name, "probe")
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected each probe once, found {', '.join(names)}")
         return names
 
 
@@ -70,15 +73,23 @@ class Probes:
         activation: the name of its activation.
         split: fixed training images; the first of them are the probe batch.
         num_evaluations: how many evaluations follow the one at initialization.
+        walk_rate: the learning rate that landscape walks step at; None: no walks.
     """
 
     def __init__(
-        self, spec: ProbesSpec, network: ConvNet, activation: str, split: Split, num_evaluations: int
+        self,
+        spec: ProbesSpec,
+        network: ConvNet,
+        activation: str,
+        split: Split,
+        num_evaluations: int,
+        walk_rate: float | None = None,
     ) -> None:
         self._spec = spec
         self._network = network
         self._activation = lookup(ACTIVATIONS, activation, "activation")
         self._last = num_evaluations
+        self._walk_rate = walk_rate
         chunk = slice(0, min(spec.num_images, len(split)))
         self._images, self._labels = split.take(chunk), split.labels[chunk]
         self._layers = network.weighted_layers()
@@ -100,12 +111,14 @@ class Probes:
             updates: what the last training step added to each parameter; None before the first.
 
         Returns:
-            Rows (step, probe, layer, index, value); index is the layer's depth from 0.
+            Rows (step, probe, layer, index, value); index is the layer's depth from 0, -1 for all.
         """
         view = self._view(tensors, updates)
         readings = [reading for name in self._spec.enabled for reading in PROBES[name].observe(view)]
+        if not readings:
+            return []
         values = torch.stack([reading.value for reading in readings]).tolist()  # one transfer
-        depth = {layer: index for index, layer in enumerate(self._layers)}
+        depth = {layer: index for index, layer in enumerate(("all", *self._layers), start=-1)}
         return [
             {
                 "step": step,
@@ -118,29 +131,50 @@ class Probes:
         ]
 
     def _view(self, tensors: dict[str, Tensor], updates: dict[str, Tensor] | None) -> View:
-        # Copies: batch normalization in training mode moves its running statistics.
-        own = {name: value.detach().clone() for name, value in tensors.items()}
-        weights = {layer: own[name].requires_grad_() for layer, name in self._weight_names.items()}
         preactivations: dict[str, Tensor] = {}
         hooks = [
-            unit.activation.register_forward_hook(_keep_input(preactivations, f"conv{depth}"))
+            unit.activation.register_forward_hook(_keep_input(preactivations, f"conv{depth}"))  # type: ignore[union-attr]
             for depth, unit in enumerate(self._network.units, start=1)
         ]
         try:
-            self._network.train()
-            logits = functional_call(self._network, own, (self._images,))
-            loss = nn.functional.cross_entropy(logits, self._labels)
-            gradients = torch.autograd.grad(loss, tuple(weights.values()))
+            loss, gradients = self._pass(tensors)
         finally:
             for hook in hooks:
                 hook.remove()
+
+        def displaced(displacement: Tensor) -> tuple[Tensor, Tensor]:
+            parts = torch.nn.utils.parameters_to_vector(tensors[name] for name in gradients) + displacement
+            moved = dict(zip(gradients, parts.split([g.numel() for g in gradients.values()]), strict=True))
+            new_loss, new = self._pass(tensors | {n: moved[n].view_as(tensors[n]) for n in moved})
+            return new_loss, _flat(new)
+
+        names = self._weight_names.items()
         return View(
-            {layer: weight.detach() for layer, weight in weights.items()},
-            dict(zip(weights, gradients, strict=True)),
-            None if updates is None else {layer: updates[name] for layer, name in self._weight_names.items()},
-            preactivations,
-            self._activation,
+            weights={layer: tensors[name].detach() for layer, name in names},
+            gradients={layer: gradients[name] for layer, name in names},
+            updates=None if updates is None else {layer: updates[name] for layer, name in names},
+            preactivations=preactivations,
+            activation=self._activation,
+            loss=loss,
+            gradient=_flat(gradients),
+            loss_and_gradient=displaced,
+            walk_rate=self._walk_rate,
         )
+
+    def _pass(self, tensors: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the probe batch, and its gradient by every parameter, by name."""
+        # Copies: batch normalization in training mode moves its running statistics.
+        own = {name: value.detach().clone() for name, value in tensors.items()}
+        parameters = {name: own[name].requires_grad_() for name, _ in self._network.named_parameters()}
+        self._network.train()
+        logits = functional_call(self._network, own, (self._images,))
+        loss = nn.functional.cross_entropy(logits, self._labels)
+        gradients = torch.autograd.grad(loss, tuple(parameters.values()))
+        return loss.detach(), dict(zip(parameters, gradients, strict=True))
+
+
+def _flat(parts: dict[str, Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts.values()])
 
 
 def _keep_input(into: dict[str, Tensor], layer: str) -> Callable[..., None]:

@@ -1,6 +1,9 @@
-"""What every probe looks at: one forward and backward pass of a fixed batch, taken once for all of them."""
+"""What every probe looks at: one forward and backward pass of a fixed batch, taken once for all of them.
 
-from collections.abc import Iterator
+Shapes: P trainable parameters, N images of the probe batch, F filters, H x W positions, K classes.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -18,6 +21,10 @@ class View:
         updates: what the last training step added to each; None before the first.
         preactivations: [N, F, H, W], what enters each convolution's activation, by layer name.
         activation: the network's activation.
+        loss: the batch's mean loss, scalar.
+        gradient: of the loss by all parameters, [P].
+        loss_and_gradient: the same two with a displacement [P] added to the parameters.
+        walk_rate: the learning rate that landscape walks step at; None: no walks.
     """
 
     weights: dict[str, Tensor]
@@ -25,11 +32,15 @@ class View:
     updates: dict[str, Tensor] | None
     preactivations: dict[str, Tensor]
     activation: Activation
+    loss: Tensor
+    gradient: Tensor
+    loss_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
+    walk_rate: float | None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One number of one layer, still on the device."""
+    """One number of one layer (`all`: of the whole network), still on the device."""
 
     probe: str
     layer: str

@@ -1,8 +1,8 @@
 """What a trial leaves on disk: its progress, so that a killed trial goes on, and its last and best weights.
 
-    <folder>/<trial hash>/progress.pt   while it runs: state, best weights, rows logged so far
-    <folder>/<trial hash>/last.pt       when done: weights and buffers after the last step
-    <folder>/<trial hash>/best.pt       when done: those of the least validation loss (`save_best_only`)
+<folder>/<trial hash>/progress.pt   while it runs: state, best weights, rows logged so far
+<folder>/<trial hash>/last.pt       when done: weights and buffers after the last step
+<folder>/<trial hash>/best.pt       when done: those of the least validation loss (`save_best_only`)
 """
 
 import os

@@ -3,10 +3,11 @@
 Shapes: N images, K classes.
 """
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,8 +16,7 @@ from benchmark.data.datasets import Split
 
 _EVAL_BATCH_SIZE = 1024  # examples per forward pass; evaluation mode, so it changes nothing but memory
 
-# One-sided 99.9% is the lower end of a two-sided 99.8% interval (protocol, section 5).
-_TRAINED_CONFIDENCE = 0.998
+_TRAINED_CONFIDENCE = 0.999  # one-sided (protocol, section 5)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,12 @@ def reestimate(
 
 
 def is_trained(accuracy: float, num_examples: int, num_classes: int) -> bool:
-    """Whether an accuracy is above chance: its one-sided 99.9% Wilson lower bound exceeds 1/K."""
-    interval = binomtest(round(accuracy * num_examples), num_examples).proportion_ci(
-        _TRAINED_CONFIDENCE, method="wilson"
-    )
-    return bool(interval.low > 1 / num_classes)
+    """Whether an accuracy is above chance: its one-sided 99.9% Wilson lower bound exceeds 1/K.
+
+    The score interval of Wilson (JASA 22, 1927), by hand because scipy.stats doubles a worker's start-up.
+    """
+    z = NormalDist().inv_cdf(_TRAINED_CONFIDENCE)
+    n = num_examples
+    centre = accuracy + z**2 / (2 * n)
+    margin = z * math.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+    return (centre - margin) / (1 + z**2 / n) > 1 / num_classes

@@ -88,7 +88,7 @@ class TrialLoop:
         self._checkpoint_every_s = checkpoint_every_s
 
         self.network = ConvNet(study.network, trial.variant, data.image_shape, data.num_classes)
-        initialize(self.network, trial.seed)
+        initialize(self.network, trial.seed, trial.init_gain)
         self.network.to(self.device)
         self.problem = Problem(
             self.network, Layout.of(self.network), data.train, study.data.augmentation, study.optimizer
@@ -97,7 +97,12 @@ class TrialLoop:
         self.lr = torch.tensor(trial.learning_rate, device=self.device)
         self._order = BatchOrder(self.keys.order, len(data.train), study.budget.batch_size)
         self._probes = Probes(
-            study.probes, self.network, trial.variant.activation, data.reestimation, num_evaluations(trial)
+            study.probes,
+            self.network,
+            trial.variant.activation,
+            data.reestimation,
+            num_evaluations(trial),
+            trial.walk_rate,
         )
         self._before_last_step: Tensor | None = None
 
@@ -122,12 +127,14 @@ class TrialLoop:
         self._warm_up()
         saved_at = time.monotonic()
         diverged = False
-        while (start := round(self._progress.evaluations[-1].row["step"])) < budget.num_steps and not diverged:
+        while (
+            start := round(self._progress.evaluations[-1].row["step"])
+        ) < budget.num_steps and not diverged:
             sums, seconds = self._train_interval(start, every)
-            interval = _interval_row(sums, seconds, every, budget.batch_size)
-            diverged = self._has_diverged(interval["train_loss"])
             self._progress.train_seconds += seconds
-            yield self._evaluate(interval)
+            evaluation = self._evaluate(_interval_row(sums, seconds, every, budget.batch_size))
+            diverged = self._has_diverged(evaluation.row)
+            yield evaluation
             if time.monotonic() - saved_at > self._checkpoint_every_s and not diverged:
                 self._checkpoints.save_progress(self.state, self._progress_document())
                 saved_at = time.monotonic()
@@ -161,14 +168,16 @@ class TrialLoop:
         totals: list[float] = sums.tolist()  # waits for the device
         return totals, time.perf_counter() - began
 
-    def _has_diverged(self, interval_loss: float) -> bool:
+    def _has_diverged(self, row: Row) -> bool:
         """Section 5: a non-finite loss or parameter, or a loss a thousand times where it began."""
         limit = _DIVERGENCE_FACTOR * max(self.loss_cap, self._progress.initial_loss)
-        finite = math.isfinite(interval_loss) and bool(self.state.parameters.isfinite().all())
-        return not finite or interval_loss > limit
+        # The judged losses too: the interval's last step is the first that its own losses do not see.
+        losses = (row["train_loss"], row["val_loss"], row["clean_train_loss"])
+        finite = all(map(math.isfinite, losses)) and bool(self.state.parameters.isfinite().all())
+        return not finite or row["train_loss"] > limit
 
     def _evaluate(self, interval: Row | None) -> Evaluation:
-        """Judge the present weights; `interval` is what the training before it measured, None at the start."""
+        """Judge the present weights; `interval`: what the training before it measured, None at the start."""
         tensors, data = self._tensors(), self.data
         moving = judged = score(self.network, tensors, data.validation, data.clean_train)
         if self._rejudged:
@@ -223,18 +232,20 @@ class TrialLoop:
         }
         status: dict[str, str] = {}
         for suffix in ("", "_ema"):
+            losses = (last[f"val_loss{suffix}"], last[f"clean_train_loss{suffix}"])
+            lost = diverged or not all(map(math.isfinite, losses))
             for split in ("val", "clean_train"):
                 counted = (self.loss_cap, 1 / data.num_classes)
                 measured = (last[f"{split}_loss{suffix}"], last[f"{split}_accuracy{suffix}"])
-                loss, accuracy = counted if diverged else measured
+                loss, accuracy = counted if lost else measured
                 metrics[f"final_{split}_loss{suffix}"] = loss
                 metrics[f"final_{split}_accuracy{suffix}"] = accuracy
             trained = is_trained(
                 metrics[f"final_val_accuracy{suffix}"], len(data.validation), data.num_classes
             )
-            status[suffix] = "diverged" if diverged else "trained" if trained else "stuck"
-        if self.trial.stage == "confirm" or self.trial.study.search.sampler == "fixed":
-            metrics |= self._test_metrics(diverged)
+            status[suffix] = "diverged" if lost else "trained" if trained else "stuck"
+        if self.trial.reads_test:
+            metrics |= self._test_metrics(status[""] == "diverged")
         return Outcome(status[""], status["_ema"], metrics)
 
     def _test_metrics(self, diverged: bool) -> dict[str, float]:

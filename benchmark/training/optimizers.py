@@ -28,7 +28,9 @@ class Sgd(Section):
         """The optimizer's state before the first step."""
         return {"momentum": torch.zeros_like(parameters)}
 
-    def update_(self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor) -> None:
+    def update_(
+        self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
+    ) -> None:
         """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
         moments["momentum"].mul_(self.momentum).add_(gradient)
         parameters.sub_(lr * moments["momentum"])
@@ -51,13 +53,12 @@ class RmsProp(Section):
         """The optimizer's state before the first step."""
         return {"square": torch.zeros_like(parameters)}
 
-    def update_(self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor) -> None:
+    def update_(
+        self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
+    ) -> None:
         """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
         square = moments["square"].mul_(self.rho).addcmul_(gradient, gradient, value=1 - self.rho)
-        if self.epsilon_inside:
-            scale = (square + self.epsilon).sqrt_()
-        else:
-            scale = square.sqrt().add_(self.epsilon)
+        scale = (square + self.epsilon).sqrt_() if self.epsilon_inside else square.sqrt().add_(self.epsilon)
         parameters.sub_(lr * gradient / scale)
 
 
@@ -70,7 +71,9 @@ class _AdamMoments(Section):
         """The optimizer's state before the first step."""
         return {"mean": torch.zeros_like(parameters), "square": torch.zeros_like(parameters)}
 
-    def update_(self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor) -> None:
+    def update_(
+        self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
+    ) -> None:
         """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
         time = (step + 1).to(parameters.dtype)
         mean = moments["mean"].lerp_(gradient, 1 - self.beta1)
@@ -86,12 +89,14 @@ class Adam(_AdamMoments):
 
 
 class AdamW(_AdamMoments):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, 1711.05101): w <- (1 - lr decay) w first."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, 1711.05101): w <- (1 - lr decay) w."""
 
     name: Literal["adamw"] = "adamw"
     weight_decay: float = Field(default=0.01, ge=0.0)
 
-    def update_(self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor) -> None:
+    def update_(
+        self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
+    ) -> None:
         """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
         parameters.mul_(1 - lr * self.weight_decay)
         super().update_(parameters, gradient, moments, lr, step)

@@ -24,7 +24,7 @@ class Layout:
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """[P] -> named views of it."""
-        parts = flat.split([shape.numel() for shape in self.shapes])
+        parts = torch.split(flat, [shape.numel() for shape in self.shapes])
         return {
             name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }

@@ -88,7 +88,7 @@ def dropout_masks(network: ConvNet, batch_size: int, key: Tensor, position: Tens
     shapes = [(batch_size, *shape) for shape in network.dropout_shapes]
     counts = [torch.Size(shape).numel() for shape in shapes]
     keep = seeding.words(key, position, sum(counts)) >= round(network.dropout_rate * 2**32)
-    return [part.view(shape) for part, shape in zip(keep.split(counts), shapes, strict=True)]
+    return [part.view(shape) for part, shape in zip(torch.split(keep, counts), shapes, strict=True)]
 
 
 class BatchOrder:

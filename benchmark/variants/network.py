@@ -145,13 +145,13 @@ def check_blocks(blocks: int, height: int, width: int) -> None:
 
 
 @torch.no_grad()
-def initialize(network: ConvNet, seed: int) -> None:
-    """Glorot uniform weights (Glorot & Bengio 2010), zero biases: Keras' defaults, in place.
+def initialize(network: ConvNet, seed: int, gain: float = 1.0) -> None:
+    """Glorot uniform weights (Glorot & Bengio 2010) times `gain`, zero biases: Keras' defaults, in place.
 
     Each layer draws from a generator of its own, so that layers of the same shape get the same weights in
     every variant. Normalizations keep their own initial values (scale 1, shift 0).
     """
     for name, layer in network.weighted_layers().items():
-        nn.init.xavier_uniform_(layer.weight, generator=seeding.generator(seed, "init", name))
+        nn.init.xavier_uniform_(layer.weight, gain, generator=seeding.generator(seed, "init", name))
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

@@ -33,7 +33,9 @@ def _batch(shape: Shape) -> nn.Module:
 
 
 NORMALIZATIONS: Mapping[str, Normalization] = {
-    "none": Normalization(lambda shape: nn.Identity(), "no normalization: the baseline", "the source notebook"),
+    "none": Normalization(
+        lambda shape: nn.Identity(), "no normalization: the baseline", "the source notebook"
+    ),
     "batch": Normalization(
         _batch,
         "per channel, over the batch and positions; learned scale and shift",

@@ -1,0 +1,88 @@
+# Targets for people. `make` lists them; VENV= uses the active environment instead of .venv.
+STUDY  ?= quick
+DEVICE ?= auto
+SET    ?=
+PORT   ?= 5000
+PYTHON ?= python3
+VENV   ?= .venv
+
+export MLFLOW_DISABLE_TELEMETRY = true
+export DO_NOT_TRACK = true
+
+ifeq ($(strip $(VENV)),)
+  BIN   :=
+  READY :=
+  TESTS :=
+else
+  BIN   := $(VENV)/bin/
+  READY := $(VENV)/.installed
+  TESTS := $(VENV)/.installed-test
+endif
+RUN    := $(BIN)python
+STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
+SETS    = $(foreach pair,$(SET),--set '$(pair)')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup benchmark plan status report claims calibrate ui lint test clean
+
+help: ## list the targets (this)
+	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo 'Variables: STUDY=$(STUDY) DEVICE=$(DEVICE) SET="key=value ..." PORT=$(PORT) VENV=$(VENV)'
+
+setup: $(READY) ## create .venv with the pinned requirements (other targets do it themselves)
+
+benchmark: $(READY) ## run STUDY on whatever device there is, write its report, print the report's path
+	@$(RUN) -m benchmark run $(STUDY) --device $(DEVICE) $(SETS); code=$$?; \
+	  if [ $$code -gt 1 ]; then exit $$code; fi; \
+	  $(RUN) -m analysis report $(STUDY) && exit $$code
+
+plan: $(READY) ## show STUDY's trials and the time to expect; trains nothing
+	@$(RUN) -m benchmark plan $(STUDY) --device $(DEVICE) $(SETS)
+
+status: $(READY) ## show how far STUDY has come
+	@$(RUN) -m benchmark status $(STUDY) $(SETS)
+
+report: $(READY) ## write STUDY's report from what was logged
+	@$(RUN) -m analysis report $(STUDY)
+
+claims: $(READY) ## print STUDY's verdicts
+	@$(RUN) -m analysis claims $(STUDY)
+
+calibrate: $(READY) ## measure the verdict rules' error rates by simulation
+	@$(RUN) -m analysis calibrate
+
+ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
+	$(BIN)mlflow server --backend-store-uri '$(STORE)' --host 127.0.0.1 --port $(PORT)
+
+lint: $(TESTS) ## ruff and mypy
+	$(BIN)ruff check
+	$(BIN)ruff format --check
+	$(BIN)mypy
+
+test: $(TESTS) ## the test suite
+	$(RUN) -m pytest
+
+clean: ## remove caches; never mlruns/
+	rm -rf .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# The lock for tests holds every pin of the product's and more, so it serves both.
+$(VENV)/.installed: requirements.lock
+	@[ $(VENV)/.installed-test -nt $@ ] && [ $(VENV)/.installed-test -nt $< ] || $(call install,$<)
+	@touch $@
+
+$(VENV)/.installed-test: requirements-test.lock
+	@$(call install,$<)
+	@touch $@ $(VENV)/.installed
+
+# .installing stands while an installation is under way: if one is found, it was interrupted, and the
+# environment is made anew.
+define install
+{ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+    || { echo 'error: expected Python 3.11 or newer, found '"$$($(PYTHON) --version 2>&1)"'; set PYTHON=' >&2; exit 2; }; \
+  echo 'installing $(1) into $(VENV): minutes the first time, seconds from the cache'; \
+  if [ -e $(VENV)/.installing ] || [ ! -x $(VENV)/bin/uv ]; then \
+    $(PYTHON) -m venv --clear $(VENV) && touch $(VENV)/.installing && $(VENV)/bin/pip install --quiet uv; \
+  fi && touch $(VENV)/.installing \
+  && $(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r $(1) && rm $(VENV)/.installing; }
+endef

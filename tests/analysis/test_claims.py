@@ -1,0 +1,451 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_results import CHANCE, LOSS_CAP
+from synthetic_results import make_results as make_fresh_results
+
+from analysis import claims
+from analysis.claims import CLAIMS, judge
+
+RELU = {"activations": ("relu",)}
+SIGMOID = {"activations": ("sigmoid",)}
+SAME_EDGE = {"edges": {"batch-relu": -0.6}}
+NEVER = {"untrainable": ("none-relu",)}
+
+SCENARIOS = {
+    "higher-learning-rate": {
+        "SUPPORTED": RELU,
+        "REFUTED": RELU | SAME_EDGE,
+        "INCONCLUSIVE": RELU | {"edges": {"batch-relu": -0.3}},
+        "NOT EVALUABLE": RELU | NEVER,
+    },
+    "faster-at-best-rate": {
+        "SUPPORTED": RELU,
+        "REFUTED": RELU | SAME_EDGE | {"time_constants": {"batch": 30.0}},
+        "INCONCLUSIVE": RELU | SAME_EDGE | {"time_constants": {"batch": 25.0}},
+        "NOT EVALUABLE": RELU | NEVER,
+    },
+    "faster-at-same-rate": {
+        "SUPPORTED": RELU | SAME_EDGE,
+        "REFUTED": RELU,
+        "INCONCLUSIVE": RELU | SAME_EDGE | {"time_constants": {"batch": 25.0}},
+        "NOT EVALUABLE": RELU | NEVER,
+    },
+    "wider-stable-band": {
+        "SUPPORTED": RELU | {"time_constants": {"batch": 2.0, "none": 60.0}, "edges": {"batch-relu": 1.4}},
+        "REFUTED": RELU | {"time_constants": {"batch": 60.0, "none": 2.0}},
+        "INCONCLUSIVE": RELU,
+        "NOT EVALUABLE": RELU | NEVER,
+    },
+    "fewer-failures": {
+        "SUPPORTED": RELU | NEVER,
+        "REFUTED": RELU,
+        "INCONCLUSIVE": RELU
+        | {"edges": {"none-relu": -1.0}, "edge_spread": 0.2, "time_constants": {"none": 300.0}},
+        "NOT EVALUABLE": RELU | {"sampler": "fixed"},
+    },
+    "no-vanishing-gradient": {
+        "SUPPORTED": SIGMOID | {"with_probes": True},
+        "REFUTED": SIGMOID | {"with_probes": True, "attenuation": {"none-sigmoid": 0.02}},
+        "INCONCLUSIVE": SIGMOID | {"with_probes": True, "attenuation": {"none-sigmoid": 0.12}},
+        "NOT EVALUABLE": SIGMOID,
+    },
+    "regularizes": {
+        "SUPPORTED": RELU,
+        "REFUTED": RELU | {"gaps": {"batch": 0.3}},
+        "INCONCLUSIVE": RELU | {"edge_spread": 0.3},
+        "NOT EVALUABLE": RELU | NEVER,
+    },
+    "parameter-scale": {
+        "SUPPORTED": RELU | {"with_gains": True},
+        "REFUTED": RELU | {"with_gains": True, "gain_cost": 0.0},
+        "INCONCLUSIVE": RELU | {"with_gains": True, "gain_cost": 0.4},
+        "NOT EVALUABLE": RELU,
+    },
+    "smoother-landscape": {
+        "SUPPORTED": RELU | {"with_landscape": True},
+        "REFUTED": RELU | {"with_landscape": True, "smoothness": {"none": 2.0}},
+        "INCONCLUSIVE": RELU | {"with_landscape": True, "smoothness": {"none": 2.0 * 10**0.3}},
+        "NOT EVALUABLE": RELU,
+    },
+    "worth-its-cost": {
+        "SUPPORTED": RELU,
+        "REFUTED": RELU | {"seconds_per_step": {"batch": 0.05}},
+        "INCONCLUSIVE": RELU | {"seconds_per_step": {"batch": 0.023}},
+        "NOT EVALUABLE": RELU | NEVER,
+    },
+}
+CASES = [(claim, outcome) for claim, scenarios in SCENARIOS.items() for outcome in scenarios]
+
+
+MADE = {}
+
+
+def make_results(**options):
+    """Made once for all tests that ask for the same; nobody writes into results."""
+    key = repr(options)
+    if key not in MADE:
+        MADE[key] = make_fresh_results(**options)
+    return MADE[key]
+
+
+def only(results, claim):
+    """The verdicts of one claim, without the slow simulation of seeds needed."""
+    return claims._judge.judge(results, [CLAIMS[claim]], rng=None)
+
+
+def test_every_claim_of_the_protocol_has_every_outcome_tested():
+    assert list(SCENARIOS) == list(CLAIMS)
+    assert all(set(scenarios) == set(claims.OUTCOMES) for scenarios in SCENARIOS.values())
+
+
+@pytest.mark.parametrize(("claim", "outcome"), CASES)
+def test_outcome(claim, outcome):
+    (verdict,) = only(make_results(**SCENARIOS[claim][outcome]), claim)
+    assert verdict.outcome == outcome, verdict
+    assert verdict.sentence.endswith(".")
+    assert not {"{", "nan", "inf "} & set(verdict.sentence.replace("(", " ").split())
+    if outcome == "NOT EVALUABLE":
+        assert verdict.reason in verdict.sentence
+        assert (verdict.n, verdict.p_supported, verdict.p_refuted) == (0, 1.0, 1.0)
+    else:
+        assert verdict.n == 8
+        assert verdict.low <= verdict.effect <= verdict.high
+        assert verdict.effect_low <= verdict.effect_high
+
+
+def test_the_primary_effect_is_the_ratio_that_was_put_in():
+    results = make_results(
+        activations=("relu",), edges={"none-relu": -0.6, "batch-relu": 0.9}, edge_spread=0.0
+    )
+    (verdict,) = only(results, "higher-learning-rate")
+    # one bisected interval is 0.125 decades wide, so the difference of two midpoints is off by at most that
+    assert verdict.effect == pytest.approx(1.5, abs=0.125)
+    assert verdict.low <= 1.5 <= verdict.high
+
+
+def test_an_unnormalized_net_that_never_trains_is_said_in_plain_words():
+    (verdict,) = only(make_results(activations=("relu",), untrainable=("none-relu",)), "higher-learning-rate")
+    assert "none-relu never trained at any rate within 200 steps" in verdict.sentence
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c != "no-vanishing-gradient"])
+def test_a_study_at_one_rate_says_why_it_cannot_judge(claim):
+    results = make_results(sampler="fixed", with_probes=True, with_landscape=True)
+    for verdict in only(results, claim):
+        assert verdict.outcome == "NOT EVALUABLE"
+        expected = {"parameter-scale": "set init.gains", "smoother-landscape": "landscape"}
+        assert expected.get(claim, "single learning rate") in verdict.reason
+
+
+def test_gradients_at_init_need_no_search():
+    (verdict,) = only(make_results(sampler="fixed", with_probes=True), "no-vanishing-gradient")
+    assert verdict.outcome == "SUPPORTED"
+    assert "test split" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        ("no-vanishing-gradient", '"gradients" in probes.enabled'),
+        ("smoother-landscape", '"landscape" in probes.enabled'),
+        ("parameter-scale", "set init.gains"),
+    ],
+)
+def test_what_was_not_logged_names_its_switch(claim, words):
+    assert words in only(make_results(), claim)[0].reason
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_study_that_just_began_is_not_evaluable_yet(claim):
+    results = make_results(activations=("sigmoid",), with_probes=True, with_landscape=True, with_gains=True)
+    trials = results.trials[results.trials["stage"] == "sweep"].head(5)
+    began = dataclasses.replace(
+        results,
+        status="running",
+        decisions={"num_classes": 10, "loss_cap": LOSS_CAP},
+        trials=trials,
+        curves=results.curves[results.curves["trial_hash"].isin(trials["trial_hash"])],
+        probes=results.probes[results.probes["trial_hash"].isin(trials["trial_hash"])],
+    )
+    for verdict in only(began, claim):
+        assert verdict.outcome == "NOT EVALUABLE"
+        assert verdict.reason
+
+
+def without(results, mask, status=None):
+    """Results without some trials, or with another status for them."""
+    if status is None:
+        kept = results.trials[~mask]
+        return dataclasses.replace(
+            results,
+            trials=kept,
+            curves=results.curves[results.curves["trial_hash"].isin(kept["trial_hash"])],
+        )
+    return dataclasses.replace(
+        results, trials=results.trials.assign(status=results.trials["status"].where(~mask, status))
+    )
+
+
+@pytest.mark.parametrize("claim", ["higher-learning-rate", "wider-stable-band", "fewer-failures"])
+def test_a_failed_sweep_trial_is_named(claim):
+    results = make_results(activations=("relu",))
+    trials = results.trials
+    lost = (trials["variant"] == "none-relu") & (trials["learning_rate"] == 1.0) & (trials["seed"] == 3)
+    (verdict,) = only(without(results, lost, "failed"), claim)
+    assert verdict.reason == "the sweep cell none-relu at learning rate 1 is missing seed 3 (failed)"
+
+
+@pytest.mark.parametrize("claim", ["faster-at-best-rate", "regularizes", "worth-its-cost"])
+def test_a_missing_confirm_trial_is_named(claim):
+    results = make_results(activations=("relu",))
+    lost = (results.trials["variant"] == "batch-relu") & (results.trials["seed"] == 1002)
+    (verdict,) = only(without(results, lost), claim)
+    assert (
+        verdict.reason
+        == "the confirm cell batch-relu at learning rate 1 is missing seed 1002 (not trained yet)"
+    )
+
+
+def test_coarse_edges_wait_for_refinement_and_are_a_caveat_once_the_study_is_complete():
+    results = make_results(activations=("relu",))
+    coarse = without(results, results.trials["stage"] == "refine")
+    (running,) = only(dataclasses.replace(coarse, status="running"), "higher-learning-rate")
+    assert "refine stage is unfinished" in running.reason
+    (complete,) = only(coarse, "higher-learning-rate")
+    assert complete.n == 8
+    assert "16 stability edges" in complete.reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "variant", "blocked"),
+    [
+        ("faster-at-best-rate", "batch-relu", True),
+        ("faster-at-best-rate", "none-relu", True),
+        ("faster-at-same-rate", "batch-relu", False),
+        ("faster-at-same-rate", "none-relu", True),
+        ("regularizes", "batch-relu", True),
+        ("higher-learning-rate", "batch-relu", False),
+    ],
+)
+def test_a_best_rate_on_the_grids_edge_blocks_claims_at_the_best(claim, variant, blocked):
+    results = make_results(activations=("relu",))
+    chosen = results.decisions["variants"]
+    at_edge = chosen | {variant: chosen[variant] | {"at_edge": True}}
+    changed = dataclasses.replace(results, decisions=results.decisions | {"variants": at_edge})
+    (verdict,) = only(changed, claim)
+    assert (verdict.outcome == "NOT EVALUABLE") is blocked
+    assert ("still the grid's last" in verdict.reason) is blocked
+
+
+def test_a_family_is_one_claim_and_one_normalizer_over_the_planned_activations():
+    one = only(make_results(activations=("relu",)), "higher-learning-rate")[0]
+    two = only(make_results(untrainable=("none-sigmoid",)), "higher-learning-rate")
+    assert (one.family_size, one.p_supported) == (1, 2**-8)
+    # the sigmoid net is not evaluable and still counts
+    assert [v.family_size for v in two] == [2, 2]
+    assert [v.p_supported for v in two] == [1.0, 2 * 2**-8]
+
+
+def test_only_saturating_activations_are_asked_about_vanishing_gradients():
+    assert only(make_results(activations=("relu",), with_probes=True), "no-vanishing-gradient") == []
+    verdicts = only(make_results(activations=("relu", "tanh"), with_probes=True), "no-vanishing-gradient")
+    assert [(v.activation, v.family_size) for v in verdicts] == [("tanh", 1)]
+
+
+def test_other_normalizers_are_exploratory():
+    results = make_results(activations=("relu",), normalizations=("none", "batch", "layer"))
+    verdicts = only(results, "fewer-failures")
+    assert [(v.normalizer, v.exploratory) for v in verdicts] == [("batch", False), ("layer", True)]
+    assert "layer normalization" in verdicts[1].sentence.lower()
+
+
+def test_a_study_without_the_unnormalized_net_has_nothing_to_compare_with():
+    results = make_results(activations=("relu",), normalizations=("batch",))
+    assert {v.reason for v in judge(results)} == {"this study has no variant none-relu to compare with"}
+
+
+def test_survival_over_all_planned_tests_is_holm_over_them():
+    results = make_results(activations=("relu",), seeds=8, confirm_seeds=8)
+    asked = [CLAIMS["higher-learning-rate"], CLAIMS["faster-at-best-rate"], CLAIMS["fewer-failures"]]
+    assert [v.survives_holm_over_all for v in judge(results, asked)] == [True, True, True]
+    # 9 planned tests of relu; 2^-8 passes Holm's first step among at most 12 (0.05 x 2^8 = 12.8)
+    assert {v.survives_holm_over_all for v in judge(results)} == {True, None}
+    small = make_results(activations=("relu",), seeds=6, confirm_seeds=6)
+    decided = [v for v in judge(small) if v.outcome in ("SUPPORTED", "REFUTED")]
+    assert decided
+    assert not any(v.survives_holm_over_all for v in decided)
+
+
+def test_too_few_seeds_decide_nothing_and_say_so():
+    (verdict, _) = only(make_results(seeds=5), "higher-learning-rate")
+    assert verdict.outcome == "INCONCLUSIVE"
+    assert "5 seeds can decide nothing here, whatever they show: it takes 6." in verdict.reason
+
+
+def test_an_inconclusive_verdict_says_how_many_seeds_would_likely_settle_it():
+    results = make_results(activations=("relu",), seeds=4, confirm_seeds=4)
+    (verdict,) = judge(results, [CLAIMS["higher-learning-rate"]])
+    assert verdict.seeds_needed is not None
+    assert verdict.seeds_needed >= 5
+    assert f"About {verdict.seeds_needed} seeds" in verdict.sentence
+
+
+def test_pairs_of_which_nothing_is_known_are_counted():
+    results = make_results(activations=("relu",))
+    trials = results.trials
+    lost = (trials["variant"] == "none-relu") & (trials["stage"] == "confirm") & (trials["seed"] < 1003)
+    (verdict,) = only(without(results, lost, "diverged"), "regularizes")
+    assert "3 of 8 pairs say nothing" in verdict.reason
+    assert verdict.samples["low"].tolist()[:3] == [-np.inf] * 3
+    (blank,) = only(without(results, trials["stage"] == "confirm", "diverged"), "regularizes")
+    assert blank.outcome == "INCONCLUSIVE"
+    assert "not measurable here (no bounded 90% interval, 8 seeds)" in blank.sentence
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_the_order_of_seeds_changes_nothing(claim):
+    results = make_results(activations=("sigmoid",), with_probes=True, with_landscape=True, with_gains=True)
+    rng = np.random.default_rng(3)
+    mixed = dataclasses.replace(
+        results,
+        trials=results.trials.sample(frac=1, random_state=rng),
+        curves=results.curves.sample(frac=1, random_state=rng),
+        probes=results.probes.sample(frac=1, random_state=rng),
+    )
+    for before, after in zip(only(results, claim), only(mixed, claim), strict=True):
+        assert after.sentence == before.sentence
+        assert after.p_supported == before.p_supported
+        pd.testing.assert_frame_equal(after.samples, before.samples)
+
+
+@pytest.mark.parametrize("claim", ["higher-learning-rate", "fewer-failures", "faster-at-best-rate"])
+@pytest.mark.parametrize("seed", range(0, 8, 2))
+def test_one_more_diverged_seed_never_speaks_for_a_normalizer(claim, seed):
+    results = make_results(activations=("relu",), edge_spread=0.3, rng=1)
+    trials = results.trials
+    lost = (trials["variant"] == "batch-relu") & (trials["seed"] % 1000 == seed)
+    diverged = {"status": "diverged", "final_val_accuracy": CHANCE, "final_val_loss": LOSS_CAP}
+    worse = trials.assign(**{name: trials[name].where(~lost, value) for name, value in diverged.items()})
+    curves = results.curves
+    hashes = curves["trial_hash"].isin(trials.loc[lost, "trial_hash"])
+    changed = dataclasses.replace(
+        results,
+        trials=worse,
+        curves=curves.assign(val_accuracy=curves["val_accuracy"].where(~hashes, CHANCE)),
+    )
+    before, after = only(results, claim)[0], only(changed, claim)[0]
+    assert after.p_supported >= before.p_supported
+    assert after.effect_low <= before.effect_low
+
+
+def test_exactly_zero_gradients_are_flagged():
+    results = make_results(activations=("sigmoid",), with_probes=True)
+    probes = results.probes
+    dead = (probes["probe"] == "gradient_norm") & (probes["layer"] == "conv1") & (probes["seed"] == 2)
+    dead &= probes["variant"] == "none-sigmoid"
+    changed = dataclasses.replace(results, probes=probes.assign(value=probes["value"].where(~dead, 0.0)))
+    (verdict,) = only(changed, "no-vanishing-gradient")
+    assert "1 networks have a layer with no gradient at all" in verdict.reason
+
+
+def test_a_net_that_did_not_train_says_nothing_about_smoothness():
+    results = make_results(activations=("relu",), with_landscape=True)
+    trials = results.trials
+    lost = (trials["stage"] == "confirm") & (trials["variant"] == "none-relu") & (trials["seed"] == 1000)
+    (verdict,) = only(without(results, lost, "stuck"), "smoother-landscape")
+    assert tuple(verdict.samples.loc[0, ["low", "high"]]) == (-np.inf, np.inf)
+
+
+def test_gains_missing_at_a_seed_are_named():
+    results = make_results(activations=("relu",), with_gains=True)
+    trials = results.trials
+    lost = (trials["stage"] == "gains") & (trials["seed"] == 4) & (trials["init_gain"] == 10)
+    (verdict,) = only(without(results, lost), "parameter-scale")
+    assert verdict.reason == "none-relu was not trained with all 5 init gains at seed 4"
+
+
+def test_a_gains_stage_that_is_half_done_is_not_judged_on_the_gains_there_are():
+    results = make_results(activations=("relu",), with_gains=True)
+    half = without(results, (results.trials["stage"] == "gains") & (results.trials["init_gain"] > 1))
+    (verdict,) = only(half, "parameter-scale")
+    assert verdict.outcome == "NOT EVALUABLE"
+    assert "all 5 init gains" in verdict.reason
+
+
+def test_trials_with_another_init_gain_count_for_no_other_claim():
+    plain, varied = (make_results(activations=("relu",), with_gains=gains) for gains in (False, True))
+    for claim in ("higher-learning-rate", "wider-stable-band", "fewer-failures"):
+        pd.testing.assert_frame_equal(only(plain, claim)[0].samples, only(varied, claim)[0].samples)
+
+
+SCHEMA = json.loads(Path(claims.__file__).parents[1].joinpath("verdicts.schema.json").read_text())
+
+
+def check(value, schema):
+    """Check a value against the part of JSON Schema that the document uses."""
+    if "$ref" in schema:
+        return check(value, SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[-1]])
+    if "const" in schema:
+        assert value == schema["const"]
+    if "enum" in schema:
+        assert value in schema["enum"]
+    if "anyOf" in schema:
+        assert sum(_passes(value, option) for option in schema["anyOf"]) >= 1, value
+    if "type" in schema:
+        types = {
+            "object": dict,
+            "array": list,
+            "string": str,
+            "boolean": bool,
+            "integer": int,
+            "number": (int, float),
+            "null": type(None),
+        }
+        names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        assert any(
+            isinstance(value, types[name]) and (name == "boolean" or not isinstance(value, bool))
+            for name in names
+        ), (value, names)
+    if isinstance(value, dict) and "properties" in schema:
+        assert set(value) == set(schema["properties"]) == set(schema["required"])
+        for key, item in value.items():
+            check(item, schema["properties"][key])
+    elif isinstance(value, dict):
+        for item in value.values():
+            check(item, schema["additionalProperties"])
+    if isinstance(value, list):
+        for item in value:
+            check(item, schema["items"])
+    return None
+
+
+def _passes(value, schema):
+    try:
+        check(value, schema)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_verdicts_json_follows_its_schema():
+    results = make_results(with_probes=True, untrainable=("none-sigmoid",), edge_spread=0.3)
+    verdicts = judge(results)
+    document = json.loads(json.dumps(claims.verdicts_document(results, verdicts), allow_nan=False))
+    check(document, SCHEMA)
+    assert len(document["verdicts"]) == len(verdicts) == 19
+    assert list(document["claims"]) == list(CLAIMS)
+    ends = [end for verdict in document["verdicts"] for end in (verdict["low"], verdict["high"])]
+    assert {"inf", "-inf", None} <= {end for end in ends if not isinstance(end, float)}
+
+
+def test_a_document_of_another_shape_fails_the_check():
+    results = make_results(activations=("relu",))
+    document = claims.verdicts_document(results, judge(results))
+    for broken in (document | {"alpha": "5%"}, document | {"more": 1}, document | {"schema_version": 2}):
+        with pytest.raises(AssertionError):
+            check(broken, SCHEMA)

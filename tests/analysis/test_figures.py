@@ -1,0 +1,274 @@
+"""Figures are tested on the frame they show, against plain pandas; drawing is tested to happen at all."""
+
+import dataclasses
+
+import matplotlib.colors
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from synthetic_results import CHANCE, LOSS_CAP, make_results
+
+from analysis.figures import FIGURES, save, styled
+from analysis.figures._style import ACTIVATION_SHADES, NORMALIZATION_DASHES, NORMALIZATION_HUES, variant_style
+from analysis.load import Results
+
+# Linear-RGB simulation of full deuteranopia: Machado, Oliveira & Fernandes 2009, table 1 (severity 1.0).
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+)
+
+
+@pytest.fixture(scope="module")
+def complete() -> Results:
+    return make_results(seeds=4, confirm_seeds=4, num_bisections=1, with_probes=True)
+
+
+def only(results: Results, keep: pd.Series) -> Results:
+    """The results with these trials alone."""
+    hashes = results.trials.loc[keep, "trial_hash"]
+    return dataclasses.replace(
+        results,
+        trials=results.trials[keep],
+        curves=results.curves[results.curves["trial_hash"].isin(hashes)],
+        probes=results.probes[results.probes["trial_hash"].isin(hashes)],
+    )
+
+
+def undecided(results: Results) -> Results:
+    known = {key: results.decisions[key] for key in ("num_classes", "loss_cap")}
+    return dataclasses.replace(results, decisions=known)
+
+
+CASES = {
+    "complete": lambda full: full,
+    "empty": lambda full: dataclasses.replace(only(full, full.trials["seed"] < 0), decisions={}),
+    "half a sweep": lambda full: undecided(
+        only(full, (full.trials["variant"] == "none-sigmoid") & (full.trials["stage"] == "sweep"))
+    ),
+    "sweep only": lambda full: only(full, full.trials["stage"] == "sweep"),
+    "still running": lambda full: dataclasses.replace(full, trials=full.trials.assign(status="running")),
+    "all diverged": lambda full: make_results(seeds=2, edges=dict.fromkeys(full.variants, -9.0)),
+    "one seed": lambda full: make_results(seeds=1, confirm_seeds=1, with_probes=True, num_bisections=1),
+    "never trained": lambda full: make_results(seeds=2, confirm_seeds=2, untrainable={"none-sigmoid"}),
+    "one rate": lambda full: make_results(seeds=2, sampler="fixed"),
+    "no baseline": lambda full: make_results(seeds=2, confirm_seeds=2, normalizations=("batch", "other")),
+}
+
+
+# Layout takes most of the time, and warns of what doesn't fit; the report's tests lay out the complete case.
+RENDERED = {"half a sweep", "all diverged", "one seed", "never trained"}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest, complete: Results) -> tuple[str, Results]:
+    return request.param, CASES[request.param](complete)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_or_says_why_not(case: tuple[str, Results], name: str) -> None:
+    title, results = case
+    drawing = FIGURES[name]
+    reason = drawing.applies(results)
+    if title == "complete":
+        assert reason is None
+    if title in ("empty", "still running"):
+        assert reason
+    frame = drawing.prepare(results)  # must not fail, whatever the study holds
+    if reason is not None:
+        assert reason.strip()
+        return
+    with styled():
+        figure = drawing.draw(frame)
+        if title in RENDERED:
+            figure.draw_without_rendering()
+    assert isinstance(figure, Figure)
+    assert any(panel.has_data() for panel in figure.axes)
+    assert not set("{}") & set(drawing.describe(frame))
+
+
+@pytest.mark.parametrize("name", ["rate-response", "max-stable-rate"])
+def test_files_are_the_same_each_time(complete: Results, name: str, tmp_path) -> None:
+    drawing = FIGURES[name]
+    frame = drawing.prepare(complete)
+    contents = []
+    for attempt in ("a", "b"):
+        with styled():
+            figure = drawing.draw(frame)
+        contents.append([path.read_bytes() for path in save(figure, tmp_path / attempt)])
+    assert contents[0] == contents[1]
+
+
+def test_learning_curves_are_means_over_fresh_seeds_at_the_own_best_rate(complete: Results) -> None:
+    frame = FIGURES["learning-curves"].prepare(complete)
+    best = complete.decisions["variants"]["batch-relu"]["best_learning_rate"]
+    curves = complete.curves
+    own = curves[
+        (curves["variant"] == "batch-relu")
+        & (curves["stage"] == "confirm")
+        & np.isclose(curves["trial_learning_rate"], best)
+    ]
+    expected = own.groupby("step")["val_accuracy"].mean()
+    shown = frame[
+        (frame["variant"] == "batch-relu")
+        & (frame["split"] == "validation")
+        & (frame["metric"] == "accuracy")
+    ].set_index("step")
+    np.testing.assert_allclose(shown["mean"], expected)
+    assert (shown["n"] == 4).all()
+    assert (shown["low"] <= shown["mean"] + 1e-12).all()
+    assert (shown["high"] >= shown["mean"] - 1e-12).all()
+
+
+def test_a_diverged_trial_counts_as_the_constant_predictor_to_the_end() -> None:
+    results = make_results(seeds=2, sampler="fixed", edges={"none-relu": -9.0})
+    frame = FIGURES["learning-curves"].prepare(results)
+    own = frame[(frame["variant"] == "none-relu") & (frame["split"] == "validation")]
+    last = own[own["step"] == results.study["budget"]["num_steps"]].set_index("metric")["mean"]
+    assert last["loss"] == pytest.approx(LOSS_CAP)
+    assert last["accuracy"] == pytest.approx(CHANCE)
+
+
+def test_one_seed_has_no_band() -> None:
+    results = make_results(seeds=1, sampler="fixed")
+    assert FIGURES["learning-curves"].prepare(results)[["low", "high"]].isna().all(axis=None)
+    assert FIGURES["seed-spread"].prepare(results)[["low", "high"]].isna().all(axis=None)
+
+
+def test_outcome_map_is_the_cross_table_of_the_sweep(complete: Results) -> None:
+    frame = FIGURES["outcome-map"].prepare(complete)
+    sweep = complete.trials[complete.trials["stage"] == "sweep"]
+    expected = pd.crosstab([sweep["variant"], sweep["learning_rate"]], sweep["status"], normalize="index")
+    shown = frame.set_index(["variant", "learning_rate"])
+    for outcome in expected:
+        pd.testing.assert_series_equal(
+            shown[outcome].sort_index(), expected[outcome].sort_index(), check_names=False
+        )
+    np.testing.assert_allclose(frame[["trained", "stuck", "diverged"]].sum(axis=1), 1)
+
+
+def test_rate_response_caps_losses_and_keeps_every_trial(complete: Results) -> None:
+    trials = complete.trials.assign(final_val_loss=1e6)
+    frame = FIGURES["rate-response"].prepare(dataclasses.replace(complete, trials=trials))
+    assert len(frame) == (complete.trials["stage"] == "sweep").sum()
+    assert (frame["loss"] == LOSS_CAP).all()
+
+
+def test_time_to_target_without_censoring_is_the_empirical_distribution(complete: Results) -> None:
+    frame = FIGURES["time-to-target"].prepare(complete)
+    curve = frame[(frame["variant"] == "batch-relu") & (frame["comparison"].str.startswith("each"))]
+    target = complete.decisions["targets"]["relu"]["accuracy"]
+    best = complete.decisions["variants"]["batch-relu"]["best_learning_rate"]
+    own = complete.curves[
+        (complete.curves["variant"] == "batch-relu")
+        & (complete.curves["stage"] == "confirm")
+        & np.isclose(complete.curves["trial_learning_rate"], best)
+    ]
+    arrivals = own[own["val_accuracy"] >= target].groupby("seed")["step"].min()
+    assert len(arrivals) == 4
+    for row in curve.itertuples():
+        assert row.share == pytest.approx((arrivals <= row.step).mean())
+
+
+def test_time_to_target_never_reached_stays_below_one(complete: Results) -> None:
+    targets = {a: {"accuracy": 1.5, "variant": f"none-{a}"} for a in complete.activations}
+    unreachable = dataclasses.replace(complete, decisions=complete.decisions | {"targets": targets})
+    frame = FIGURES["time-to-target"].prepare(unreachable)
+    assert len(frame)
+    assert (frame["share"] == 0).all()
+
+
+def test_training_time_is_per_step(complete: Results) -> None:
+    frame = FIGURES["training-time"].prepare(complete)
+    seconds = frame.groupby("variant")["seconds_per_100_steps"].mean()
+    assert seconds["none-relu"] == pytest.approx(1.0)  # made with 10 ms and 12 ms per step
+    assert seconds["batch-relu"] == pytest.approx(1.2)
+
+
+def test_max_stable_rate_shows_open_ends(complete: Results) -> None:
+    results = make_results(seeds=2, edges={"batch-relu": 9.0}, num_bisections=0)
+    frame = FIGURES["max-stable-rate"].prepare(results).set_index("variant")
+    assert np.isposinf(frame.loc["none-relu", "high"]).sum() == 0
+    diverging = make_results(seeds=2, untrainable={"none-relu"}, num_bisections=0)
+    never = FIGURES["max-stable-rate"].prepare(diverging).set_index("variant").loc["none-relu"]
+    assert np.isneginf(never["low"]).all()
+    assert np.isposinf(never["high"]).all()
+
+
+def test_probability_of_improvement_counts_pairs(complete: Results) -> None:
+    best = {v: d["best_learning_rate"] for v, d in complete.decisions["variants"].items()}
+    accuracy = {"none-relu": [0.5, 0.5, 0.5, 0.5], "batch-relu": [0.6, 0.6, 0.5, 0.4]}
+    trials = complete.trials.copy()
+    for variant, values in accuracy.items():
+        rows = (trials["variant"] == variant) & (trials["stage"] == "confirm")
+        rows &= np.isclose(trials["learning_rate"], best[variant])
+        trials.loc[rows, "final_val_accuracy"] = values
+    frame = FIGURES["probability-of-improvement"].prepare(dataclasses.replace(complete, trials=trials))
+    assert frame.set_index("variant").loc["batch-relu", "probability"] == pytest.approx(2.5 / 4)
+
+
+def test_performance_profile_falls_from_one_to_zero(complete: Results) -> None:
+    frame = FIGURES["performance-profile"].prepare(complete)
+    for _, curve in frame.groupby("variant"):
+        assert curve["share"].iloc[0] == 1
+        assert curve["share"].iloc[-1] == 0
+        assert (np.diff(curve["share"]) <= 0).all()
+
+
+def test_gradient_depth_takes_the_median_over_seeds(complete: Results) -> None:
+    frame = FIGURES["gradient-depth"].prepare(complete)
+    best = complete.decisions["variants"]["none-sigmoid"]["best_learning_rate"]
+    probes = complete.probes
+    own = probes[
+        (probes["variant"] == "none-sigmoid")
+        & (probes["stage"] == "confirm")
+        & np.isclose(probes["trial_learning_rate"], best)
+        & (probes["probe"] == "gradient_norm")
+        & (probes["step"] == 0)
+    ]
+    shown = frame[(frame["variant"] == "none-sigmoid") & (frame["moment"] == "at initialization")]
+    np.testing.assert_allclose(
+        shown.set_index("layer")["median"].sort_index(), own.groupby("layer")["value"].median()
+    )
+
+
+def test_saturation_follows_one_unit_of_one_seed(complete: Results) -> None:
+    frame = FIGURES["saturation"].prepare(complete)
+    unit = frame[(frame["variant"] == "batch-relu") & (frame["kind"] == "percentile")]
+    assert set(unit["layer"]) == {"conv6"}  # the last convolution, not the dense layer after it
+    assert not unit.duplicated(["step", "percentile"]).any()
+    assert set(frame.loc[frame["variant"] == "none-relu", "kind"]) == {"dead", "percentile"}
+    assert set(frame.loc[frame["variant"] == "none-sigmoid", "kind"]) == {"saturated", "percentile"}
+
+
+def test_statistics_difference_leaves_out_nets_without_running_statistics(complete: Results) -> None:
+    curves = complete.curves.copy()
+    plain = curves["normalization"] == "none"
+    curves.loc[plain, "val_accuracy_ema"] = curves.loc[plain, "val_accuracy"]
+    frame = FIGURES["statistics-difference"].prepare(dataclasses.replace(complete, curves=curves))
+    assert set(frame["variant"]) == {"batch-sigmoid", "batch-relu"}
+
+
+def test_known_variants_all_look_different() -> None:
+    variants = [f"{norm}-{act}" for norm in NORMALIZATION_HUES for act in ACTIVATION_SHADES]
+    styles = [variant_style(variant) for variant in variants]
+    assert len({style.colour for style in styles}) == len(variants)
+    assert len({str(dashes) for dashes in NORMALIZATION_DASHES.values()}) == len(NORMALIZATION_DASHES)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])
+def test_the_main_pair_differs_to_a_colour_blind_eye_and_in_grey(activation: str) -> None:
+    pair = [variant_style(f"{norm}-{activation}") for norm in ("none", "batch")]
+    linear = [np.asarray(matplotlib.colors.to_rgb(style.colour)) ** 2.2 for style in pair]
+    seen = [np.clip(DEUTERANOPIA @ colour, 0, 1) ** (1 / 2.2) for colour in linear]
+    assert np.linalg.norm(seen[0] - seen[1]) > 0.3
+    assert pair[0].dashes != pair[1].dashes
+
+
+def test_an_unknown_name_keeps_its_look_from_run_to_run() -> None:
+    # Pinned: a colour that moved would repaint every report. Python's own hash() changes per process.
+    assert variant_style("brand-new-relu").colour == PINNED_COLOUR
+    assert variant_style("brand-new-relu").marker == variant_style("batch-relu").marker
+
+
+PINNED_COLOUR = "#2660ae"

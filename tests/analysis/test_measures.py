@@ -1,0 +1,403 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_results import CHANCE, LOSS_CAP, make_results
+
+from analysis import measures
+from analysis.measures import quality, rates
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results(activations=("relu",), with_probes=True)
+
+
+def with_sweep(results, variant, outcomes, threshold=0.8, best=None):
+    """Results whose only trials are one seed of one variant: {rate: (status, accuracy)}."""
+    rows = [
+        {
+            "trial_hash": f"h{i}",
+            "variant": variant,
+            "stage": "sweep" if i % 2 == 0 else "refine",
+            "seed": 0,
+            "learning_rate": rate,
+            "status": status,
+            "final_val_accuracy": accuracy,
+            "final_val_loss": 1.0,
+        }
+        for i, (rate, (status, accuracy)) in enumerate(outcomes.items())
+    ]
+    decided = {"stability_threshold": threshold, "best_learning_rate": best, "best_cell_accuracy": 0.9}
+    trials = pd.DataFrame(rows).reindex(columns=results.trials.columns)
+    return dataclasses.replace(
+        results, trials=trials, decisions=results.decisions | {"variants": {variant: decided}}
+    )
+
+
+GOOD, BAD, GONE = ("trained", 0.9), ("trained", 0.5), ("diverged", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ({0.01: GOOD, 0.1: GOOD, 0.316: GONE, 1.0: GONE}, (-1.0, np.log10(0.316))),
+        ({0.01: GOOD, 0.1: GOOD}, (-1.0, np.inf)),
+        ({0.01: BAD, 0.1: GONE}, (-np.inf, np.inf)),
+        # A stable rate above an unstable one counts: the highest stable rate tried.
+        ({0.01: GOOD, 0.1: GONE, 1.0: GOOD, 10.0: GONE}, (0.0, 1.0)),
+        # A failed trial says nothing: the next rate that was really tried bounds the edge.
+        ({0.01: GOOD, 0.1: ("failed", np.nan), 1.0: GONE}, (-2.0, 0.0)),
+    ],
+)
+def test_max_stable_rate_is_bracketed_by_the_rates_tried(results, outcomes, expected):
+    found = measures.max_stable_rate(with_sweep(results, "batch-relu", outcomes), "batch-relu")
+    assert tuple(found.loc[0, ["low", "high"]]) == pytest.approx(expected)
+
+
+def test_contiguous_max_stable_rate_stops_at_the_first_unstable_rate_above_the_best(results):
+    outcomes = {0.001: GONE, 0.01: GOOD, 0.1: GOOD, 1.0: GONE, 10.0: GOOD, 100.0: GONE}
+    changed = with_sweep(results, "batch-relu", outcomes, best=0.01)
+    found = measures.max_stable_rate(changed, "batch-relu", contiguous=True)
+    assert tuple(found.loc[0, ["low", "high"]]) == pytest.approx((-1.0, 0.0))
+    no_best = with_sweep(results, "batch-relu", outcomes, best=None)
+    found = measures.max_stable_rate(no_best, "batch-relu", contiguous=True)
+    assert tuple(found.loc[0, ["low", "high"]]) == (-np.inf, np.inf)
+
+
+def test_stability_needs_training_and_rho_of_the_best_accuracy(results):
+    outcomes = {0.01: ("stuck", 0.9), 0.1: ("trained", 0.79), 1.0: ("trained", 0.81), 10.0: GONE}
+    changed = with_sweep(results, "batch-relu", outcomes)
+    assert measures.stability(changed).tolist() == [False, False, True, False]
+    assert measures.stability(changed, rho=0.5).tolist() == [False, True, True, False]
+    assert measures.stability(changed, rho="trained").tolist() == [False, True, True, False]
+    # 1/K + rho (best - 1/K) with K = 10 and best = 0.9
+    assert measures.stability_threshold(changed, "batch-relu", rho=0.5) == pytest.approx(0.5)
+
+
+def test_nothing_is_known_to_be_stable_before_the_threshold_is_decided(results):
+    undecided = dataclasses.replace(results, decisions={})
+    assert not measures.stability(undecided).any()
+
+
+def test_stable_band_has_both_edges_as_intervals(results):
+    outcomes = {0.001: GONE, 0.01: GOOD, 0.1: GOOD, 1.0: GONE}
+    band = measures.stable_band(with_sweep(results, "batch-relu", outcomes), "batch-relu").loc[0]
+    assert (band["low"], band["high"]) == pytest.approx((1.0, 3.0))
+    open_ended = {0.01: GOOD, 0.1: GOOD, 1.0: GONE}
+    band = measures.stable_band(with_sweep(results, "batch-relu", open_ended), "batch-relu").loc[0]
+    assert (band["low"], band["high"]) == (1.0, np.inf)
+    never = measures.stable_band(with_sweep(results, "batch-relu", {0.1: GONE}), "batch-relu").loc[0]
+    assert (never["low"], never["high"]) == (-np.inf, np.inf)
+
+
+def test_failure_share_counts_stuck_and_diverged_rates_of_the_sweep(results):
+    sweep_and_refine = {0.001: ("stuck", 0.1), 0.05: GONE, 0.01: BAD, 0.5: GONE, 0.1: GOOD, 5.0: GONE}
+    changed = with_sweep(results, "batch-relu", sweep_and_refine)
+    assert measures.failure_share(changed, "batch-relu")["value"].tolist() == pytest.approx([1 / 3])
+
+
+def test_learning_rate_sensitivity_caps_losses_and_subtracts_the_least_cell():
+    results = make_results(activations=("relu",), seeds=2)
+    losses = {1e-3: 5.0, 1e-2: 1.0, 1e-1: 0.5, 1.0: np.nan, 10.0: LOSS_CAP, 100.0: LOSS_CAP}
+    trials = results.trials.assign(final_val_loss=results.trials["learning_rate"].map(losses))
+    changed = dataclasses.replace(results, trials=trials)
+    expected = (4 * LOSS_CAP + 1.0 + 0.5) / 6 - 0.5
+    assert measures.learning_rate_sensitivity(changed, "none-relu") == pytest.approx(expected)
+
+
+def curve_of(accuracies, every=10, **columns):
+    steps = np.arange(len(accuracies)) * every
+    return pd.DataFrame(
+        {
+            "step": steps,
+            "examples": steps * 64,
+            "train_seconds": steps * 0.5,
+            "val_accuracy": accuracies,
+            "val_loss": 1.0,
+            **columns,
+        }
+    )
+
+
+def with_confirm_curve(results, variant, curve, status="trained"):
+    """Results whose only confirm trial of a variant at its best rate has this curve."""
+    trial = measures.confirm_trials(results, variant).iloc[[0]].assign(status=status)
+    keys = {"trial_hash": trial["trial_hash"].iloc[0], "variant": variant, "seed": trial["seed"].iloc[0]}
+    return dataclasses.replace(
+        results, trials=trial, curves=curve.assign(**keys).reindex(columns=results.curves.columns)
+    )
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "unit", "expected"),
+    [
+        ([0.1, 0.4, 0.6, 0.3, 0.7], "steps", (10, 20)),  # the first arrival, though it falls back later
+        ([0.1, 0.4, 0.6, 0.3, 0.7], "examples", (640, 1280)),
+        ([0.1, 0.4, 0.6, 0.3, 0.7], "seconds", (5, 10)),
+        ([0.1, 0.5], "steps", (0, 10)),  # at the target counts as there
+        ([0.1, 0.4, 0.4], "steps", (200, np.inf)),  # censored at the budget, though the curve stopped early
+        ([0.1, 0.4, 0.4], "examples", (200 * 64, np.inf)),
+        ([0.1, 0.4, 0.4], "seconds", (10, np.inf)),  # censored at what it trained for
+    ],
+)
+def test_time_to_target_is_the_interval_of_the_first_arrival(results, accuracies, unit, expected):
+    changed = with_confirm_curve(results, "batch-relu", curve_of(accuracies))
+    found = measures.time_to_target(changed, "batch-relu", unit=unit, target=0.5)
+    assert tuple(found.loc[0, ["low", "high"]]) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shifting_a_curve_later_never_shortens_its_time_to_target(results, seed):
+    rng = np.random.default_rng(seed)
+    accuracies = rng.uniform(0, 1, size=15).cumsum() / 10
+    target = rng.uniform(0.1, 0.9)
+    ends = []
+    for shift in range(4):
+        shifted = np.concatenate([np.full(shift, 0.0), accuracies])[: len(accuracies)]
+        changed = with_confirm_curve(results, "batch-relu", curve_of(shifted))
+        ends.append(measures.time_to_target(changed, "batch-relu", target=target).loc[0, ["low", "high"]])
+    ends = np.array(ends, dtype=float)
+    assert (np.diff(ends[:, 0]) >= 0).all()
+    assert (ends[1:, 1] >= ends[:-1, 1]).all()
+
+
+def test_log_speedup_spans_what_two_censored_times_allow():
+    reference = pd.DataFrame(
+        {"seed": [1, 2, 3, 4], "low": [90, 200, 200, 0], "high": [100, np.inf, np.inf, 10]}
+    )
+    times = pd.DataFrame({"seed": [1, 2, 3, 4], "low": [9, 9, 200, 0], "high": [10, 10, np.inf, 10]})
+    found = measures.log_speedup(reference, times)
+    assert found["low"].tolist() == pytest.approx([np.log10(9), np.log10(20), -np.inf, -np.inf])
+    assert found["high"].tolist() == pytest.approx([np.log10(100 / 9), np.inf, np.inf, np.inf])
+
+
+def test_anytime_accuracy_counts_chance_after_a_divergence(results):
+    curve = curve_of([0.1, 0.9, 0.9], every=50, val_loss=[1.0, 1.0, np.nan])
+    changed = with_confirm_curve(results, "batch-relu", curve, status="diverged")
+    # trapezoids over T = 200: (0.1 + 0.9)/2 over 50, (0.9 + 0.1)/2 over 50, 0.1 over 100
+    expected = (25 + 25 + 10) / 200
+    assert measures.anytime_accuracy(changed, "batch-relu")["value"].tolist() == pytest.approx([expected])
+
+
+def test_gap_is_read_at_the_first_crossing_by_linear_interpolation():
+    curve = pd.DataFrame({"clean_train_loss": [2.0, 1.0, 0.5, 1.2], "val_loss": [2.2, 1.4, 1.1, 9.0]})
+    assert measures.gap_at(curve, 0.75) == pytest.approx(1.25 - 0.75)
+    assert measures.gap_at(curve, 2.5) == pytest.approx(0.2)  # met before the first step
+    assert measures.gap_at(curve, 0.5) == pytest.approx(0.6)
+
+
+def test_generalization_gap_matches_at_the_higher_of_the_two_minima(results):
+    found = measures.generalization_gap(results, "none-relu", "batch-relu").iloc[0]
+    minima = []
+    for variant in ("none-relu", "batch-relu"):
+        trials = measures.confirm_trials(results, variant)
+        curves = measures.curves_of(results, trials)
+        minima.append(curves.loc[curves["seed"] == found["seed"], "clean_train_loss"].min())
+    assert found["training_loss"] == max(minima)
+    assert found["low"] == found["high"] == found["gap_reference"] - found["gap_variant"]
+
+
+def test_a_pair_with_an_untrained_trial_says_nothing_about_the_gap(results):
+    lost = measures.confirm_trials(results, "batch-relu")["trial_hash"].iloc[2]
+    status = results.trials["status"].where(results.trials["trial_hash"] != lost, "stuck")
+    changed = dataclasses.replace(results, trials=results.trials.assign(status=status))
+    found = measures.generalization_gap(changed, "none-relu", "batch-relu")
+    assert tuple(found.loc[2, ["low", "high"]]) == (-np.inf, np.inf)
+    assert np.isfinite(found.drop(index=2)[["low", "high"]]).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [(1.0, (0, 1)), (6.0, (0, 1)), (6.1, (1, 1))],
+)
+def test_a_spike_exceeds_the_last_ten_by_five_mads(last, expected):
+    # median 1, and MAD 1: half of the distances are 0 or 2 around it
+    before = np.array([0.0, 2.0] * 5)
+    assert quality.count_spikes(np.append(before, last)) == expected
+    assert quality.count_spikes(before) == (0, 0)
+
+
+def test_expected_maximum_is_the_mean_of_all_draws_with_replacement():
+    scores = [0.3, 0.9, 0.5]
+    pairs = [max(a, b) for a in scores for b in scores]
+    triples = [max(a, b, c) for a in scores for b in scores for c in scores]
+    expected = [np.mean(scores), np.mean(pairs), np.mean(triples)]
+    assert measures.expected_maximum(scores) == pytest.approx(expected)
+    assert measures.expected_maximum([]).size == 0
+
+
+def test_best_after_k_starts_at_the_mean_rate_and_grows(results):
+    found = measures.best_after_k(results, "none-relu")
+    sweep = results.trials.query("variant == 'none-relu' and stage == 'sweep'")
+    cells = sweep.groupby("learning_rate")["final_val_accuracy"].mean()
+    assert found["k"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert found["value"].iloc[0] == pytest.approx(cells.mean())
+    assert (found["value"].diff().dropna() > 0).all()
+
+
+def gradient_norms(norms, layers=("conv1", "conv2", "conv3", "dense")):
+    return pd.DataFrame(
+        {
+            "trial_hash": "h",
+            "variant": "none-sigmoid",
+            "stage": "sweep",
+            "trial_learning_rate": 0.1,
+            "seed": 0,
+            "step": 0,
+            "probe": "gradient_norm",
+            "layer": layers,
+            "index": range(len(layers)),
+            "value": norms,
+        }
+    )
+
+
+def test_attenuation_slope_is_decades_per_convolution():
+    found = measures.attenuation(gradient_norms([1e-4, 1e-2, 1.0, 1e9])).iloc[0]
+    assert found["slope"] == pytest.approx(2.0)
+    assert found["first_last_ratio"] == pytest.approx(1e-4)
+    assert not found["floored"]
+    noisy = np.array([3e-4, 2e-2, 5.0, 1.0])
+    expected = np.polyfit([0, 1, 2], np.log10(noisy[:3]), 1)[0]
+    assert measures.attenuation(gradient_norms(noisy))["slope"].iloc[0] == pytest.approx(expected)
+
+
+def test_a_zero_gradient_is_floored_and_flagged():
+    found = measures.attenuation(gradient_norms([0.0, 1e-15, 1.0, 1.0])).iloc[0]
+    assert found["slope"] == pytest.approx(15.0)
+    assert found["floored"]
+
+
+def test_attenuation_without_probes_is_empty(results):
+    assert measures.attenuation(results.probes.iloc[:0]).empty
+
+
+def test_seed_spread_has_no_deviation_at_one_seed():
+    spread = measures.seed_spread(make_results(activations=("relu",), confirm_seeds=1)).set_index("variant")
+    assert spread["std"].isna().all()
+    assert (spread["n"] == 1).all()
+    assert (spread["range"] == 0).all()
+
+
+def test_effective_smoothness_is_the_median_over_the_first_half(results):
+    trial = measures.confirm_trials(results, "none-relu").iloc[0]
+    steps = np.array([0, 50, 100, 150, 200])
+    probes = pd.DataFrame({"step": steps, "value": [1.0, 9.0, 4.0, 1e6, 1e6]}).assign(
+        probe="landscape_smoothness",
+        layer="all",
+        index=0,
+        trial_hash=trial["trial_hash"],
+        variant="none-relu",
+    )
+    changed = dataclasses.replace(results, probes=probes.reindex(columns=results.probes.columns))
+    found = measures.effective_smoothness(changed, "none-relu")
+    assert found["value"].iloc[0] == 4.0
+    assert found["value"].iloc[1:].isna().all()
+
+
+def shuffled(results, rng):
+    def mix(frame):
+        return frame.sample(frac=1, random_state=rng).reset_index(drop=True)
+
+    return dataclasses.replace(
+        results, trials=mix(results.trials), curves=mix(results.curves), probes=mix(results.probes)
+    )
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        measures.cell_table,
+        measures.variant_table,
+        measures.rate_multiples_table,
+        measures.seed_spread,
+        lambda results: measures.time_table(results, np.random.default_rng(0)),
+        lambda results: measures.attenuation_at_init(results, "none-relu").reset_index(drop=True),
+    ],
+)
+def test_the_order_of_rows_changes_nothing(results, table):
+    pd.testing.assert_frame_equal(table(shuffled(results, np.random.default_rng(1))), table(results))
+
+
+def test_cell_table_counts_every_outcome_and_keeps_diverged_trials_in_the_mean(results):
+    cells = measures.cell_table(results).set_index(["variant", "stage", "learning_rate"])
+    gone = cells.loc[("none-relu", "sweep", 100.0)]
+    assert (gone["n"], gone["share_diverged"], gone["accuracy_mean"]) == (8, 1.0, pytest.approx(CHANCE))
+    assert gone["loss_mean"] == pytest.approx(LOSS_CAP)
+    outcomes = ["share_trained", "share_stuck", "share_diverged"]
+    assert cells[outcomes].sum(axis=1).tolist() == pytest.approx([1.0] * len(cells))
+
+
+def test_a_failed_trial_has_a_share_and_no_numbers(results):
+    failed = results.trials["status"].copy()
+    failed.iloc[0] = "failed"
+    changed = dataclasses.replace(results, trials=results.trials.assign(status=failed))
+    first = results.trials.iloc[0]
+    cells = measures.cell_table(changed).set_index(["variant", "stage", "learning_rate"])
+    cell = cells.loc[(first["variant"], "sweep", first["learning_rate"])]
+    assert (cell["n"], cell["n_failed"], cell["share_failed"]) == (7, 1, pytest.approx(1 / 8))
+
+
+@pytest.mark.parametrize("position", range(8))
+def test_one_more_diverged_seed_never_improves_a_cells_rank(results, position):
+    best = measures.best_rate(results, "batch-relu")
+    at_best = results.trials.query("variant == 'batch-relu' and stage == 'sweep' and learning_rate == @best")
+    lost = at_best.index[position]
+    trials = results.trials.copy()
+    trials.loc[lost, ["status", "final_val_accuracy", "final_val_loss"]] = ["diverged", CHANCE, LOSS_CAP]
+    changed = dataclasses.replace(results, trials=trials)
+
+    def ranks(frame):
+        cells = measures.cell_table(frame).query("stage == 'sweep'").set_index(["variant", "learning_rate"])
+        return cells["accuracy_mean"].rank(ascending=False), cells["loss_mean"].rank()
+
+    for before, after in zip(ranks(results), ranks(changed), strict=True):
+        assert after[("batch-relu", best)] >= before[("batch-relu", best)]
+
+
+def test_variant_table_takes_medians_that_are_values(results):
+    table = measures.variant_table(results).set_index("variant")
+    edges = measures.max_stable_rate(results, "none-relu")
+    assert np.log10(table.loc["none-relu", "max_stable_rate_low"]) in set(edges["low"].round(9))
+    assert (table["share_reached"] == 1).all()
+    assert table.loc["none-relu", "steps_to_target"] > table.loc["batch-relu", "steps_to_target"]
+
+
+def test_variant_table_of_an_unfinished_study_has_a_row_per_variant(results):
+    unfinished = dataclasses.replace(
+        results, decisions={}, trials=results.trials.iloc[:0], curves=results.curves.iloc[:0]
+    )
+    table = measures.variant_table(unfinished)
+    assert table["variant"].tolist() == ["none-relu", "batch-relu"]
+    assert table[["best_learning_rate", "accuracy_mean", "share_reached"]].isna().all(axis=None)
+    assert measures.cell_table(unfinished).empty
+    assert measures.rate_multiples_table(unfinished)["speedup"].isna().all()
+
+
+def test_every_seed_of_the_unnormalized_net_reaches_its_own_best_accuracy(results):
+    table = measures.rate_multiples_table(results).set_index(["normalization", "role"])
+    assert table.loc[("none", "best"), "share_reached"] == 1.0
+    assert table.index.tolist() == [("none", "best"), *(("batch", r) for r in ("x1", "x5", "x30", "best"))]
+    rate = table.loc[("none", "best"), "learning_rate"]
+    assert table.loc[("batch", "x30"), "learning_rate"] == pytest.approx(30 * rate)
+    # Ioffe & Szegedy (1502.03167), steps in millions to 72.2%
+    assert table["published_steps_millions"].tolist()[:4] == [31.0, 13.3, 2.1, 2.7]
+
+
+def test_an_eta_star_of_one_rate_serves_several_roles(results):
+    same = dataclasses.replace(
+        results,
+        decisions=results.decisions
+        | {"confirm": [{"variant": "batch-relu", "learning_rate": 0.1, "roles": ["best", "x1"]}]},
+    )
+    assert measures.confirm_rate(same, "batch-relu", "x1") == measures.confirm_rate(
+        same, "batch-relu", "best"
+    )
+    assert measures.confirm_rate(same, "none-relu", "best") is None
+
+
+def test_cell_losses_cap_what_exceeds_the_constant_predictor(results):
+    sweep = results.trials.query("variant == 'none-relu' and stage == 'sweep'").assign(final_val_loss=np.inf)
+    assert rates.cell_losses(results, sweep).tolist() == pytest.approx([LOSS_CAP] * 6)

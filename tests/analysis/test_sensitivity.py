@@ -1,0 +1,121 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from synthetic_results import CHANCE, make_results
+
+from analysis.claims import _alternatives as alternatives
+from analysis.claims import selection_flips, selection_shares, sensitivity_table
+from analysis.measures import confirm_trials, time_to_target
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results(activations=("relu",))
+
+
+def rows_of(table, claim):
+    return table[table["claim"] == claim].set_index("choice")
+
+
+def test_the_protocols_own_choice_comes_first_and_never_flips(results):
+    table = sensitivity_table(results)
+    for _, rows in table.groupby("claim"):
+        assert rows["choice"].iloc[0] == "as the protocol says"
+        assert not rows["flips"].iloc[0]
+    assert rows_of(table, "higher-learning-rate").index.size == 7
+    assert not rows_of(table, "higher-learning-rate")["flips"].any()
+    same = rows_of(table, "higher-learning-rate").loc[
+        "stable at 90% of the best accuracy above chance (rho 0.9)"
+    ]
+    assert same["effect"] == rows_of(table, "higher-learning-rate")["effect"].iloc[0]
+
+
+def test_a_verdict_that_hangs_on_moving_averages_is_marked(results):
+    trials = results.trials
+    # by moving average, the normalized net is no good above the unnormalized one's highest rate
+    spoiled = (trials["variant"] == "batch-relu") & (trials["learning_rate"] > 0.3)
+    ema = trials["final_val_accuracy_ema"].where(~spoiled, CHANCE + 0.2)
+    changed = dataclasses.replace(results, trials=trials.assign(final_val_accuracy_ema=ema))
+    rows = rows_of(sensitivity_table(changed), "higher-learning-rate")
+    assert rows["flips"].to_dict() == {choice: choice.startswith("moving-average") for choice in rows.index}
+
+
+def test_rho_moves_the_threshold_and_nothing_else(results):
+    decided = results.decisions["variants"]["none-relu"]
+    changed = alternatives.with_rho(results, 0.5).decisions["variants"]["none-relu"]
+    expected = CHANCE + 0.5 * (decided["best_cell_accuracy"] - CHANCE)
+    assert changed == decided | {"stability_threshold": pytest.approx(expected)}
+
+
+def test_the_protocols_target_is_the_95_percent_of_the_median(results):
+    unchanged = alternatives.with_target(results).decisions["targets"]["relu"]
+    assert unchanged["accuracy"] == pytest.approx(results.decisions["targets"]["relu"]["accuracy"])
+    levels = [
+        alternatives.with_target(results, share=share).decisions["targets"]["relu"]["accuracy"]
+        for share in (0.9, 0.95, 0.99)
+    ]
+    assert levels == sorted(levels)
+
+
+def test_the_median_cell_ignores_one_bad_seed(results):
+    trials = results.trials.copy()
+    at_best = trials.query("variant == 'none-relu' and stage == 'sweep' and learning_rate == 0.1").index
+    trials.loc[at_best[0], "final_val_accuracy"] = CHANCE
+    changed = alternatives.with_median_cells(dataclasses.replace(results, trials=trials))
+    median = trials.loc[at_best, "final_val_accuracy"].median()
+    assert changed.decisions["variants"]["none-relu"]["best_cell_accuracy"] == pytest.approx(median)
+
+
+def test_selection_shares_are_shares_and_a_clear_choice_is_always_picked(results):
+    shares = selection_shares(results, np.random.default_rng(0))
+    assert shares.groupby("variant")["share"].sum().tolist() == pytest.approx([1.0, 1.0])
+    assert shares.loc[shares["selected"], "share"].tolist() == [1.0, 1.0]
+    assert selection_flips(results, shares).empty
+
+
+def test_two_rates_that_are_as_good_share_the_bootstraps(results):
+    trials = results.trials.copy()
+    own = (trials["variant"] == "batch-relu") & (trials["stage"] == "sweep")
+    losses = {seed: (0.125, 0.25) if seed % 2 else (0.25, 0.125) for seed in range(8)}
+    for position, rate in enumerate((0.1, 1.0)):
+        at_rate = own & (trials["learning_rate"] == rate)
+        trials.loc[at_rate, "final_val_loss"] = [
+            losses[seed][position] for seed in trials.loc[at_rate, "seed"]
+        ]
+    changed = dataclasses.replace(results, trials=trials)
+    shares = selection_shares(changed, np.random.default_rng(0)).set_index(["variant", "learning_rate"])[
+        "share"
+    ]
+    # ties (as many even as odd seeds, 70 of 256 draws of 8) go to the lower rate
+    assert shares[("batch-relu", 1.0)] == pytest.approx((1 - 70 / 256) / 2, abs=0.04)
+    assert shares[("batch-relu", 0.1)] + shares[("batch-relu", 1.0)] == pytest.approx(1.0)
+
+
+def test_a_rate_that_fewer_than_half_train_at_is_not_selected(results):
+    trials = results.trials.copy()
+    own = (
+        (trials["variant"] == "batch-relu") & (trials["stage"] == "sweep") & (trials["learning_rate"] == 1.0)
+    )
+    trials.loc[own, "status"] = "stuck"
+    shares = selection_shares(dataclasses.replace(results, trials=trials), np.random.default_rng(0))
+    assert shares.set_index(["variant", "learning_rate"]).loc[("batch-relu", 1.0), "share"] == 0
+
+
+def test_claims_at_another_rate_are_read_from_the_sweep(results):
+    shares = selection_shares(results, np.random.default_rng(0))
+    rival = (shares["variant"] == "batch-relu") & (shares["learning_rate"] == 0.01)
+    shares.loc[rival, "share"] = 0.25
+    flips = selection_flips(results, shares).set_index("claim")
+    # the rate of the unnormalized net stays, so faster-at-same-rate is not asked again
+    assert set(flips.index) == {"faster-at-best-rate", "regularizes", "worth-its-cost"}
+    assert flips.loc["faster-at-best-rate", "protocol_outcome"] == "SUPPORTED"
+    assert flips.loc["faster-at-best-rate", "outcome"] == "REFUTED"
+    assert flips.loc["faster-at-best-rate", "flips"]
+
+
+def test_at_sweep_rates_confirms_with_the_sweeps_own_curves(results):
+    there = alternatives.at_sweep_rates(results, {"none-relu": 0.1, "batch-relu": 1.0})
+    assert confirm_trials(there, "batch-relu", "x1")["learning_rate"].unique().tolist() == [0.1]
+    assert confirm_trials(there, "batch-relu")["seed"].tolist() == list(range(1000, 1008))
+    assert len(time_to_target(there, "batch-relu")) == 8
