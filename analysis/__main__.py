@@ -9,17 +9,19 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from analysis.claims import CLAIMS, Verdict, judge
+from analysis.claims import Verdict, judge
 from analysis.errors import InputError
 from analysis.load import Results, load, log_report
 
 REPORTS = Path("mlruns/reports")
 CALIBRATION_STUDIES = 1000
 CALIBRATION_SEED = 0
-TABLE_CAPTION = "90% intervals; p: the smaller Holm-adjusted one; *: exploratory"
+TABLE_CAPTION = "effects in the unit of the claim; p: the smaller Holm-adjusted one; *: exploratory"
 COLOURS = {"SUPPORTED": "green", "REFUTED": "red", "INCONCLUSIVE": "yellow", "NOT EVALUABLE": "dim"}
 
 
@@ -82,21 +84,19 @@ def study_name(study: str) -> str:
 
 def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
     """The verdicts as a table for the terminal: one row per claim, normalizer and activation."""
-    table = Table(title=title, caption=TABLE_CAPTION)
-    for heading in ("claim", "net", "verdict", "effect", "interval", "p", "n"):
-        # What identifies a row and its outcome stay whole on a narrow terminal; figures may wrap.
-        whole = heading in ("claim", "net", "verdict")
-        table.add_column(heading, justify="right" if heading in ("p", "n") else "left", no_wrap=whole)
+    table = Table(title=title, caption=TABLE_CAPTION, box=SIMPLE_HEAD)
+    for heading in ("claim", "net", "verdict", "effect [90%]", "p", "n"):
+        # What identifies a row, its outcome and its p stay whole on a narrow terminal; the effect may wrap.
+        whole = heading != "effect [90%]"
+        table.add_column(escape(heading), justify="right" if heading in ("p", "n") else "left", no_wrap=whole)
     for verdict in verdicts:
-        show = CLAIMS[verdict.claim].show
         judged = verdict.n > 0
         table.add_row(
             verdict.claim,
             f"{verdict.normalizer}-{verdict.activation}" + (" *" if verdict.exploratory else ""),
             f"[{COLOURS[verdict.outcome]}]{verdict.outcome}[/]",
-            show(verdict.effect) if judged else "",
-            f"{show(verdict.low)} to {show(verdict.high)}" if judged else "",
-            f"{min(verdict.p_supported, verdict.p_refuted):.3g}" if judged else "",
+            escape(f"{verdict.effect:.2f} [{verdict.low:.2f}, {verdict.high:.2f}]") if judged else "",
+            f"{min(verdict.p_supported, verdict.p_refuted):.2g}" if judged else "",
             str(verdict.n) if judged else "",
         )
     return table

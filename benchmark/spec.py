@@ -148,6 +148,8 @@ class InitSpec(Section):
     def _with_one(cls, gains: tuple[float, ...]) -> tuple[float, ...]:
         if gains and 1.0 not in gains:
             raise ValueError(f"expected 1.0, the network's own, among the gains, found {gains}")
+        if len(set(gains)) != len(gains):
+            raise ValueError(f"expected each gain once, found {gains}")
         return gains
 
 

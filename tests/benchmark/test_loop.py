@@ -104,7 +104,7 @@ def test_trained(data, tmp_path):
         assert outcome.metrics[f"final_{name}"] == last[name]
         assert outcome.metrics[f"final_{name}_ema"] == last[f"{name}_ema"]
     assert set(outcome.metrics) == set(FINAL_METRICS) - {"test_loss", "test_accuracy"}
-    assert outcome.metrics["num_parameters"] == 719 + 2 * (4 * 3 + 2 * 5)
+    assert outcome.metrics["num_parameters"] == 736 + 44  # and of batch normalization
 
 
 def test_stuck(data, tmp_path):

@@ -1,0 +1,142 @@
+"""Studies run through the command line, and what they left in their folder."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+TIMINGS = {"train_seconds", "examples_per_s", "probe_seconds"}
+"""What differs between two runs of a trial that are otherwise equal to the bit."""
+
+NARROW = ("--set", "network.width=3", "--device", "cpu")
+"""For speed: what is tested here does not depend on the network's width."""
+
+
+def main_of(package, folder, *words):
+    """Run `python -m <package> <words>` in `folder`, but in this process: exit code, stdout, stderr."""
+    module = __import__(f"{package}.__main__", fromlist=["main"])
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = module.main(words)
+    return code, out.getvalue(), err.getvalue()
+
+
+class Process:
+    """`python -m benchmark <words>` in a process group of its own, working in `folder`."""
+
+    def __init__(self, folder, *words):
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        self._errors = (folder / f"stderr-{time.monotonic_ns()}.txt").open("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmark", *words],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+
+    @property
+    def stderr(self):
+        return Path(self._errors.name).read_text()
+
+    def wait_until(self, condition, timeout_s=240.0):
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self._process.poll() is None, f"ended with {self._process.returncode}: {self.stderr}"
+            assert time.monotonic() < deadline, f"timed out: {self.stderr}"
+            time.sleep(0.02)
+
+    def wait(self, timeout_s=240.0):
+        """Its exit code."""
+        return self._process.wait(timeout_s)
+
+    def kill(self):
+        """kill -9 of the runner alone; its workers must notice."""
+        self._process.kill()
+        self._process.wait()
+
+    def interrupt(self):
+        """Ctrl-C, which the terminal sends to the whole group; seconds until it has ended."""
+        began = time.monotonic()
+        os.killpg(self._process.pid, signal.SIGINT)
+        self._process.wait(240.0)
+        return time.monotonic() - began
+
+    def has_orphans(self):
+        """Whether a process of its group is left."""
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+class Left:
+    """What a study left in `folder`: its databases, read without the libraries that wrote them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def _rows(self, database, query):
+        with contextlib.closing(sqlite3.connect(self.folder / "mlruns" / database)) as connection:
+            return connection.execute(query).fetchall()
+
+    def tags(self):
+        """run id -> tags, with the run's status as `run_status`."""
+        runs = {run: {"run_status": status} for run, status in self._rows("mlflow.db", "select run_uuid, status from runs")}
+        for run, key, value in self._rows("mlflow.db", "select run_uuid, key, value from tags"):
+            runs[run][key] = value
+        return runs
+
+    def run_statuses(self, kind):
+        return Counter(tags["run_status"] for tags in self.tags().values() if tags["kind"] == kind)
+
+    def trial_hashes(self):
+        return Counter(tags["trial_hash"] for tags in self.tags().values() if tags["kind"] == "trial")
+
+    def trials(self):
+        """trial hash -> (status, its metrics as (name, step, value, is NaN), sorted), without timings."""
+        points = defaultdict(list)
+        query = "select run_uuid, key, step, value, is_nan from metrics order by key, step"
+        for run, key, step, value, is_nan in self._rows("mlflow.db", query):
+            if key not in TIMINGS:
+                points[run].append((key, step, value, is_nan))
+        return {
+            tags["trial_hash"]: (tags["status"], points[run])
+            for run, tags in self.tags().items()
+            if tags["kind"] == "trial"
+        }
+
+    def repeated_steps(self):
+        query = "select run_uuid, key, step from metrics group by run_uuid, key, step having count(*) > 1"
+        return self._rows("mlflow.db", query)
+
+    def artifact(self, name):
+        """A JSON artifact of the one study run."""
+        (path,) = (self.folder / "mlruns" / "artifacts").glob(f"*/*/artifacts/{name}")
+        return json.loads(path.read_text())
+
+    def rates(self):
+        """Optuna's trials by state: sets of (study, learning rate, value)."""
+        query = (
+            "select t.state, s.study_name, p.param_value, v.value from trials t"
+            " join studies s using (study_id) left join trial_params p using (trial_id)"
+            " left join trial_values v using (trial_id)"
+        )
+        states = defaultdict(list)
+        for state, *row in self._rows("optuna.db", query):
+            states[state].append(tuple(row))
+        return {state: sorted(rows) for state, rows in states.items()}
+
+    def num_checkpoints(self, name="last.pt"):
+        return len(list(self.folder.glob(f"mlruns/checkpoints/*/{name}")))
