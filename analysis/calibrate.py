@@ -52,8 +52,7 @@ MEASURES = (
     Measure("max stable rate, cifar100", 0.3, 0.1, (0.0, 0.5, 0.8), _CIFAR100),
     Measure("stable band, quick", 0.3, 0.1, (0.0, 0.8, 1.6), simulation.stable_band(QUICK)),
     Measure("time to target", float(np.log10(1.2)), 0.05, _LOG_RATIOS, simulation.time_to_target),
-    Measure("failures, counted", 0.1, 0.05, (0.0, 0.2, 0.4), simulation.counted_failures(6)),
-    Measure("failures, bounded", 0.1, 0.05, (0.0, 0.2, 0.4), simulation.bounded_failures(6)),
+    Measure("failure share, quick", 0.1, 0.05, (0.0, 0.2, 0.4), simulation.failure_share(6)),
     Measure("gap", 0.05, 0.03, (0.0, 0.1, 0.15), simulation.generalization_gap(0.0)),
     Measure("gap, 5% untrained", 0.05, 0.03, (0.0, 0.1, 0.15), simulation.generalization_gap(0.05)),
 )

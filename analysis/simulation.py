@@ -183,25 +183,7 @@ def time_to_target(reference: Floats, treated: Floats, rng: np.random.Generator)
     return difference(*known)
 
 
-def counted_failures(num_rates: int) -> Observer:
-    """Observer of the share of grid rates not trained, taken as a point: a multiple of 1 / num_rates.
-
-    The number of failing rates is the true share x num_rates, rounded up or down by where the seed's edge
-    falls between two grid points (uniform, shared by the pair). So its expectation is exact, and "the true
-    effect" of this measure is the expected difference: a lattice has no pseudo-median at delta.
-    """
-
-    def observe(reference: Floats, treated: Floats, rng: np.random.Generator) -> Pairs:
-        place = rng.uniform(size=reference.shape)
-        base = rng.uniform(0.4, 0.6, size=(*reference.shape[:2], 1))
-        failing = [np.floor((base - gain) * num_rates + place) for gain in (treated, reference)]
-        fewer = (failing[1] - failing[0]) / num_rates
-        return fewer, fewer
-
-    return observe
-
-
-def bounded_failures(num_rates: int) -> Observer:
+def failure_share(num_rates: int) -> Observer:
     """Observer of the failing share of the range, as the interval that the grid leaves open.
 
     Rates above the edge fail. The edge lies in the gap between the last rate that trains and the first that

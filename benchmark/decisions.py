@@ -63,7 +63,8 @@ class Decisions:
         """Choose each variant's best rate, and the targets, from the sweep."""
         for variant, cells in sweep.items():
             self.best_accuracy[variant] = max(
-                (fmean(r.accuracy for r in seeds.values()) for seeds in cells.values()), default=self._chance
+                (fmean(r.accuracy for r in seeds.values()) for seeds in cells.values() if seeds),
+                default=self._chance,
             )
             best = self._best_rate(cells)
             self.best[variant] = best

@@ -6,13 +6,12 @@ and still refuses `true` for 1.0 and "1e-3" for 0.001.
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from benchmark.config import Section
 from benchmark.data.datasets import DataSpec
@@ -295,7 +294,7 @@ def _apply(table: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
-def _describe(error: ErrorDetails) -> str:
+def _describe(error: Mapping[str, Any]) -> str:
     # A discriminated union (the optimizer's) puts its tag into the location; the file has no such key.
     location = ".".join(str(part) for part in error["loc"] if part not in OPTIMIZERS)
     message = error["msg"].removeprefix("Value error, ")

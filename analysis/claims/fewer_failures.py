@@ -5,17 +5,16 @@ from __future__ import annotations
 from analysis.claims import _requirements as needs
 from analysis.claims._base import Claim, NotEvaluable, Sample, show_points
 from analysis.load import Results
-from analysis.measures import as_points, failure_share, paired_difference
+from analysis.measures import failure_share, paired_difference
 
 
 def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
-    """Per sweep seed: share of the grid's rates that failed without normalization, minus with it."""
+    """Per sweep seed: share of the rates' range that failed without normalization, minus with it."""
     pair = needs.Pair(normalizer, activation)
     problem = needs.unmet(results, pair, needs.on_the_grid, needs.sweep_complete)
     if problem:
         return problem
-    shares = [as_points(failure_share(results, variant)) for variant in pair.both]
-    return Sample.of(paired_difference(*shares))
+    return Sample.of(paired_difference(*(failure_share(results, variant) for variant in pair.both)))
 
 
 CLAIM = Claim(
@@ -23,12 +22,12 @@ CLAIM = Claim(
     statement="Batch normalization trains at learning rates where the unnormalized network does not.",
     h0="failure share(unnormalized) - failure share(normalized) <= 0.1",
     h1="failure share(unnormalized) - failure share(normalized) > 0.1",
-    measure="share of the grid's learning rates at which a seed did not train (stuck or diverged)",
+    measure="share of the range of learning rates in which a seed did not train (stuck or diverged)",
     contrast="unnormalized - normalized",
     pairing="same seed",
-    unit="share of rates",
+    unit="share of the range of rates",
     delta=0.1,
-    delta_reason="one rate in ten",
+    delta_reason="a tenth of the range",
     evaluate=evaluate,
     show=show_points,
     supported="the {act} net with {norm} trains at more of the learning rates tried: {effect}",

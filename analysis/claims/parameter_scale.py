@@ -5,11 +5,11 @@ from __future__ import annotations
 from analysis.claims import _requirements as needs
 from analysis.claims._base import Claim, NotEvaluable, Sample, show_points
 from analysis.load import Results
-from analysis.measures import as_points, gain_stability, paired_difference, planned_gains, select, stability
+from analysis.measures import gain_stability, paired_difference, planned_gains, select, stability
 
 
 def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
-    """Per sweep seed: share of init gains at which the normalized net is stable, minus the other's share."""
+    """Per sweep seed: share of the init gains' range at which the normalized net is stable, minus the other's share."""
     pair = needs.Pair(normalizer, activation)
     problem = needs.unmet(
         results, pair, _gains_varied, needs.variants_decided, needs.usable, needs.best_rates_known
@@ -25,7 +25,8 @@ def evaluate(results: Results, normalizer: str, activation: str) -> Sample | Not
         if missing:
             lacking = f"{variant} was not trained with all {num_gains} init gains at seed {missing[0]}"
             return NotEvaluable(lacking)
-    return Sample.of(paired_difference(*(as_points(shares[i]) for i in (1, 0))))
+    reference, normalized = shares
+    return Sample.of(paired_difference(normalized, reference))
 
 
 def _gains_varied(results: Results, pair: needs.Pair) -> str | None:
@@ -43,10 +44,10 @@ CLAIM = Claim(
     statement="Batch normalization makes the outcome depend less on the scale of the initial weights.",
     h0="stable share(normalized) - stable share(unnormalized) <= 0.2",
     h1="stable share(normalized) - stable share(unnormalized) > 0.2",
-    measure="share of init gains from 0.1 to 10 at which the net is stable, at its eta*",
+    measure="share of the init gains' range, 0.1 to 10, in which the net is stable, at its eta*",
     contrast="normalized - unnormalized",
     pairing="same seed",
-    unit="share of gains",
+    unit="share of the range of gains",
     delta=0.2,
     delta_reason="one gain in five",
     evaluate=evaluate,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Results
-from analysis.measures import select
+from analysis.measures import rates, select
 
 GRADIENT_FLOOR = 1e-30
 """Norms below it (exact zeros) are floored, so that they have a logarithm, and flagged."""
@@ -102,23 +102,22 @@ def gain_stability(results: Results, variant: str, stable: pd.Series[bool]) -> p
         stable: per trial, indexed like `results.trials`.
 
     Returns:
-        frame with columns seed, value (greater is better), num_gains (with an outcome).
+        frame with columns seed, value (share of the gains; greater is better), low, high (share of their
+        range, see `share_of_range`), num_gains (with an outcome).
     """
     rate = select.best_rate(results, variant)
     trials = results.trials
     if rate is None or "init_gain" not in trials:
-        return pd.DataFrame(columns=["seed", "value", "num_gains"])
-    own = trials.assign(stable=stable)[
+        return pd.DataFrame(columns=["seed", "value", "low", "high", "num_gains"])
+    own = trials.assign(counted=stable, level=np.log10(trials["init_gain"]))[
         (trials["variant"] == variant)
         & trials["init_gain"].isin(planned_gains(results))
         & trials["status"].isin(select.ENDED)
         & trials["seed"].isin(select.sweep_seeds(results))
         & select.same_rate(trials["learning_rate"], rate)
     ].drop_duplicates(["seed", "init_gain"])
-    by_seed = own.groupby("seed")["stable"].agg(["mean", "size"])
-    return pd.DataFrame(
-        {"seed": by_seed.index, "value": by_seed["mean"].to_numpy(), "num_gains": by_seed["size"].to_numpy()}
-    )
+    shares = rates.shares_by_seed(own)
+    return shares.assign(num_gains=shares["seed"].map(own.groupby("seed").size()))
 
 
 def planned_gains(results: Results) -> list[float]:

@@ -144,7 +144,9 @@ class Probes:
 
         def displaced(displacement: Tensor) -> tuple[Tensor, Tensor]:
             parts = torch.nn.utils.parameters_to_vector(tensors[name] for name in gradients) + displacement
-            moved = dict(zip(gradients, parts.split([g.numel() for g in gradients.values()]), strict=True))
+            moved = dict(
+                zip(gradients, torch.split(parts, [g.numel() for g in gradients.values()]), strict=True)
+            )
             new_loss, new = self._pass(tensors | {n: moved[n].view_as(tensors[n]) for n in moved})
             return new_loss, _flat(new)
 

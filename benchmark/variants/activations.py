@@ -16,7 +16,7 @@ class Activation:
         source: where it was proposed.
         derivative_max: max |f'(x)|, by which the saturation probe scales; None where f does not saturate
             on both sides.
-        has_dead_units: a unit can be zero, with zero gradient, on a whole batch.
+        has_dead_units: f and f' are zero for all x <= 0, so that a unit can be dead on a whole batch.
     """
 
     build: Callable[[], nn.Module]

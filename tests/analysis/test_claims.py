@@ -43,9 +43,9 @@ SCENARIOS = {
     },
     "fewer-failures": {
         "SUPPORTED": RELU | NEVER,
-        "REFUTED": RELU,
-        "INCONCLUSIVE": RELU
-        | {"edges": {"none-relu": -1.0}, "edge_spread": 0.2, "time_constants": {"none": 300.0}},
+        # Shares are known to a gap of the grid only, so no more than a clear loss refutes a gain.
+        "REFUTED": RELU | {"untrainable": ("batch-relu",)},
+        "INCONCLUSIVE": RELU,
         "NOT EVALUABLE": RELU | {"sampler": "fixed"},
     },
     "no-vanishing-gradient": {
@@ -271,7 +271,7 @@ def test_a_study_without_the_unnormalized_net_has_nothing_to_compare_with():
 
 def test_survival_over_all_planned_tests_is_holm_over_them():
     results = make_results(activations=("relu",), seeds=8, confirm_seeds=8)
-    asked = [CLAIMS["higher-learning-rate"], CLAIMS["faster-at-best-rate"], CLAIMS["fewer-failures"]]
+    asked = [CLAIMS["higher-learning-rate"], CLAIMS["faster-at-best-rate"], CLAIMS["worth-its-cost"]]
     assert [v.survives_holm_over_all for v in judge(results, asked)] == [True, True, True]
     # 9 planned tests of relu; 2^-8 passes Holm's first step among at most 12 (0.05 x 2^8 = 12.8)
     assert {v.survives_holm_over_all for v in judge(results)} == {True, None}

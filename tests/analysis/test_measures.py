@@ -95,7 +95,26 @@ def test_stable_band_has_both_edges_as_intervals(results):
 def test_failure_share_counts_stuck_and_diverged_rates_of_the_sweep(results):
     sweep_and_refine = {0.001: ("stuck", 0.1), 0.05: GONE, 0.01: BAD, 0.5: GONE, 0.1: GOOD, 5.0: GONE}
     changed = with_sweep(results, "batch-relu", sweep_and_refine)
-    assert measures.failure_share(changed, "batch-relu")["value"].tolist() == pytest.approx([1 / 3])
+    share = measures.failure_share(changed, "batch-relu").loc[0]
+    assert share["value"] == pytest.approx(1 / 3)
+    # Swept 0.001 (fails), 0.01, 0.1: of two gaps of a decade, the lower may fail in part, the upper not at all.
+    assert (share["low"], share["high"]) == pytest.approx((0.0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("counted", "expected"),
+    [
+        ("yyyy", (1.0, 1.0)),
+        ("nnnn", (0.0, 0.0)),
+        ("yyny", (0.25, 1.0)),
+        ("nnny", (0.0, 0.5)),
+        ("y", (0.0, 1.0)),
+    ],
+)
+def test_a_share_of_a_range_is_known_to_the_gaps_between_what_was_tried(counted, expected):
+    levels = np.array([0.0, 1.0, 2.0, 4.0])[: len(counted)]
+    found = rates.share_of_range(levels, np.array([mark == "y" for mark in counted]))
+    assert found == pytest.approx(expected)
 
 
 def test_learning_rate_sensitivity_caps_losses_and_subtracts_the_least_cell():

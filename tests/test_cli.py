@@ -1,0 +1,159 @@
+"""The command lines: their flags, pinned, and how bad input ends."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import analysis.__main__
+import benchmark.__main__
+
+PARSERS = {"benchmark": benchmark.__main__.parser, "analysis": analysis.__main__.parser}
+MAINS = {"benchmark": benchmark.__main__.main, "analysis": analysis.__main__.main}
+
+STUDY = {"STUDY": None}
+TRACKED = {**STUDY, "--tracking-uri": None}
+FLAGS = {
+    "benchmark": {
+        "plan": {**TRACKED, "--set": [], "--device": "auto"},
+        "run": {**TRACKED, "--set": [], "--device": "auto"},
+        "status": {**TRACKED, "--set": []},
+    },
+    "analysis": {
+        "report": {**TRACKED, "--run": None, "--out": None},
+        "claims": {**TRACKED, "--run": None},
+        "calibrate": {"--studies": 1000, "--out": None},
+    },
+}
+"""Every verb's flags and their defaults: scripts rely on them, so a change here is a change of the product."""
+
+
+def verbs_of(parser):
+    (subparsers,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return subparsers.choices
+
+
+@pytest.mark.parametrize("package", PARSERS)
+def test_flags_are_pinned(package):
+    found = {
+        verb: {
+            (action.option_strings or [action.metavar])[0]: action.default
+            for action in sub._actions
+            if not isinstance(action, argparse._HelpAction)
+        }
+        for verb, sub in verbs_of(PARSERS[package]()).items()
+    }
+    assert found == FLAGS[package]
+
+
+@pytest.mark.parametrize("package", PARSERS)
+def test_every_verb_and_flag_is_explained(package):
+    for sub in verbs_of(PARSERS[package]()).values():
+        assert all(action.help for action in sub._actions)
+
+
+def test_devices_are_pinned():
+    for verb in ("plan", "run"):
+        (device,) = (a for a in verbs_of(PARSERS["benchmark"]())[verb]._actions if a.dest == "device")
+        assert device.choices == ("auto", "cpu", "cuda", "mps")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Nothing lands in the repository, or comes from the user's own tracking server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan", "quik"], "unknown study 'quik': did you mean 'quick'?"),
+        (["run", "quik"], "unknown study 'quik': did you mean 'quick'?"),
+        (["status", "quik"], "unknown study 'quik': did you mean 'quick'?"),
+        (["run", "missing.toml"], "expected a TOML file, found none at missing.toml"),
+        (["run", "bad.toml"], "bad.toml: expected TOML, found"),
+        (["run", "smoke", "--set", "network.width"], "--set: expected key=value, found 'network.width'"),
+        (["plan", "smoke", "--set", "network.widht=7"], "smoke.toml: network.widht: no such key"),
+        (["plan", "smoke", "--set", "network.width=seven"], "network.width: "),
+        (["run", "smoke", "--set", "seeds.sweep=2"], "seeds.sweep: expected at least 5"),
+        (["plan", "smoke", "--set", "network.blocks=9"], "network.blocks: expected at most 4"),
+    ],
+)
+def test_bad_input_to_the_benchmark_is_one_line_and_code_2(words, said, tmp_path, capsys):
+    (tmp_path / "bad.toml").write_text("name =")
+    assert MAINS["benchmark"](words) == 2
+    err = capsys.readouterr().err
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device that must be missing")
+def test_a_device_that_is_not_there_is_one_line_and_code_2(capsys):
+    assert MAINS["benchmark"](["run", "smoke", "--device", "cuda"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: --device cuda: PyTorch finds no such device here: use --device auto"
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "said"),
+    [
+        ("benchmark", ["run", "smoke", "--device", "tpu"], "invalid choice: 'tpu'"),
+        ("benchmark", ["train", "smoke"], "invalid choice: 'train'"),
+        ("benchmark", ["run"], "the following arguments are required: STUDY"),
+        ("benchmark", [], "the following arguments are required: verb"),
+        ("benchmark", ["status", "smoke", "--device", "cpu"], "unrecognized arguments"),
+        ("analysis", ["draw", "smoke"], "invalid choice: 'draw'"),
+        ("analysis", ["calibrate", "--studies", "0"], "expected at least 1, found 0"),
+    ],
+)
+def test_a_bad_command_line_is_code_2(package, words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        MAINS[package](words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("verb", ["report", "claims"])
+@pytest.mark.parametrize("study", ["never-run", "missing.toml"])
+def test_bad_input_to_the_analysis_is_one_line_and_code_2(verb, study, capsys):
+    assert MAINS["analysis"]([verb, study]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert study in line
+    assert not list(Path.cwd().iterdir())  # and nothing was made
+
+
+def test_the_command_that_goes_on_is_the_same_run():
+    words = [
+        "run",
+        "my study.toml",
+        "--set",
+        "network.width=12",
+        "--device",
+        "cpu",
+        "--tracking-uri",
+        "sqlite:///a b",
+    ]
+    options = PARSERS["benchmark"]().parse_args(words)
+    again = benchmark.__main__._command_again(options)
+    assert again == (
+        "python -m benchmark run 'my study.toml' --set network.width=12 --device cpu --tracking-uri 'sqlite:///a b'"
+    )
+
+
+@pytest.mark.parametrize("package", PARSERS)
+def test_both_run_as_modules(package):
+    done = subprocess.run(
+        [sys.executable, "-m", package, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    for verb in FLAGS[package]:
+        assert verb in done.stdout

@@ -1,0 +1,224 @@
+"""What every entry of every registry must do; a new entry is tested the moment it exists."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from made_trials import make_data, make_study, make_trial, run_trial
+
+from benchmark.config import Section
+from benchmark.data.datasets import DataSpec
+from benchmark.data.sources import DATASETS
+from benchmark.plan import Trial, grid, stage_sizes, study_hash
+from benchmark.probes import PROBES, Probes, ProbesSpec
+from benchmark.spec import BASELINE, load_study, shipped_studies
+from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS
+from benchmark.training.optimizers import OPTIMIZERS
+from benchmark.variants.activations import ACTIVATIONS
+from benchmark.variants.network import ConvNet, NetworkSpec, Variant, initialize
+from benchmark.variants.norms import NORMALIZATIONS
+
+VARIANTS = [f"{norm}-{act}" for norm, act in itertools.product(NORMALIZATIONS, ACTIVATIONS)]
+RATES = {"sgd": 0.01, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data()
+
+
+def named(variant):
+    """A variant's two names; an activation's may have hyphens, so may a normalization's."""
+    return next((n, a) for n, a in itertools.product(NORMALIZATIONS, ACTIVATIONS) if f"{n}-{a}" == variant)
+
+
+def make_network(variant):
+    network = ConvNet(NetworkSpec(blocks=3, width=6), Variant(*named(variant)), (1, 8, 8), 4)
+    initialize(network, 0)
+    return network
+
+
+def test_variants_are_told_apart_by_their_names():
+    assert len(set(VARIANTS)) == len(VARIANTS)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_trains_under_every_optimizer(variant, optimizer, data, tmp_path):
+    """Five steps, looked at after each: finite gradients that move the weights; then saved and loaded."""
+    normalization, activation = named(variant)
+    study = make_study(
+        variants={
+            "normalizations": [normalization],
+            "activations": [activation],
+            "reference": variant,
+        },
+        search={"sampler": "fixed", "low": RATES[optimizer], "high": RATES[optimizer], "num_rates": 1},
+        budget={"num_steps": 5, "eval_every": 1},
+        optimizer={"name": optimizer},
+    )
+    trial = Trial(study, Variant(normalization, activation), RATES[optimizer], 0, "sweep", "made")
+    evaluations, outcome = run_trial(trial, data, tmp_path)
+    assert outcome.status in ("trained", "stuck")
+    assert len(evaluations) == 6
+    for before, after in itertools.pairwise(evaluations):
+        assert 0 < after.row["gradient_norm"] < math.inf
+        assert after.row["parameter_norm"] != before.row["parameter_norm"]
+        assert all(math.isfinite(value) for value in after.row.values())
+
+    network = make_network(variant)
+    reloaded = ConvNet(study.network, trial.variant, data.image_shape, data.num_classes)
+    reloaded.load_state_dict(torch.load(tmp_path / "last.pt"))
+    assert set(torch.load(tmp_path / "best.pt")) == set(network.state_dict())
+    logits = reloaded.eval()(data.validation.take(slice(0, 64)))
+    loss = torch.nn.functional.cross_entropy(logits, data.validation.labels[:64]).item()
+    assert loss == pytest.approx(outcome.metrics["final_val_loss_ema"], rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_in_evaluation_an_examples_output_is_its_own(variant, data):
+    network = make_network(variant)
+    network.train()(data.train.take(slice(0, 32)))  # running statistics that are not the initial ones
+    network.eval()
+    images = data.train.take(slice(0, 8))
+    together = network(images)
+    assert together.shape == (8, 4)
+    for i in range(8):
+        torch.testing.assert_close(network(images[i : i + 1]), together[i : i + 1])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_in_training_examples_are_coupled_where_the_table_says_so(variant, data):
+    network = make_network(variant).train()
+    images = data.train.take(slice(0, 8))
+    together, alone = network(images)[:4], network(images[:4])
+    coupled = NORMALIZATIONS[named(variant)[0]].couples_examples
+    assert torch.allclose(together, alone, atol=1e-6) != coupled
+
+
+@pytest.mark.parametrize("name", NORMALIZATIONS)
+def test_normalizations_keep_the_shape_and_say_what_they_are(name):
+    entry = NORMALIZATIONS[name]
+    out = entry.build((6, 4, 4))(torch.rand(8, 6, 4, 4))
+    assert out.shape == (8, 6, 4, 4)
+    assert entry.description
+    assert entry.source
+    unit = make_network(f"{name}-relu").units[0]
+    assert (unit.conv.bias is not None) == entry.keeps_bias
+
+
+def test_the_baseline_normalizes_nothing():
+    x = torch.rand(2, 6, 4, 4)
+    assert torch.equal(NORMALIZATIONS[BASELINE].build((6, 4, 4))(x), x)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_elementwise_and_as_the_table_says(name):
+    entry = ACTIVATIONS[name]
+    assert entry.description
+    assert entry.source
+    x = torch.linspace(-20, 20, 40_001, dtype=torch.float64).requires_grad_()
+    y = entry.build()(x)
+    assert torch.equal(y[7:9], entry.build()(x[7:9]))
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    if entry.derivative_max is not None:
+        assert slope.abs().max().item() == pytest.approx(entry.derivative_max, rel=1e-6)
+    # Saturating: flat on both sides; what the probe scales by is given for these and no others.
+    saturates = max(slope[0].abs(), slope[-1].abs()) < 0.05 * slope.abs().max()
+    assert saturates == (entry.derivative_max is not None)
+    assert entry.has_dead_units == bool(((y == 0) & (slope == 0))[x < 0].all())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_are_sections_named_as_their_entry(name):
+    rule = OPTIMIZERS[name]()
+    assert rule.name == name
+    assert isinstance(rule, Section)
+    assert not {"lr", "learning_rate"} & set(type(rule).model_fields)  # it is what a study varies
+    assert type(rule).__doc__
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_descend(name):
+    rule = OPTIMIZERS[name]()
+    parameters = torch.tensor([1.0, -2.0, 3.0])
+    moments = rule.moments(parameters)
+    for step in range(200):
+        rule.update_(parameters, 2 * parameters, moments, torch.tensor(0.02), torch.tensor(step))
+    assert parameters.square().sum() < 1  # from 14
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_datasets_say_what_they_are(name):
+    entry = DATASETS[name]
+    assert entry.description
+    assert entry.source
+    assert (entry.num_classes is None) == (entry.shape is None) == entry.needs_root
+    spec = DataSpec(dataset=name, root="/some/where" if entry.needs_root else "")
+    assert spec.dataset == name
+    if entry.shape is not None:  # the smallest network of the family takes its images
+        ConvNet(NetworkSpec(blocks=3, width=3), Variant("none", "relu"), entry.shape, entry.num_classes)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_probes_read_what_they_declare_off_every_variant(variant, data):
+    network = make_network(variant)
+    tensors = {key: value.detach() for key, value in network.state_dict().items()}
+    updates = {key: value for key, value in tensors.items() if value.is_floating_point()}
+    for name, probe in PROBES.items():
+        spec = ProbesSpec(enabled=(name,), num_images=16)
+        watch = Probes(spec, network, named(variant)[1], data.reestimation, 5, walk_rate=0.01)
+        rows = watch.observe(0, tensors, updates)
+        assert rows
+        assert {row["probe"] for row in rows} <= set(probe.metrics)
+        assert all(math.isfinite(row["value"]) for row in rows)
+        keys = [(row["probe"], row["layer"]) for row in rows]
+        assert len(set(keys)) == len(keys)
+
+
+def test_every_reading_has_one_declaration():
+    names = [metric for probe in PROBES.values() for metric in probe.metrics]
+    assert len(set(names)) == len(names)
+    assert all(unit and text for probe in PROBES.values() for unit, text in probe.metrics.values())
+
+
+@pytest.mark.parametrize("name", [*CURVE_METRICS, *FINAL_METRICS])
+def test_metrics_have_unit_direction_and_description(name):
+    for table in (CURVE_METRICS, FINAL_METRICS):
+        if name in table:
+            unit, direction, description = table[name]
+            assert unit
+            assert direction in ("min", "max", "none")
+            assert description
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_shipped_studies_plan_and_fit_their_data(name):
+    study = load_study(name)
+    entry = DATASETS[study.data.dataset]
+    for variant in study.variants.product():
+        network = ConvNet(study.network, variant, entry.shape, entry.num_classes)
+        trial = Trial(study, variant, grid(study)[0], 0, "sweep", "")
+        assert len(trial.hash) == 16
+        assert len(network.units) == 2 * study.network.blocks
+    assert stage_sizes(study)[0].num_trials >= len(study.variants.product()) * study.seeds.sweep
+    assert len(study_hash(study)) == 8
+    assert BASELINE in study.variants.normalizations
+
+
+def test_shipped_studies_are_different_studies():
+    hashes = {study_hash(load_study(name)) for name in shipped_studies()}
+    assert len(hashes) == len(shipped_studies())
+
+
+def test_trials_of_one_variant_never_share_a_hash():
+    study = make_study()
+    trials = [
+        make_trial(study, variant, learning_rate=rate, seed=seed, stage=stage)
+        for variant in ("none-relu", "batch-relu")
+        for rate in grid(study)
+        for seed in range(3)
+        for stage in ("sweep", "refine", "confirm")
+    ]
+    assert len({trial.hash for trial in trials}) == len(trials)
