@@ -100,7 +100,7 @@ def test_everything_imported_is_declared(package):
 
 
 def test_everything_declared_is_used():
-    """By an import, or by name: pandas writes Parquet with pyarrow, and draws nothing without a backend."""
+    """By an import; pyarrow by pandas, which writes Parquet with it."""
     distributions = packages_distributions()
     roots = {module.partition(".")[0] for imports in IMPORTS.values() for module, _ in imports}
     used = {normal(name) for root in roots for name in distributions.get(root, [])}

@@ -9,7 +9,7 @@ from analysis.measures import gain_stability, paired_difference, planned_gains, 
 
 
 def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
-    """Per sweep seed: share of the init gains' range at which the normalized net is stable, minus the other's share."""
+    """Per sweep seed: share of the gains' range in which the normalized net is stable, minus the other's."""
     pair = needs.Pair(normalizer, activation)
     problem = needs.unmet(
         results, pair, _gains_varied, needs.variants_decided, needs.usable, needs.best_rates_known

@@ -97,7 +97,7 @@ def test_failure_share_counts_stuck_and_diverged_rates_of_the_sweep(results):
     changed = with_sweep(results, "batch-relu", sweep_and_refine)
     share = measures.failure_share(changed, "batch-relu").loc[0]
     assert share["value"] == pytest.approx(1 / 3)
-    # Swept 0.001 (fails), 0.01, 0.1: of two gaps of a decade, the lower may fail in part, the upper not at all.
+    # Swept 0.001 (fails), 0.01, 0.1: the lower of the two gaps may fail in part, the upper does not.
     assert (share["low"], share["high"]) == pytest.approx((0.0, 0.5))
 
 
