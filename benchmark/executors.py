@@ -13,6 +13,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -191,7 +192,8 @@ class Workers:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._workplace), daemon=True)
         # Ctrl-C is the runner's to handle. Workers inherit the mask, so they never see it, not even while
-        # they import torch.
+        # they import torch. (Starting the resource tracker, which `start` does if need be, lifts the mask.)
+        resource_tracker.ensure_running()
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()

@@ -35,19 +35,20 @@ class Process:
     def __init__(self, folder, *words):
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
         environment.pop("MLFLOW_TRACKING_URI", None)
-        self._errors = (folder / f"stderr-{time.monotonic_ns()}.txt").open("w+")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark", *words],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors,
-            start_new_session=True,
-        )
+        self._errors = folder / f"stderr-{time.monotonic_ns()}.txt"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmark", *words],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
 
     @property
     def stderr(self):
-        return Path(self._errors.name).read_text()
+        return self._errors.read_text()
 
     def wait_until(self, condition, timeout_s=240.0):
         deadline = time.monotonic() + timeout_s
@@ -60,9 +61,12 @@ class Process:
         """Its exit code."""
         return self._process.wait(timeout_s)
 
-    def kill(self):
-        """kill -9 of the runner alone; its workers must notice."""
-        self._process.kill()
+    def kill(self, *, group):
+        """kill -9 of its whole group; or of the runner alone, which its workers must notice."""
+        if group:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
         self._process.wait()
 
     def interrupt(self):
@@ -93,7 +97,8 @@ class Left:
 
     def tags(self):
         """run id -> tags, with the run's status as `run_status`."""
-        runs = {run: {"run_status": status} for run, status in self._rows("mlflow.db", "select run_uuid, status from runs")}
+        statuses = self._rows("mlflow.db", "select run_uuid, status from runs")
+        runs = {run: {"run_status": status} for run, status in statuses}
         for run, key, value in self._rows("mlflow.db", "select run_uuid, key, value from tags"):
             runs[run][key] = value
         return runs

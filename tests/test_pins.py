@@ -109,7 +109,7 @@ def test_everything_declared_is_used():
 
 
 def test_the_least_torch_and_its_torchvision_belong_together():
-    """torchvision 0.26 is the release for torch 2.11: each minor version of one goes with one of the other."""
+    """torchvision 0.26 goes with torch 2.11, and so on: a minor version of one with one of the other."""
     least = {Requirement(t).name: Requirement(t).specifier for t in PROJECT["dependencies"]}
     assert str(least["torch"]) == ">=2.11"
     assert str(least["torchvision"]) == ">=0.26"
