@@ -15,51 +15,35 @@ from benchmark.display import Display, say
 from benchmark.environment import choose_device
 from benchmark.estimate import measure
 from benchmark.executors import num_workers
-from benchmark.spec import StudySpec, load_study
+from benchmark.spec import StudySpec
+from benchmark.study_files import load_studies
 
 
 def run(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Run a study to its end: 0, or 1 if trials failed."""
-    study = load_study(options.study, options.overrides)
+    studies = load_studies(options.study, options.overrides)
     device = choose_device(options.device)
     uri = options.tracking_uri or tracking.default_uri(folder)
     console = Console(stderr=True)
     with Display(console) as display:
-        complete = runner.run_study(study, device, folder, uri, again, display)
+        complete = runner.run_studies(studies, device, folder, uri, again, display)
     if not complete:
         say(console, f"some trials failed (their runs have failure.txt). To try them again: {again}")
         return 1
-    say(console, f"study {study.name}: all trials done")
+    say(console, f"study {studies[0].name}: all trials done")
     return 0
 
 
 def plan(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Show what a run would do."""
-    study = load_study(options.study, options.overrides)
+    studies = load_studies(options.study, options.overrides)
     device = choose_device(options.device)
-    data = load(study.data, device, folder / "data")
-    sizes = planning.stage_sizes(study)
-    workers = num_workers(study.execution.workers, study.execution.threads, device.type)
     console = Console()
-    say(console, f"study {study.name}: {study.description}")
-    say(
-        console,
-        f"data {data.name}: {len(data.train)} train, {len(data.validation)} validation, "
-        f"{len(data.test)} test; {data.num_classes} classes; fingerprint {data.fingerprint[:12]}",
-    )
-    console.print(_cells_table(study))
-    torch.set_num_threads(study.execution.threads)
+    say(console, f"study {studies[0].name}: {studies[0].description}")
+    torch.set_num_threads(studies[0].execution.threads)
     began = time.monotonic()
-    seconds = measure(study, data)
-    table = Table("stage", "cells", "trials", "time to expect")
-    for size in sizes:
-        most = "up to " if size.is_bound else ""
-        total = size.num_trials * seconds[size.stage] / workers
-        table.add_row(
-            size.stage, f"{most}{size.num_cells}", f"{most}{size.num_trials}", f"{most}{_duration(total)}"
-        )
-    total = sum(size.num_trials * seconds[size.stage] for size in sizes) / workers
-    console.print(table)
+    total = sum(_plan_one(study, device, folder, console) for study in studies)
+    workers = _workers(studies[0], device)
     say(
         console,
         f"in all up to {_duration(total)} on {device.type}, {workers} side by side "
@@ -69,15 +53,52 @@ def plan(options: argparse.Namespace, folder: Path, again: str) -> int:
     return 0
 
 
+def _plan_one(study: StudySpec, device: torch.device, folder: Path, console: Console) -> float:
+    """Show one study's cells and stages; the seconds to expect."""
+    if study.axis is not None:
+        say(console, f"\n{study.axis.label} = {study.axis.value_name}")
+    data = load(study.data, device, folder / "data")
+    say(
+        console,
+        f"data {data.name}: {len(data.train)} train, {len(data.validation)} validation, "
+        f"{len(data.test)} test; {data.num_classes} classes; fingerprint {data.fingerprint[:12]}",
+    )
+    console.print(_cells_table(study))
+    seconds = measure(study, data)
+    table = Table("stage", "cells", "trials", "time to expect")
+    total = 0.0
+    for size in planning.stage_sizes(study):
+        most = "up to " if size.is_bound else ""
+        expected = size.num_trials * seconds[size.stage] / _workers(study, device)
+        total += expected
+        table.add_row(
+            size.stage, f"{most}{size.num_cells}", f"{most}{size.num_trials}", f"{most}{_duration(expected)}"
+        )
+    console.print(table)
+    return total
+
+
+def _workers(study: StudySpec, device: torch.device) -> int:
+    return num_workers(study.execution.workers, study.execution.threads, device.type)
+
+
 def status(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Show how far a study has come: its trials by stage and status."""
-    study = load_study(options.study, options.overrides)
+    studies = load_studies(options.study, options.overrides)
     uri = options.tracking_uri or tracking.default_uri(folder)
-    counts = tracking.count_trials(uri, study)
     console = Console()
+    for study in studies:
+        if study.axis is not None:
+            say(console, f"{study.axis.label} = {study.axis.value_name}")
+        _status_one(study, uri, console, again)
+    return 0
+
+
+def _status_one(study: StudySpec, uri: str, console: Console, again: str) -> None:
+    counts = tracking.count_trials(uri, study)
     if not counts:
         say(console, f"study {study.name} has not been run with these settings. To run it: {again}")
-        return 0
+        return
     statuses = sorted({status for stage in counts.values() for status in stage})
     table = Table("stage", *statuses, "of")
     for size in planning.stage_sizes(study):
@@ -85,7 +106,6 @@ def status(options: argparse.Namespace, folder: Path, again: str) -> int:
         most = "at most " if size.is_bound else ""
         table.add_row(size.stage, *(str(found.get(s, 0)) for s in statuses), f"{most}{size.num_trials}")
     console.print(table)
-    return 0
 
 
 def _cells_table(study: StudySpec) -> Table:

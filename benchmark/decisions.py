@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.plan import ConfirmCell
 from benchmark.spec import BASELINE, StudySpec
-from benchmark.training.loop import loss_cap
+from benchmark.training.losses import CROSS_ENTROPY, Loss, loss_cap
 from benchmark.variants.network import Variant
 
 # Section 5 of the protocol: a variant whose best cell is below this share of the study's best, above
@@ -47,6 +47,7 @@ class Decisions:
         at_edge: whether its best rate lies on the grid's edge.
         targets: per activation, the accuracy to reach and the variant whose sweep set it.
         confirm: the cells of the confirm stage.
+        loss: the study's.
     """
 
     num_classes: int
@@ -58,6 +59,7 @@ class Decisions:
     at_edge: dict[Variant, bool] = field(default_factory=dict)
     targets: dict[str, tuple[float, Variant]] = field(default_factory=dict)
     confirm: list[ConfirmCell] = field(default_factory=list)
+    loss: Loss = CROSS_ENTROPY
 
     def select(self, study: StudySpec, sweep: Cells) -> None:
         """Choose each variant's best rate, and the targets, from the sweep."""
@@ -100,7 +102,7 @@ class Decisions:
         """The study run's `decisions.json`; what is not decided yet is left out."""
         return {
             "num_classes": self.num_classes,
-            "loss_cap": loss_cap(self.num_classes),
+            "loss_cap": loss_cap(self.num_classes, self.loss),
             "grid": list(self.grid),
             "num_extensions": self.num_extensions,
             "variants": {
@@ -129,7 +131,7 @@ class Decisions:
 
     def _best_rate(self, cells: Mapping[float, Mapping[int, Result]]) -> float | None:
         """The rate of the least mean of min(loss, cap), among cells with half their seeds trained."""
-        cap = loss_cap(self.num_classes)
+        cap = loss_cap(self.num_classes, self.loss)
         eligible = {
             rate: fmean(min(result.loss, cap) for result in seeds.values())
             for rate, seeds in cells.items()

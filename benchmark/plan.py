@@ -61,7 +61,9 @@ class Trial:
     @cached_property
     def hash(self) -> str:
         """What identifies the trial: a hash of all that determines its numbers, without names and paths."""
-        study = self.study.model_dump(mode="json", include={"network", "optimizer", "judge", "probes"})
+        study = self.study.model_dump(
+            mode="json", include={"network", "optimizer", "loss", "judge", "probes"}
+        )
         study["judge"].pop("rho")  # judges a study's trials against each other; no trial's own numbers
         identity = study | {
             "protocol": ".".join(PROTOCOL_VERSION.split(".")[:2]),

@@ -18,26 +18,31 @@ from benchmark import plan
 from benchmark.data.datasets import DeviceData, load
 from benchmark.decisions import Decisions, Result
 from benchmark.display import Display
-from benchmark.environment import describe_environment
+from benchmark.environment import Environment, describe_environment
 from benchmark.errors import InputError
 from benchmark.executors import Executor, Workplace, num_workers, open_executor
-from benchmark.plan import Trial
 from benchmark.scheduler import Chain, Scheduler
 from benchmark.search import Cell, Key, RateSearch, open_storage
 from benchmark.seeding import derive
 from benchmark.spec import BASELINE, StudySpec
 from benchmark.tracking import Record, Tracker
-from benchmark.training.loop import loss_cap
+from benchmark.training.loop import check_networks
+from benchmark.training.losses import loss_cap
 from benchmark.variants.network import Variant
 
 
-def run_study(
-    study: StudySpec, device: torch.device, folder: Path, tracking_uri: str, command: str, display: Display
+def run_studies(
+    studies: list[StudySpec],
+    device: torch.device,
+    folder: Path,
+    tracking_uri: str,
+    command: str,
+    display: Display,
 ) -> bool:
-    """Run a study to its end.
+    """Run a study to its end, at every value of its axis if it has one.
 
     Args:
-        study: what to run.
+        studies: from `load_studies`: one per value of the axis, of one name.
         device: where to train.
         folder: the suite's folder (`mlruns`).
         tracking_uri: MLflow's.
@@ -50,25 +55,38 @@ def run_study(
     Raises:
         InputError: another runner has this study, or the data cannot be had.
     """
-    with _only_runner(folder, study.name):
-        data = load(study.data, torch.device("cpu"), folder / "data")
-        environment = describe_environment(device)
-        display.note(f"study {study.name} on {device.type} ({environment.device_name})")
-        tracker = Tracker(tracking_uri, folder, study, data, environment, command)
-        workplace = Workplace(
-            study.data, str(device), folder, study.execution.threads, study.execution.checkpoint_every_s
-        )
-        try:
-            execution = study.execution
-            workers = num_workers(execution.workers, execution.threads, device.type)
-            with open_executor(workplace, workers) as executor:
-                run = StudyRun(study, data, tracker, executor, display, folder, command)
-                complete = run.run()
-        except BaseException:
-            tracker.close(complete=False, interrupted=True)
-            raise
-        tracker.close(complete=complete)
-        return complete
+    environment = describe_environment(device)
+    complete = True
+    with _only_runner(folder, studies[0].name):
+        for study in studies:
+            which = "" if study.axis is None else f", {study.axis.label} = {study.axis.value_name}"
+            display.note(f"study {study.name}{which} on {device.type} ({environment.device_name})")
+            complete &= _run_study(study, device, folder, tracking_uri, command, environment, display)
+    return complete
+
+
+def _run_study(
+    study: StudySpec,
+    device: torch.device,
+    folder: Path,
+    tracking_uri: str,
+    command: str,
+    environment: Environment,
+    display: Display,
+) -> bool:
+    data = load(study.data, torch.device("cpu"), folder / "data")
+    check_networks(study, data)
+    work = study.execution
+    workplace = Workplace(study.data, str(device), folder, work.threads, work.checkpoint_every_s)
+    tracker = Tracker(tracking_uri, folder, study, data, environment, command)
+    try:
+        with open_executor(workplace, num_workers(work.workers, work.threads, device.type)) as executor:
+            complete = StudyRun(study, data, tracker, executor, display, folder, command).run()
+    except BaseException:
+        tracker.close(complete=False, interrupted=True)
+        raise
+    tracker.close(complete=complete)
+    return complete
 
 
 @dataclass
@@ -99,8 +117,8 @@ class StudyRun:
         self._began = time.monotonic()
         self._earlier_s = (tracker.read_json("progress.json") or {}).get("wall_time_s", 0.0)
         self._storage = open_storage(folder / "optuna.db")
-        self._decisions = Decisions(data.num_classes, study.judge.rho)
-        self._loss_cap = loss_cap(data.num_classes)
+        self._decisions = Decisions(data.num_classes, study.judge.rho, loss=study.loss)
+        self._loss_cap = loss_cap(data.num_classes, study.loss)
         self._sweep_results: dict[Variant, dict[float, dict[int, Result]]] = {
             variant: defaultdict(dict) for variant in study.variants.product()
         }
@@ -273,7 +291,7 @@ class StudyRun:
             self._progress.planned[stage] = len(records)
         self._display.end_stage()
 
-    def _trials(self, variant: Variant, rate: float, seeds: Iterable[int], stage: str) -> list[Trial]:
+    def _trials(self, variant: Variant, rate: float, seeds: Iterable[int], stage: str) -> list[plan.Trial]:
         return plan.cell(self._study, variant, rate, seeds, stage, self._fingerprint)
 
     def _rate_search(self, variant: Variant, stage: str) -> RateSearch:

@@ -1,8 +1,8 @@
 """Named random streams: every random number is a pure function of names and counters.
 
-A seed owns one stream per use (`init`, `order`, `augmentation`, `dropout`). A number is found by hashing
-(seed, stream, step, index), never by advancing a generator, so it depends neither on the variant nor on
-the learning rate, the device, or what else runs; and a trial resumes from its step number alone.
+A seed owns one stream per use (`init`, `order`, `augmentation`, `dropout`, `noise`). A number is found by
+hashing (seed, stream, step, index), never by advancing a generator, so it depends neither on the variant nor
+on the learning rate, the device, or what else runs; and a trial resumes from its step number alone.
 
 The hash is Philox-4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
 SC 2011), in int64 arithmetic so that CPU and CUDA give the same bits.
@@ -13,7 +13,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-STREAMS = ("init", "order", "augmentation", "dropout")
+STREAMS = ("init", "order", "augmentation", "dropout", "noise")
 
 # Round multipliers and Weyl increments of Philox-4x32, from the paper's table 2 and section 3.3.
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57

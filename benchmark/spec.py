@@ -1,26 +1,17 @@
-"""A study: what is varied, on what, for how long; read from TOML, strictly.
+"""A study: what is varied, on what, for how long. `study_files` reads it from TOML."""
 
-Reading goes TOML -> JSON -> pydantic, because strict JSON mode is the one that takes arrays for tuples
-and still refuses `true` for 1.0 and "1e-3" for 0.001.
-"""
-
-import json
-import tomllib
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from benchmark.config import Section
 from benchmark.data.datasets import DataSpec
-from benchmark.errors import InputError
 from benchmark.probes import ProbesSpec
 from benchmark.registry import lookup
-from benchmark.training.optimizers import OPTIMIZERS, OptimizerSpec, Sgd
+from benchmark.training.losses import CrossEntropy, LossSpec
+from benchmark.training.optimizers import OptimizerSpec, Sgd
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.network import NetworkSpec, Variant
+from benchmark.variants.network import AnyNetworkSpec, NetworkSpec, Variant
 from benchmark.variants.norms import NORMALIZATIONS
 
 BASELINE = "none"
@@ -188,6 +179,36 @@ class ExecutionSpec(Section):
     retries: int = Field(default=1, ge=0)
 
 
+class AxisSpec(Section):
+    """The `[axis]` section: one more thing to vary, by running the whole study at each of its values.
+
+    Attributes:
+        key: the dotted key of the study that varies, such as `budget.batch_size`.
+        label: what it is, for people and figures.
+        values: what it takes in turn; a table where the key is a section.
+        names: what to call the values; by default as they are written.
+        position: which value this study has; set when the study is read, never in a file.
+    """
+
+    key: str
+    label: str
+    values: tuple[int | float | str | dict[str, Any], ...] = Field(min_length=2)
+    names: tuple[str, ...] = ()
+    position: int | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> "AxisSpec":
+        if self.names and len(self.names) != len(self.values):
+            raise ValueError(f"names: expected one per value, {len(self.values)}, found {len(self.names)}")
+        return self
+
+    @property
+    def value_name(self) -> str:
+        """What this study's value is called."""
+        position = self.position or 0
+        return self.names[position] if self.names else str(self.values[position])
+
+
 class StudySpec(Section):
     """A whole study."""
 
@@ -195,7 +216,8 @@ class StudySpec(Section):
     description: str
     variants: VariantsSpec = VariantsSpec()
     data: DataSpec = DataSpec()
-    network: NetworkSpec = NetworkSpec()
+    network: AnyNetworkSpec = NetworkSpec()
+    loss: LossSpec = CrossEntropy()
     optimizer: OptimizerSpec = Sgd()
     budget: BudgetSpec
     search: SearchSpec
@@ -203,6 +225,7 @@ class StudySpec(Section):
     judge: JudgeSpec = JudgeSpec()
     init: InitSpec = InitSpec()
     probes: ProbesSpec = ProbesSpec()
+    axis: AxisSpec | None = None
     execution: ExecutionSpec = ExecutionSpec()
 
     @model_validator(mode="after")
@@ -229,82 +252,6 @@ class StudySpec(Section):
                 f"{self.budget.num_steps / 50:g}, found {self.budget.confirm_eval_every}"
             )
         return self
-
-
-def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
-    """Read a study and apply overrides.
-
-    Args:
-        name_or_path: a name in `benchmark/studies`, or a path to a TOML file.
-        overrides: `key=value` each, the key dotted, the value in TOML's notation (a bare word is a string).
-
-    Raises:
-        InputError: no such study, or it is invalid; names the file, the key, what was expected and found.
-    """
-    path = study_path(name_or_path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected TOML, found: {error}") from None
-    for override in overrides:
-        _apply(table, override)
-    try:
-        return StudySpec.model_validate_json(json.dumps(table))
-    except TypeError as error:
-        raise InputError(f"{path}: expected numbers, strings, booleans and lists only; {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise InputError(f"{path}: {_describe(first)}{more}") from None
-
-
-def study_path(name_or_path: str) -> Path:
-    """Where a study's TOML lies.
-
-    Raises:
-        InputError: nowhere.
-    """
-    if name_or_path.endswith(".toml") or "/" in name_or_path:
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise InputError(f"study: expected a TOML file, found none at {name_or_path}")
-        return path
-    return lookup(shipped_studies(), name_or_path, "study")
-
-
-def shipped_studies() -> dict[str, Path]:
-    """The studies that come with the package, by name."""
-    folder = Path(str(resources.files("benchmark") / "studies"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def _apply(table: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"--set: expected key=value, found {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise InputError(f"--set {override}: {section!r} is a value, not a section")
-    table[last] = value
-
-
-def _describe(error: Mapping[str, Any]) -> str:
-    # A discriminated union (the optimizer's) puts its tag into the location; the file has no such key.
-    location = ".".join(str(part) for part in error["loc"] if part not in OPTIMIZERS)
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{location}: {message}" if location else message
-    if error["type"] == "extra_forbidden":
-        return f"{location}: no such key; remove it or mend its spelling"
-    if error["type"] == "missing":
-        return f"{location}: expected a value, found none"
-    return f"{location}: {message[0].lower()}{message[1:]}, found {error['input']!r}"
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from benchmark.plan import Trial, study_hash
 from benchmark.probes import PROBES
 from benchmark.spec import StudySpec
 from benchmark.training.loop import Evaluation, Outcome
-from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS
+from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS, loss_unit
 from benchmark.variants.network import Variant
 
 if TYPE_CHECKING:
@@ -184,18 +184,21 @@ class Tracker:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
             self._client.log_batch(found[0].info.run_id, tags=_tags(tags))
             return str(found[0].info.run_id)
-        name = f"{self._study.name} {time.strftime('%Y-%m-%d %H:%M')}"
+        axis = self._study.axis
+        which = "" if axis is None else f" {axis.label}={axis.value_name}"
+        name = f"{self._study.name}{which} {time.strftime('%Y-%m-%d %H:%M')}"
         run_id = self._create_run(name, tags)
         self._log_dataset(run_id)
         return run_id
 
     def _log_contract(self, environment: Environment) -> None:
+        loss = self._study.loss
         metrics = {
-            name: {"unit": unit, "direction": direction, "description": description}
+            name: {"unit": loss_unit(unit, loss.unit), "direction": direction, "description": description}
             for name, (unit, direction, description) in (*CURVE_METRICS.items(), *FINAL_METRICS.items())
         }
         probes = {
-            name: {"unit": unit, "direction": "none", "description": description}
+            name: {"unit": loss_unit(unit, loss.unit), "direction": "none", "description": description}
             for probe in PROBES.values()
             for name, (unit, description) in probe.metrics.items()
         }

@@ -54,9 +54,9 @@ def make_cifar(folder, builder, num_train, num_test, monkeypatch):
     return np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], np.array(labels[-1])
 
 
-def make_fashion_mnist(folder, monkeypatch):
+def make_idx(folder, monkeypatch, kind="FashionMNIST"):
     """Write the four IDX files, compressed, and give torchvision their checksums."""
-    from torchvision.datasets import FashionMNIST
+    from torchvision import datasets
 
     rng = np.random.default_rng(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,14 +64,14 @@ def make_fashion_mnist(folder, monkeypatch):
     for part, count in (("train", 40), ("t10k", 20)):
         images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = np.arange(count, dtype=np.uint8) % 10
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+        for part_kind, array in (("images-idx3", images), ("labels-idx1", labels)):
             # IDX: two zero bytes, the type (8: unsigned byte), the rank, then the sizes, big-endian.
             head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-            name = f"{part}-{kind}-ubyte.gz"
+            name = f"{part}-{part_kind}-ubyte.gz"
             (folder / name).write_bytes(gzip.compress(head + array.tobytes()))
             resources.append((name, md5((folder / name).read_bytes())))
             arrays.append(array)
-    monkeypatch.setattr(FashionMNIST, "resources", resources)
+    monkeypatch.setattr(getattr(datasets, kind), "resources", resources)
     return arrays
 
 

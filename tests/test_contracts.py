@@ -1,25 +1,47 @@
 """What every entry of every registry must do; a new entry is tested the moment it exists."""
 
+import io
 import itertools
 import math
+import re
 
 import pytest
 import torch
+from made_networks import fitting_spec, make_network
 from made_trials import make_data, make_study, make_trial, run_trial
+from torch.func import functional_call
 
 from benchmark.config import Section
 from benchmark.data.datasets import DataSpec
 from benchmark.data.sources import DATASETS
 from benchmark.plan import Trial, grid, stage_sizes, study_hash
 from benchmark.probes import PROBES, Probes, ProbesSpec
-from benchmark.spec import BASELINE, load_study, shipped_studies
+from benchmark.spec import BASELINE
+from benchmark.study_files import load_study, shipped_studies
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.loop import TrialLoop
 from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS
-from benchmark.training.optimizers import OPTIMIZERS
+from benchmark.training.optimizers import OPTIMIZERS, Sgd
+from benchmark.training.state import Layout, TrainState, flatten
+from benchmark.training.step import Keys, Problem, step
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.network import ConvNet, NetworkSpec, Variant, initialize
-from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.calibration import calibrate
+from benchmark.variants.network import FAMILIES, ConvNet, NetworkSpec, Variant, build_network
+from benchmark.variants.norms import NORMALIZATIONS, Place
 
 VARIANTS = [f"{norm}-{act}" for norm, act in itertools.product(NORMALIZATIONS, ACTIVATIONS)]
+# Every entry of both tables, once or twice; their product trains in the last of these tests.
+CROSS = [
+    f"{norm}-{act}"
+    for norm, act in itertools.product(NORMALIZATIONS, ACTIVATIONS)
+    if act == "relu" or norm in ("none", "batch")
+]
+# A rule sees one flat vector of parameters, whatever the network.
+TRAINED = [(variant, "sgd") for variant in CROSS] + [
+    (f"{norm}-{act}", rule)
+    for norm, act, rule in itertools.product(("none", "batch"), ("sigmoid", "relu"), OPTIMIZERS)
+    if rule != "sgd"
+]
 RATES = {"sgd": 0.01, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}
 
 
@@ -33,19 +55,12 @@ def named(variant):
     return next((n, a) for n, a in itertools.product(NORMALIZATIONS, ACTIVATIONS) if f"{n}-{a}" == variant)
 
 
-def make_network(variant):
-    network = ConvNet(NetworkSpec(blocks=3, width=6), Variant(*named(variant)), (1, 8, 8), 4)
-    initialize(network, 0)
-    return network
-
-
 def test_variants_are_told_apart_by_their_names():
     assert len(set(VARIANTS)) == len(VARIANTS)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_trains_under_every_optimizer(variant, optimizer, data, tmp_path):
+@pytest.mark.parametrize(("variant", "optimizer"), TRAINED)
+def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_path):
     """Five steps, looked at after each: finite gradients that move the weights; then saved and loaded."""
     normalization, activation = named(variant)
     study = make_study(
@@ -57,17 +72,18 @@ def test_every_variant_trains_under_every_optimizer(variant, optimizer, data, tm
         search={"sampler": "fixed", "low": RATES[optimizer], "high": RATES[optimizer], "num_rates": 1},
         budget={"num_steps": 5, "eval_every": 1},
         optimizer={"name": optimizer},
+        network={"width": fitting_spec(normalization).width},
     )
     trial = Trial(study, Variant(normalization, activation), RATES[optimizer], 0, "sweep", "made")
     evaluations, outcome = run_trial(trial, data, tmp_path)
     assert outcome.status in ("trained", "stuck")
     assert len(evaluations) == 6
-    for before, after in itertools.pairwise(evaluations):
-        assert 0 < after.row["gradient_norm"] < math.inf
-        assert after.row["parameter_norm"] != before.row["parameter_norm"]
-        assert all(math.isfinite(value) for value in after.row.values())
+    for evaluation in evaluations[1:]:
+        assert 0 < evaluation.row["gradient_norm"] < math.inf
+        assert all(math.isfinite(value) for value in evaluation.row.values())
+    assert len({evaluation.row["parameter_norm"] for evaluation in evaluations}) > 1
 
-    network = make_network(variant)
+    network = TrialLoop(trial, data, Checkpoints(tmp_path / "other")).network
     reloaded = ConvNet(study.network, trial.variant, data.image_shape, data.num_classes)
     reloaded.load_state_dict(torch.load(tmp_path / "last.pt"))
     assert set(torch.load(tmp_path / "best.pt")) == set(network.state_dict())
@@ -76,9 +92,9 @@ def test_every_variant_trains_under_every_optimizer(variant, optimizer, data, tm
     assert loss == pytest.approx(outcome.metrics["final_val_loss_ema"], rel=1e-5)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CROSS)
 def test_in_evaluation_an_examples_output_is_its_own(variant, data):
-    network = make_network(variant)
+    network = make_network(*named(variant))
     network.train()(data.train.take(slice(0, 32)))  # running statistics that are not the initial ones
     network.eval()
     images = data.train.take(slice(0, 8))
@@ -88,9 +104,9 @@ def test_in_evaluation_an_examples_output_is_its_own(variant, data):
         torch.testing.assert_close(network(images[i : i + 1]), together[i : i + 1])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CROSS)
 def test_in_training_examples_are_coupled_where_the_table_says_so(variant, data):
-    network = make_network(variant).train()
+    network = make_network(*named(variant)).train()
     images = data.train.take(slice(0, 8))
     together, alone = network(images)[:4], network(images[:4])
     coupled = NORMALIZATIONS[named(variant)[0]].couples_examples
@@ -100,17 +116,17 @@ def test_in_training_examples_are_coupled_where_the_table_says_so(variant, data)
 @pytest.mark.parametrize("name", NORMALIZATIONS)
 def test_normalizations_keep_the_shape_and_say_what_they_are(name):
     entry = NORMALIZATIONS[name]
-    out = entry.build((6, 4, 4))(torch.rand(8, 6, 4, 4))
-    assert out.shape == (8, 6, 4, 4)
+    out = entry.build(Place((60, 4, 4), is_last_block=True))(torch.rand(8, 60, 4, 4))
+    assert out.shape == (8, 60, 4, 4)
     assert entry.description
-    assert entry.source
-    unit = make_network(f"{name}-relu").units[0]
+    assert re.search(r"\(\d{4}\.\d{4,5}\)|notebook", entry.source)
+    unit = make_network(name).units[0]
     assert (unit.conv.bias is not None) == entry.keeps_bias
 
 
 def test_the_baseline_normalizes_nothing():
     x = torch.rand(2, 6, 4, 4)
-    assert torch.equal(NORMALIZATIONS[BASELINE].build((6, 4, 4))(x), x)
+    assert torch.equal(NORMALIZATIONS[BASELINE].build(Place((6, 4, 4)))(x), x)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -144,8 +160,8 @@ def test_optimizers_descend(name):
     rule = OPTIMIZERS[name]()
     parameters = torch.tensor([1.0, -2.0, 3.0])
     moments = rule.moments(parameters)
-    for step in range(200):
-        rule.update_(parameters, 2 * parameters, moments, torch.tensor(0.02), torch.tensor(step))
+    for number in range(200):
+        rule.update_(parameters, 2 * parameters, moments, torch.tensor(0.02), torch.tensor(number))
     assert parameters.square().sum() < 1  # from 14
 
 
@@ -161,11 +177,11 @@ def test_datasets_say_what_they_are(name):
         ConvNet(NetworkSpec(blocks=3, width=3), Variant("none", "relu"), entry.shape, entry.num_classes)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CROSS)
 def test_probes_read_what_they_declare_off_every_variant(variant, data):
-    network = make_network(variant)
+    network = make_network(*named(variant))
     tensors = {key: value.detach() for key, value in network.state_dict().items()}
-    updates = {key: value for key, value in tensors.items() if value.is_floating_point()}
+    updates = {key: 0.1 * value for key, value in tensors.items() if value.is_floating_point()}
     for name, probe in PROBES.items():
         spec = ProbesSpec(enabled=(name,), num_images=16)
         watch = Probes(spec, network, named(variant)[1], data.reestimation, 5, walk_rate=0.01)
@@ -198,10 +214,13 @@ def test_shipped_studies_plan_and_fit_their_data(name):
     study = load_study(name)
     entry = DATASETS[study.data.dataset]
     for variant in study.variants.product():
-        network = ConvNet(study.network, variant, entry.shape, entry.num_classes)
+        budget = study.budget
+        network = build_network(
+            study.network, variant, entry.shape, entry.num_classes, budget.num_steps, budget.batch_size
+        )
         trial = Trial(study, variant, grid(study)[0], 0, "sweep", "")
         assert len(trial.hash) == 16
-        assert len(network.units) == 2 * study.network.blocks
+        assert len(network.units) >= 3
     assert stage_sizes(study)[0].num_trials >= len(study.variants.product()) * study.seeds.sweep
     assert len(study_hash(study)) == 8
     assert BASELINE in study.variants.normalizations
@@ -222,3 +241,66 @@ def test_trials_of_one_variant_never_share_a_hash():
         for stage in ("sweep", "refine", "confirm")
     ]
     assert len({trial.hash for trial in trials}) == len(trials)
+
+
+def kind(normalization):
+    """What an entry is made of; those of one kind differ in a number alone."""
+    entry = NORMALIZATIONS[normalization]
+    modules = [entry.build(Place((60, 4, 4), is_last_block=last)) for last in (False, True)]
+    if entry.reparametrize is not None:
+        modules.append(entry.reparametrize(60))
+    return tuple(type(module) for module in modules)
+
+
+# The first entry of every kind meets every activation and, with two of these, every placement and head; the
+# others, and fully connected networks, meet two activations and both placements.
+FIRSTS = set({kind(name): name for name in reversed(NORMALIZATIONS)}.values())
+PLACEMENTS, HEADS = ("before", "after"), ("flatten", "average")
+BATCHES = torch.arange(20 * 4).view(20, 4) % 96
+
+
+def cases(normalization, family):
+    activations = ACTIVATIONS if normalization in FIRSTS and family == "cnn" else ("sigmoid", "relu")
+    yield from ((activation, {}) for activation in activations)
+    if family == "cnn" and normalization in FIRSTS:
+        others = list(itertools.product(PLACEMENTS, HEADS))[1:]  # the first is the default
+        for activation, (placement, head) in itertools.product(("tanh", "relu"), others):
+            yield activation, {"placement": placement, "head": head}
+    else:
+        yield "relu", {"placement": "after"}
+
+
+def trained_network(normalization, activation, data, **options):
+    """Twenty steps of a small network; the network and its tensors."""
+    network = make_network(normalization, activation, num_steps=20, **options)
+    calibrate(network, data.reestimation.take(slice(0, 16)))
+    rule, parameters = Sgd(), flatten(network)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    state = TrainState(parameters, rule.moments(parameters), buffers, torch.tensor(0))
+    clip_norm = NORMALIZATIONS[normalization].clip_norm
+    problem = Problem(network, Layout.of(network), data.train, None, rule, clip_norm=clip_norm)
+    keys, lr = Keys.of(0, torch.device("cpu")), torch.tensor(0.01)
+    norms = torch.stack([step(problem, state, index, keys, lr) for index in BATCHES])[:, 2]
+    assert norms.isfinite().all(), (activation, options)
+    assert (norms > 0).all(), (activation, options)
+    return network, problem.layout.split(state.parameters) | state.buffers
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization, family, data):
+    if fitting_spec(normalization, family) is None:
+        assert (normalization, family) == ("instance", "mlp")  # of one value there is no variance
+        return
+    images = data.validation.take(slice(0, 8))
+    for activation, options in cases(normalization, family):
+        network, tensors = trained_network(normalization, activation, data, family=family, **options)
+        file = io.BytesIO()
+        torch.save(tensors, file)
+        file.seek(0)
+        reloaded = make_network(normalization, activation, seed=1, family=family, **options)
+        reloaded.load_state_dict(torch.load(file))
+        together = reloaded.eval()(images)
+        assert together.isfinite().all()
+        torch.testing.assert_close(functional_call(network.eval(), tensors, (images,)), together)
+        torch.testing.assert_close(reloaded(images[:1]), together[:1], rtol=1e-4, atol=1e-5)

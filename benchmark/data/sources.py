@@ -6,7 +6,7 @@ import tarfile
 import tempfile
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,20 +107,39 @@ def read_fashion_mnist(root: Path) -> RawData:
     """
     from torchvision.datasets import FashionMNIST  # late: seconds, and needless once cached
 
+    return _read_idx(FashionMNIST, root, FASHION_MNIST_UNPACKED_MD5, flat=True)
+
+
+def read_mnist(root: Path) -> RawData:
+    """MNIST from its four compressed IDX files, below `MNIST/raw` as torchvision keeps them.
+
+    Not beside those of Fashion-MNIST, which have the same names.
+
+    Raises:
+        InputError: a file is damaged, or missing and not to be downloaded.
+    """
+    from torchvision.datasets import MNIST
+
+    return _read_idx(MNIST, root, {}, flat=False)
+
+
+def _read_idx(kind: Any, root: Path, unpacked_md5: Mapping[str, str], *, flat: bool) -> RawData:
     with tempfile.TemporaryDirectory() as unpacked:
-        raw_folder = Path(unpacked) / "FashionMNIST" / "raw"  # where torchvision looks
+        raw_folder = Path(unpacked) / kind.__name__ / "raw"  # where torchvision looks
         raw_folder.mkdir(parents=True)
-        for name, md5 in FashionMNIST.resources:
-            archive = Archive(name, FashionMNIST.mirrors[0] + name, md5)
-            (raw_folder / name.removesuffix(".gz")).write_bytes(_unpack_idx(archive, root))
-        train, test = FashionMNIST(unpacked, train=True), FashionMNIST(unpacked, train=False)
+        for name, md5 in kind.resources:
+            archive = Archive(name, kind.mirrors[0] + name, md5)
+            kept_by_torchvision = root / kind.__name__ / "raw"
+            folder = root if flat and not (kept_by_torchvision / name).exists() else kept_by_torchvision
+            (raw_folder / name.removesuffix(".gz")).write_bytes(
+                _unpack_idx(archive, folder, unpacked_md5.get(name))
+            )
+        train, test = kind(unpacked, train=True), kind(unpacked, train=False)
     return _raw_data(train, test, train.data.numpy()[:, None], test.data.numpy()[:, None])
 
 
-def _unpack_idx(archive: Archive, root: Path) -> bytes:
+def _unpack_idx(archive: Archive, folder: Path, unpacked_md5: str | None) -> bytes:
     """The IDX file in an archive whose own checksum holds, or whose content's does."""
-    kept_by_torchvision = root / "FashionMNIST" / "raw"
-    folder = kept_by_torchvision if (kept_by_torchvision / archive.name).exists() else root
     path = folder / archive.name
     repacked = path.exists() and md5_of(path) != archive.md5
     if not repacked:
@@ -129,7 +148,7 @@ def _unpack_idx(archive: Archive, root: Path) -> bytes:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error):
         content = b""
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != FASHION_MNIST_UNPACKED_MD5[archive.name]:
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != unpacked_md5:
         raise damaged(path, archive.md5, md5_of(path))
     return content
 
@@ -171,6 +190,13 @@ DATASETS: dict[str, DatasetEntry] = {
         loader=read_fashion_mnist,
         description="articles of clothing, 28 x 28 grey, 60,000 + 10,000 images",
         source="Xiao, Rasul & Vollgraf, 2017, arXiv 1708.07747",
+        num_classes=10,
+        shape=(1, 28, 28),
+    ),
+    "mnist": DatasetEntry(
+        loader=read_mnist,
+        description="handwritten digits, 28 x 28 grey, 60,000 + 10,000 images",
+        source="LeCun, Bottou, Bengio & Haffner, 1998",
         num_classes=10,
         shape=(1, 28, 28),
     ),

@@ -14,11 +14,11 @@ from torch.func import functional_call
 
 from benchmark.config import Section
 from benchmark.data.datasets import Split
-from benchmark.probes import activations, gradients, landscape
+from benchmark.probes import activations, covariate_shift, gradients, landscape
 from benchmark.probes._view import Readings, View
 from benchmark.registry import lookup
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.network import ConvNet
+from benchmark.variants.network import Network
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ PROBES: Mapping[str, Probe] = {
     "gradients": Probe(gradients.observe, gradients.METRICS),
     "activations": Probe(activations.observe, activations.METRICS),
     "landscape": Probe(landscape.observe, landscape.METRICS),
+    "covariate-shift": Probe(covariate_shift.observe, covariate_shift.METRICS),
 }
 
 
@@ -74,27 +75,31 @@ class Probes:
         split: fixed training images; the first of them are the probe batch.
         num_evaluations: how many evaluations follow the one at initialization.
         walk_rate: the learning rate that landscape walks step at; None: no walks.
+        loss: mean loss of logits [N, K] and labels [N].
     """
 
     def __init__(
         self,
         spec: ProbesSpec,
-        network: ConvNet,
+        network: Network,
         activation: str,
         split: Split,
         num_evaluations: int,
         walk_rate: float | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
     ) -> None:
         self._spec = spec
         self._network = network
         self._activation = lookup(ACTIVATIONS, activation, "activation")
         self._last = num_evaluations
         self._walk_rate = walk_rate
+        self._loss = loss
         chunk = slice(0, min(spec.num_images, len(split)))
         self._images, self._labels = split.take(chunk), split.labels[chunk]
         self._layers = network.weighted_layers()
         paths = {module: path for path, module in network.named_modules()}
         self._weight_names = {name: f"{paths[layer]}.weight" for name, layer in self._layers.items()}
+        self._starts = _starts(network, self._weight_names)
 
     def due(self, evaluation: int) -> bool:
         """Whether to watch at the `evaluation`-th evaluation; 0 is the one at initialization."""
@@ -133,8 +138,8 @@ class Probes:
     def _view(self, tensors: dict[str, Tensor], updates: dict[str, Tensor] | None) -> View:
         preactivations: dict[str, Tensor] = {}
         hooks = [
-            unit.activation.register_forward_hook(_keep_input(preactivations, f"conv{depth}"))  # type: ignore[union-attr]
-            for depth, unit in enumerate(self._network.units, start=1)
+            unit.activation.register_forward_hook(_keep_input(preactivations, name))
+            for name, unit in self._network.hidden().items()
         ]
         try:
             loss, gradients = self._pass(tensors)
@@ -160,6 +165,8 @@ class Probes:
             loss=loss,
             gradient=_flat(gradients),
             loss_and_gradient=displaced,
+            update=None if updates is None else _flat({name: updates[name] for name in gradients}),
+            starts=self._starts,
             walk_rate=self._walk_rate,
         )
 
@@ -170,9 +177,20 @@ class Probes:
         parameters = {name: own[name].requires_grad_() for name, _ in self._network.named_parameters()}
         self._network.train()
         logits = functional_call(self._network, own, (self._images,))
-        loss = nn.functional.cross_entropy(logits, self._labels)
+        loss = self._loss(logits, self._labels)
         gradients = torch.autograd.grad(loss, tuple(parameters.values()))
         return loss.detach(), dict(zip(parameters, gradients, strict=True))
+
+
+def _starts(network: nn.Module, weights: Mapping[str, str]) -> dict[str, int]:
+    """Where each layer begins in the flat parameter vector; a layer's weight comes first in it."""
+    layers = {weight: layer for layer, weight in weights.items()}
+    starts, offset = {}, 0
+    for name, parameter in network.named_parameters():
+        if name in layers:
+            starts[layers[name]] = offset
+        offset += parameter.numel()
+    return starts
 
 
 def _flat(parts: dict[str, Tensor]) -> Tensor:

@@ -16,14 +16,17 @@ class View:
     """A network seen from inside, in training mode (batch statistics), dropout off, on one fixed batch.
 
     Attributes:
-        weights: by layer name and depth (conv1, ..., dense); convolutions [F, C, 3, 3], dense [K, D].
+        weights: by layer name and depth (conv1, ..., dense); convolutions [F, C, 3, 3], others [F, D].
         gradients: dL/dW of each, of the batch's mean loss.
         updates: what the last training step added to each; None before the first.
-        preactivations: [N, F, H, W], what enters each convolution's activation, by layer name.
+        preactivations: [N, F, H, W], what enters each hidden unit's activation, by layer name; of an mlp
+            [N, F, 1, 1].
         activation: the network's activation.
         loss: the batch's mean loss, scalar.
         gradient: of the loss by all parameters, [P].
         loss_and_gradient: the same two with a displacement [P] added to the parameters.
+        update: what the last training step added to all parameters, [P]; None before the first.
+        starts: where each layer's parameters (its normalization's too) begin in [P], by layer and depth.
         walk_rate: the learning rate that landscape walks step at; None: no walks.
     """
 
@@ -35,6 +38,8 @@ class View:
     loss: Tensor
     gradient: Tensor
     loss_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
+    update: Tensor | None
+    starts: dict[str, int]
     walk_rate: float | None
 
 

@@ -23,7 +23,7 @@ _PERCENTILES = (0.15, 0.50, 0.85)  # Ioffe & Szegedy (1502.03167), figure 1
 
 
 def observe(view: View) -> Readings:
-    """The readings of `METRICS` that apply to the network's activation, one per convolution."""
+    """The readings of `METRICS` that apply to the network's activation, one per hidden layer."""
     for layer, x in view.preactivations.items():
         yield Reading("preactivation_mean", layer, x.mean())
         yield Reading("preactivation_std", layer, x.std())

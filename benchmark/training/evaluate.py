@@ -13,6 +13,8 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.data.datasets import Split
+from benchmark.training.losses import CROSS_ENTROPY, Loss
+from benchmark.variants.layers.batchwise import RunningNorm
 
 _EVAL_BATCH_SIZE = 1024  # examples per forward pass; evaluation mode, so it changes nothing but memory
 
@@ -21,20 +23,23 @@ _TRAINED_CONFIDENCE = 0.999  # one-sided (protocol, section 5)
 
 @dataclass(frozen=True)
 class Score:
-    """A split's mean loss in nats and share classified right."""
+    """A split's mean loss and share classified right."""
 
     loss: float
     accuracy: float
 
 
 @torch.no_grad()
-def score(network: nn.Module, tensors: dict[str, Tensor], *splits: Split) -> list[Score]:
+def score(
+    network: nn.Module, tensors: dict[str, Tensor], *splits: Split, loss: Loss = CROSS_ENTROPY
+) -> list[Score]:
     """Evaluate on splits, dropout off, with the running statistics in `tensors`.
 
     Args:
         network: its own tensors are not read.
         tensors: parameters and buffers by name.
         splits: what to evaluate on.
+        loss: by what.
 
     Returns:
         A score per split; one transfer from the device in all.
@@ -47,18 +52,18 @@ def score(network: nn.Module, tensors: dict[str, Tensor], *splits: Split) -> lis
             chunk = slice(start, start + _EVAL_BATCH_SIZE)
             logits = functional_call(network, tensors, (split.take(chunk),))
             labels = split.labels[chunk]
-            total[0] += nn.functional.cross_entropy(logits, labels, reduction="sum")
+            total[0] += loss(logits, labels, "sum")
             total[1] += (logits.argmax(1) == labels).sum()
         sums.append(total / len(split))
-    return [Score(loss, accuracy) for loss, accuracy in torch.stack(sums).tolist()]
+    return [Score(*pair) for pair in torch.stack(sums).tolist()]
 
 
-def running_norms(network: nn.Module) -> dict[str, _BatchNorm]:
+def running_norms(network: nn.Module) -> dict[str, _BatchNorm | RunningNorm]:
     """The modules, by path, whose evaluation mode uses running statistics."""
     return {
         name: module
         for name, module in network.named_modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
+        if isinstance(module, RunningNorm) or (isinstance(module, _BatchNorm) and module.track_running_stats)
     }
 
 
@@ -68,9 +73,9 @@ def reestimate(
 ) -> dict[str, Tensor]:
     """Normalization statistics re-estimated at fixed weights: algorithm 2 of Ioffe & Szegedy (1502.03167).
 
-    Means of the batch means and of the unbiased batch variances over `split`, in batches of the training
-    size (a last, smaller one is left out, unless it is the only one), dropout off, as PyTorch's
-    `momentum=None` accumulates them.
+    Means of the batch means and of the unbiased batch variances (batch renormalization: of its standard
+    deviations) over `split`, in batches of the training size (a last, smaller one is left out, unless it is
+    the only one), dropout and noise off, as PyTorch's `momentum=None` accumulates them.
 
     Args:
         network: has norms with running statistics.

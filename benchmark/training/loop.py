@@ -9,14 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.data.datasets import DeviceData
+from benchmark.data.datasets import DeviceData, Split
 from benchmark.plan import Trial
 from benchmark.probes import Probes
+from benchmark.registry import lookup
+from benchmark.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluate import is_trained, reestimate, running_norms, score
+from benchmark.training.evaluate import Score, is_trained, reestimate, running_norms, score
+from benchmark.training.losses import loss_cap
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import BatchOrder, Keys, Problem, step
-from benchmark.variants.network import ConvNet, initialize
+from benchmark.variants.calibration import calibrate
+from benchmark.variants.network import Network, Variant, build_network, initialize
+from benchmark.variants.norms import NORMALIZATIONS
 
 # A training loss above this multiple of max(loss cap, initial loss) counts as diverged: the relative-loss
 # rule after Bjorck et al. (1806.02375).
@@ -83,15 +88,22 @@ class TrialLoop:
         self.trial = trial
         self.data = data
         self.device = data.train.labels.device
-        self.loss_cap = loss_cap(data.num_classes)
+        self.loss_cap = loss_cap(data.num_classes, study.loss)
         self._checkpoints = checkpoints
         self._checkpoint_every_s = checkpoint_every_s
 
-        self.network = ConvNet(study.network, trial.variant, data.image_shape, data.num_classes)
+        self.network = _network(study, trial.variant, data)
         initialize(self.network, trial.seed, trial.init_gain)
         self.network.to(self.device)
+        calibrate(self.network, data.reestimation.take(slice(None)), trial.init_gain)
         self.problem = Problem(
-            self.network, Layout.of(self.network), data.train, study.data.augmentation, study.optimizer
+            self.network,
+            Layout.of(self.network),
+            data.train,
+            study.data.augmentation,
+            study.optimizer,
+            study.loss,
+            lookup(NORMALIZATIONS, trial.variant.normalization, "normalization").clip_norm,
         )
         self.keys = Keys.of(trial.seed, self.device)
         self.lr = torch.tensor(trial.learning_rate, device=self.device)
@@ -103,6 +115,7 @@ class TrialLoop:
             data.reestimation,
             num_evaluations(trial),
             trial.walk_rate,
+            study.loss,
         )
         self._before_last_step: Tensor | None = None
 
@@ -179,9 +192,9 @@ class TrialLoop:
     def _evaluate(self, interval: Row | None) -> Evaluation:
         """Judge the present weights; `interval`: what the training before it measured, None at the start."""
         tensors, data = self._tensors(), self.data
-        moving = judged = score(self.network, tensors, data.validation, data.clean_train)
+        moving = judged = self._score(tensors, data.validation, data.clean_train)
         if self._rejudged:
-            judged = score(self.network, self._judged_tensors(), data.validation, data.clean_train)
+            judged = self._score(self._judged_tensors(), data.validation, data.clean_train)
         steps_done = int(self.state.step)
         batch_size = self.trial.study.budget.batch_size
         row: Row = {
@@ -253,8 +266,11 @@ class TrialLoop:
         if diverged:
             return {"test_loss": self.loss_cap, "test_accuracy": 1 / self.data.num_classes}
         tensors = self._judged_tensors() if self._rejudged else self._tensors()
-        (test,) = score(self.network, tensors, self.data.test)
+        (test,) = self._score(tensors, self.data.test)
         return {"test_loss": test.loss, "test_accuracy": test.accuracy}
+
+    def _score(self, tensors: dict[str, Tensor], *splits: Split) -> list[Score]:
+        return score(self.network, tensors, *splits, loss=self.problem.loss)
 
     @property
     def _rejudged(self) -> bool:
@@ -281,6 +297,23 @@ class TrialLoop:
 INTERVAL_METRICS = ("train_loss", "train_accuracy", "gradient_norm", "examples_per_s")
 
 
+def check_networks(study: StudySpec, data: DeviceData) -> None:
+    """Build every variant's network once, before any trial is started.
+
+    Raises:
+        InputError: one has no definition for this network, these images or this batch size.
+    """
+    for variant in study.variants.product():
+        _network(study, variant, data)
+
+
+def _network(study: StudySpec, variant: Variant, data: DeviceData) -> Network:
+    budget = study.budget
+    return build_network(
+        study.network, variant, data.image_shape, data.num_classes, budget.num_steps, budget.batch_size
+    )
+
+
 def num_evaluations(trial: Trial) -> int:
     """How often a trial that spends its budget is evaluated after its initialization."""
     return trial.study.budget.num_steps // trial.eval_every
@@ -291,8 +324,3 @@ def _interval_row(sums: list[float], seconds: float, num_steps: int, batch_size:
     return dict(
         zip(INTERVAL_METRICS, (loss, accuracy, gradient_norm, num_steps * batch_size / seconds), strict=True)
     )
-
-
-def loss_cap(num_classes: int) -> float:
-    """C: the cross-entropy of the constant predictor, in nats."""
-    return math.log(num_classes)

@@ -6,26 +6,29 @@ Shapes: B examples of a batch, P parameters.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from benchmark import seeding
 from benchmark.data.augment import Augmentation, augment
 from benchmark.data.datasets import Split
+from benchmark.training.losses import CROSS_ENTROPY, Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
 from benchmark.training.state import Layout, TrainState
-from benchmark.variants.network import ConvNet
+from benchmark.variants.network import Network
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays fixed while a trial trains."""
+    """What stays fixed while a trial trains; `clip_norm` is to what the gradient's norm is clipped."""
 
-    network: ConvNet
+    network: Network
     layout: Layout
     train: Split
     augmentation: Augmentation | None
     optimizer: Sgd | RmsProp | Adam | AdamW
+    loss: Loss = CROSS_ENTROPY
+    clip_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,13 @@ class Keys:
     order: Tensor
     augmentation: Tensor
     dropout: Tensor
+    noise: Tensor
 
     @classmethod
     def of(cls, seed: int, device: torch.device) -> "Keys":
         """The streams of one seed."""
-        return cls(*(seeding.stream_key(seed, name, device) for name in ("order", "augmentation", "dropout")))
+        names = ("order", "augmentation", "dropout", "noise")
+        return cls(*(seeding.stream_key(seed, name, device) for name in names))
 
 
 def step(problem: Problem, state: TrainState, index: Tensor, keys: Keys, lr: Tensor) -> Tensor:
@@ -53,7 +58,8 @@ def step(problem: Problem, state: TrainState, index: Tensor, keys: Keys, lr: Ten
         lr: float32 scalar on the device.
 
     Returns:
-        [3] float32 on the device: the batch's mean loss, its share classified right, and the gradient's norm.
+        [3] float32 on the device: the batch's mean loss, its share classified right, and the gradient's norm,
+        before any clipping.
     """
     images = problem.train.take(index)
     labels = problem.train.labels[index]
@@ -61,24 +67,28 @@ def step(problem: Problem, state: TrainState, index: Tensor, keys: Keys, lr: Ten
         draws = seeding.uniform(keys.augmentation, state.step, (len(images), 4))
         images = augment(images, draws, problem.augmentation)
     masks = dropout_masks(problem.network, len(images), keys.dropout, state.step)
+    noise = noise_draws(problem.network, len(images), keys.noise, state.step)
 
     problem.network.train()
     parameters = problem.layout.split(state.parameters)
     for tensor in parameters.values():
         tensor.requires_grad_()
-    logits = functional_call(problem.network, parameters | state.buffers, (images, masks))
-    loss = nn.functional.cross_entropy(logits, labels)
+    logits = functional_call(problem.network, parameters | state.buffers, (images, masks, noise))
+    loss = problem.loss(logits, labels)
     gradients = torch.autograd.grad(loss, tuple(parameters.values()))
 
     with torch.no_grad():
         gradient = torch.cat([part.reshape(-1) for part in gradients])
+        norm = torch.linalg.vector_norm(gradient)
+        if problem.clip_norm is not None:  # Pascanu et al. (1211.5063, algorithm 1)
+            gradient.mul_((problem.clip_norm / norm).clamp_max(1.0))
         problem.optimizer.update_(state.parameters, gradient, state.moments, lr, state.step)
         state.step.add_(1)
         correct = (logits.argmax(1) == labels).float().mean()
-        return torch.stack((loss.detach(), correct, torch.linalg.vector_norm(gradient)))
+        return torch.stack((loss.detach(), correct, norm))
 
 
-def dropout_masks(network: ConvNet, batch_size: int, key: Tensor, position: Tensor) -> list[Tensor] | None:
+def dropout_masks(network: Network, batch_size: int, key: Tensor, position: Tensor) -> list[Tensor] | None:
     """Which units one step keeps: one boolean [B, F, H, W] per dropout; None where nothing is dropped.
 
     All masks are cut from one run of the stream: one launch of the hash per step, not one per layer.
@@ -89,6 +99,19 @@ def dropout_masks(network: ConvNet, batch_size: int, key: Tensor, position: Tens
     counts = [torch.Size(shape).numel() for shape in shapes]
     keep = seeding.words(key, position, sum(counts)) >= round(network.dropout_rate * 2**32)
     return [part.view(shape) for part, shape in zip(torch.split(keep, counts), shapes, strict=True)]
+
+
+def noise_draws(network: Network, batch_size: int, key: Tensor, position: Tensor) -> list[Tensor] | None:
+    """One step's uniform draws: one [2 + 2 B, F, H, W] per layer that takes noise; None where none does.
+
+    Cut from one run of the stream, as dropout's masks are.
+    """
+    shapes = [(2 + 2 * batch_size, *shape) for shape in network.noise_shapes]
+    if not shapes:
+        return None
+    counts = [torch.Size(shape).numel() for shape in shapes]
+    draws = seeding.uniform(key, position, (sum(counts),))
+    return [part.view(shape) for part, shape in zip(torch.split(draws, counts), shapes, strict=True)]
 
 
 class BatchOrder:

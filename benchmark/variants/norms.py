@@ -1,47 +1,247 @@
-"""Normalizations. Add one as one entry of `NORMALIZATIONS`."""
+"""Normalizations, and what competes with them. Add one as one entry of `NORMALIZATIONS`.
+
+All normalize maps [N, C, H, W]; a fully connected network's hidden units are maps of 1 x 1. Scale and shift
+are per channel in all of them, and epsilon is Keras' 1e-3, so that neither is what is compared. The layer
+before keeps its bias throughout, even where a shift makes it redundant, because the source's layers do;
+`weight-mean-batch` alone is defined without it.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
-Shape = tuple[int, int, int]  # what is normalized: (C, H, W) of one example
+from benchmark.errors import InputError
+from benchmark.variants.layers.batchwise import BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
+from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
+from benchmark.variants.layers.weights import WeightNorm, WeightStandardization
+
+# Keras' defaults, which the source left as they were; its momentum 0.99 is PyTorch's 0.01.
+_EPSILON = 1e-3
+_MOMENTUM = 0.01
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the network a normalization stands.
+
+    Attributes:
+        shape: (C, H, W) of one example there.
+        is_last_block: whether it is in the network's last block (of an mlp: after its last hidden layer).
+        num_steps: the budget, by which schedules are scaled.
+    """
+
+    shape: tuple[int, int, int]
+    is_last_block: bool = False
+    num_steps: int = 1000
+
+    @property
+    def num_channels(self) -> int:
+        """C."""
+        return self.shape[0]
+
+    @property
+    def num_positions(self) -> int:
+        """H x W."""
+        return self.shape[1] * self.shape[2]
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """One way to normalize a convolution's output before its activation.
+    """One way to normalize a layer, or to do without.
 
     Attributes:
-        build: makes the module for feature maps [N, C, H, W] of a given (C, H, W).
+        build: makes the module that follows the layer, for its place; raises InputError where it has none.
         description: one line for people.
         source: where it was proposed.
-        keeps_bias: whether the convolution before it keeps its bias.
+        keeps_bias: whether the layer before it keeps its bias.
         couples_examples: whether, in training, an example's output depends on the rest of its batch.
+        reparametrize: makes the module that the layer's weights pass through, for its number of filters.
+        init: the initialization it stands for, in place of the study's.
+        clip_norm: the gradient's norm is clipped to this.
+        takes_noise: its module takes uniform draws as a second argument (see `NoisyBatchNorm2d`).
     """
 
-    build: Callable[[Shape], nn.Module]
+    build: Callable[[Place], nn.Module]
     description: str
     source: str
     keeps_bias: bool = True
     couples_examples: bool = False
+    reparametrize: Callable[[int], nn.Module] | None = None
+    init: str | None = None
+    clip_norm: float | None = None
+    takes_noise: bool = False
+
+    def num_parameters(self, place: Place) -> int:
+        """What it costs at a place: trainable parameters beyond those of the unnormalized network."""
+        modules = [self.build(place)]
+        if self.reparametrize is not None:
+            modules.append(self.reparametrize(place.num_channels))
+        own = sum(parameter.numel() for module in modules for parameter in module.parameters())
+        return own if self.keeps_bias else own - place.num_channels
 
 
-def _batch(shape: Shape) -> nn.Module:
-    # Keras' defaults, which the source left as they were: its momentum 0.99 is PyTorch's 0.01.
-    return nn.BatchNorm2d(shape[0], eps=1e-3, momentum=0.01)
+def _batch(place: Place, *, momentum: float = _MOMENTUM, affine: bool = True) -> nn.Module:
+    return nn.BatchNorm2d(place.num_channels, eps=_EPSILON, momentum=momentum, affine=affine)
 
+
+def _instance(place: Place) -> nn.Module:
+    if place.num_positions == 1:
+        raise InputError(
+            "normalization 'instance': expected maps of more than one position, found 1 x 1 (of one value "
+            "there is no variance): use fewer blocks, larger images, or another normalization"
+        )
+    return nn.InstanceNorm2d(place.num_channels, eps=_EPSILON, affine=True)
+
+
+def _grouped(num_groups: int) -> Callable[[Place], nn.Module]:
+    def build(place: Place) -> nn.Module:
+        filters = place.num_channels
+        counts = [count for count in range(1, filters + 1) if filters % count == 0]
+        if place.num_positions == 1:
+            counts.remove(filters)  # groups of a single value, of which there is no variance
+        if num_groups not in counts:
+            raise InputError(
+                f"normalization 'group{num_groups}': expected a number of groups that divides the layer's "
+                f"{filters} filters ({', '.join(map(str, counts))}), found {num_groups}: choose another, or "
+                "another width"
+            )
+        return nn.GroupNorm(num_groups, filters, eps=_EPSILON)
+
+    return build
+
+
+def _group(num_groups: int) -> Normalization:
+    return Normalization(
+        _grouped(num_groups),
+        f"per example, over positions and each of {num_groups} groups of channels",
+        "Wu & He 2018 (1803.08494)",
+    )
+
+
+def _standardized_group(num_groups: int) -> Normalization:
+    return replace(
+        _group(num_groups),
+        reparametrize=lambda num_filters: WeightStandardization(),
+        description=f"each filter standardized, then group normalization in {num_groups} groups",
+        source="Qiao et al. 2019 (1903.10520)",
+    )
+
+
+_NONE = Normalization(
+    lambda place: nn.Identity(), "no normalization: the baseline", "the source notebook (its baseline)"
+)
+_BATCH = Normalization(
+    _batch,
+    "per channel, over the batch and positions; learned scale and shift",
+    "Ioffe & Szegedy 2015 (1502.03167)",
+    couples_examples=True,
+)
 
 NORMALIZATIONS: Mapping[str, Normalization] = {
-    "none": Normalization(
-        lambda shape: nn.Identity(), "no normalization: the baseline", "the source notebook"
+    "none": _NONE,
+    "batch": _BATCH,
+    # Batch normalization's own anatomy.
+    "batch-no-affine": replace(
+        _BATCH,
+        build=lambda place: _batch(place, affine=False),
+        description="batch normalization without learned scale and shift",
     ),
-    "batch": Normalization(
-        _batch,
-        "per channel, over the batch and positions; learned scale and shift",
-        "Ioffe & Szegedy 2015 (1502.03167)",
-        # Redundant beside BN's shift, but the source's Keras layers have it: its parameter count says so.
-        keeps_bias=True,
+    "batch-fast": replace(
+        _BATCH,
+        build=lambda place: _batch(place, momentum=0.1),
+        description="batch normalization with faster moving averages: momentum 0.9 in Keras' sense",
+    ),
+    "batch-last": replace(
+        _BATCH,
+        build=lambda place: _batch(place) if place.is_last_block else nn.Identity(),
+        description="batch normalization in the last block alone",
+        source="after Bjorck et al. 2018 (1806.02375)",
+    ),
+    "batch-noisy": replace(
+        _BATCH,
+        build=lambda place: NoisyBatchNorm2d(place.num_channels, eps=_EPSILON, momentum=_MOMENTUM),
+        description="batch normalization, then noise whose distribution changes at every step",
+        source="after Santurkar et al. 2018 (1805.11604)",
+        takes_noise=True,
+    ),
+    "batch-renorm": replace(
+        _BATCH,
+        build=lambda place: BatchRenorm(place.num_channels, _EPSILON, _MOMENTUM, place.num_steps),
+        description="batch normalization corrected towards its moving averages, within growing limits",
+        source="Ioffe 2017 (1702.03275)",
+    ),
+    # Of one example at a time.
+    "layer": Normalization(
+        lambda place: nn.GroupNorm(1, place.num_channels, eps=_EPSILON),
+        "per example, over channels and positions",
+        # Its form for convolutions, with scale and shift per channel, is that of 1803.08494, section 3.1.
+        "Ba et al. 2016 (1607.06450)",
+    ),
+    "layer-channel": Normalization(
+        lambda place: ChannelLayerNorm(place.num_channels, eps=_EPSILON),
+        "per example and position, over channels",
+        "Ba et al. 2016 (1607.06450), as in ConvNeXt (2201.03545)",
+    ),
+    "group2": _group(2),
+    "group4": _group(4),
+    "group5": _group(5),
+    "group10": _group(10),
+    "group20": _group(20),
+    "instance": Normalization(
+        _instance, "per example and channel, over positions", "Ulyanov et al. 2016 (1607.08022)"
+    ),
+    "rms": Normalization(
+        lambda place: RmsNorm(place.num_channels, _EPSILON),
+        "per example, by the root mean square over channels and positions; no centring, no shift",
+        "Zhang & Sennrich 2019 (1910.07467)",
+    ),
+    # Of weights.
+    "weight": replace(
+        _NONE,
+        reparametrize=WeightNorm,
+        description="each filter's length apart from its direction; set from data to unit variance at first",
+        source="Salimans & Kingma 2016 (1602.07868)",
+    ),
+    "weight-mean-batch": Normalization(
+        lambda place: MeanOnlyBatchNorm(place.num_channels, _MOMENTUM),
+        "weight normalization, and batch normalization of the mean alone",
+        "Salimans & Kingma 2016 (1602.07868), section 4",
+        keeps_bias=False,  # b is added after the mean is taken off
         couples_examples=True,
+        reparametrize=WeightNorm,
+    ),
+    "weight-std-group4": _standardized_group(4),
+    "weight-std-group10": _standardized_group(10),
+    # What could make them unnecessary.
+    "none-he": replace(
+        _NONE,
+        init="he",
+        description="no normalization; weights N(0, 2/fan-in)",
+        source="He et al. 2015 (1502.01852)",
+    ),
+    "none-lecun": replace(
+        _NONE,
+        init="lecun",
+        description="no normalization; weights N(0, 1/fan-in), which selu is made for",
+        source="LeCun et al. 1998; Klambauer et al. 2017 (1706.02515)",
+    ),
+    "none-orthogonal": replace(
+        _NONE,
+        init="orthogonal",
+        description="no normalization; orthogonal weights",
+        source="Saxe et al. 2014 (1312.6120)",
+    ),
+    "none-lsuv": replace(
+        _NONE,
+        init="lsuv",
+        description="no normalization; orthogonal weights, scaled layer by layer to unit variance on data",
+        source="Mishkin & Matas 2016 (1511.06422)",
+    ),
+    "none-clip": replace(
+        _NONE,
+        clip_norm=1.0,
+        description="no normalization; the gradient's norm clipped to 1",
+        source="Pascanu et al. 2013 (1211.5063)",
     ),
 }

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.training.losses import MeanSquaredError
 from benchmark.training.optimizers import RmsProp
 from benchmark.variants.network import ConvNet, NetworkSpec, Variant, initialize
 
@@ -144,6 +145,13 @@ def test_cross_entropy_is_keras_categorical_one():
     probabilities = keras.ops.softmax(keras_output(theirs, images, training=False))
     per_image = keras.losses.categorical_crossentropy(keras.utils.to_categorical(labels, 10), probabilities)
     assert loss.item() == pytest.approx(per_image.mean().item(), rel=1e-5)
+
+
+def test_mse_is_keras_of_a_softmax():
+    logits, labels = torch.randn(9, 10, generator=torch.Generator().manual_seed(0)), torch.arange(9)
+    one_hot = keras.utils.to_categorical(labels.numpy(), 10)
+    per_image = keras.losses.mean_squared_error(one_hot, keras.ops.softmax(as_numpy(logits)))
+    assert MeanSquaredError()(logits, labels).item() == pytest.approx(per_image.mean().item(), rel=1e-5)
 
 
 def test_initial_weights_have_keras_bounds():

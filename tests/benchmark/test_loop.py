@@ -10,7 +10,8 @@ from made_trials import NUM_CLASSES, make_data, make_study, make_trial, run_tria
 
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import reestimate, score
-from benchmark.training.loop import Evaluation, Outcome, TrialLoop, loss_cap, num_evaluations
+from benchmark.training.loop import Evaluation, Outcome, TrialLoop, num_evaluations
+from benchmark.training.losses import loss_cap
 from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS
 
 LOSS_CAP = math.log(NUM_CLASSES)

@@ -9,7 +9,7 @@ from made_trials import make_study, make_trial
 
 import benchmark.plan
 from benchmark import plan
-from benchmark.spec import load_study
+from benchmark.study_files import load_study
 from benchmark.variants.network import Variant
 
 NONE, BATCH = Variant("none", "relu"), Variant("batch", "relu")

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from made_datasets import flip_byte, make_cifar, make_fashion_mnist, make_image_folder, md5
+from made_datasets import flip_byte, make_cifar, make_idx, make_image_folder, md5
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -45,7 +45,7 @@ def test_cifar_archive_placed_by_hand_is_used(name, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("place", ["", "FashionMNIST/raw"])
 def test_fashion_mnist_files_placed_by_hand_are_used(place, tmp_path, monkeypatch):
-    train_images, train_labels, test_images, test_labels = make_fashion_mnist(tmp_path / place, monkeypatch)
+    train_images, train_labels, test_images, test_labels = make_idx(tmp_path / place, monkeypatch)
     raw, _ = load_raw(DataSpec(dataset="fashion-mnist", root=str(tmp_path)), tmp_path / "cache")
     np.testing.assert_array_equal(raw.train_images[:, 0], train_images)
     np.testing.assert_array_equal(raw.train_labels, train_labels)
@@ -55,8 +55,17 @@ def test_fashion_mnist_files_placed_by_hand_are_used(place, tmp_path, monkeypatc
 
 
 @pytest.mark.usefixtures("no_network")
+def test_mnist_lies_apart_from_fashion_mnist_whose_files_have_the_same_names(tmp_path, monkeypatch):
+    make_idx(tmp_path, monkeypatch)
+    train_images, *_ = make_idx(tmp_path / "MNIST" / "raw", monkeypatch, "MNIST")
+    raw, _ = load_raw(DataSpec(dataset="mnist", root=str(tmp_path)), tmp_path / "cache")
+    np.testing.assert_array_equal(raw.train_images[:, 0], train_images)
+    assert raw.class_names[9].startswith("9")
+
+
+@pytest.mark.usefixtures("no_network")
 def test_fashion_mnist_compressed_anew_is_known_by_its_content(tmp_path, monkeypatch):
-    train_images, *_ = make_fashion_mnist(tmp_path, monkeypatch)
+    train_images, *_ = make_idx(tmp_path, monkeypatch)
     archive = tmp_path / "train-images-idx3-ubyte.gz"
     content = gzip.decompress(archive.read_bytes())
     archive.write_bytes(gzip.compress(content, compresslevel=1, mtime=1))
@@ -77,7 +86,7 @@ def test_damaged_archive_is_refused(dataset, position, tmp_path, monkeypatch):
         make_cifar(tmp_path, CIFAR10, 100, 20, monkeypatch)
         archive = tmp_path / CIFAR10.filename
     else:
-        make_fashion_mnist(tmp_path, monkeypatch)
+        make_idx(tmp_path, monkeypatch)
         archive = tmp_path / "t10k-images-idx3-ubyte.gz"
     flip_byte(archive, position)
     with pytest.raises(InputError, match=f"{archive.name} is damaged .* expected md5 .* found") as error:

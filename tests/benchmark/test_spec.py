@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from benchmark.errors import InputError
 from benchmark.probes import ProbesSpec
 from benchmark.registry import lookup
-from benchmark.spec import StudySpec, load_study, shipped_studies, study_path
+from benchmark.spec import StudySpec
+from benchmark.study_files import load_study, shipped_studies, study_path
 from benchmark.training.optimizers import Adam, RmsProp, Sgd
 
 TOML = """

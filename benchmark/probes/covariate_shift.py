@@ -1,0 +1,31 @@
+"""Internal covariate shift, measured as Santurkar et al. do (1805.11604, definition 2.1).
+
+How much a layer's gradient changes when the layers below it take their step and it does not: G is its gradient
+before the step, G' after the step of all layers below, both on the same batch. The step is the last training
+step, so there is nothing to read at initialization.
+"""
+
+from torch.linalg import vector_norm
+from torch.nn.functional import cosine_similarity
+
+from benchmark.probes._view import Reading, Readings, View
+
+METRICS = {
+    "covariate_shift": ("loss/weight", "||G - G'|| of a layer whose lower layers took their step"),
+    "covariate_shift_cosine": ("1", "cosine between G and G'"),
+}
+
+
+def observe(view: View) -> Readings:
+    """The readings of `METRICS`, one per layer; the first has no layers below it, so its shift is 0."""
+    if view.update is None:
+        return
+    _, before = view.loss_and_gradient(-view.update)
+    ends = [*list(view.starts.values())[1:], len(view.update)]
+    for (layer, start), end in zip(view.starts.items(), ends, strict=True):
+        taken_back = view.update.clone()
+        taken_back[:start] = 0
+        _, after = view.loss_and_gradient(-taken_back)
+        old, new = before[start:end], after[start:end]
+        yield Reading("covariate_shift", layer, vector_norm(old - new))
+        yield Reading("covariate_shift_cosine", layer, cosine_similarity(old, new, dim=0))

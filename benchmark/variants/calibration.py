@@ -1,0 +1,49 @@
+"""What starts from data: LSUV's scale of each layer, and weight normalization's lengths and biases."""
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.variants.layers.weights import WeightNorm
+from benchmark.variants.network import Network
+from benchmark.variants.units import Unit, scale_to_unit_variance
+
+
+@torch.no_grad()
+def calibrate(network: Network, images: Tensor, gain: float = 1.0) -> None:
+    """Set what starts from data, layer by layer, in one pass over images; in place.
+
+    Running statistics stay as they were. Does nothing where nothing starts from data.
+
+    Args:
+        network: just initialized.
+        images: [N, C, H, W], fixed training images.
+        gain: factor on the weights that LSUV arrives at (it undoes any factor before).
+    """
+    unit_variance = network.initialization.unit_variance
+    if not unit_variance and not any(isinstance(module, WeightNorm) for module in network.modules()):
+        return
+
+    # Called with what enters a layer, when all layers before it are set.
+    def before_unit(unit: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(unit, Unit)
+        unit.calibrate(inputs[0], unit_variance=unit_variance)
+
+    def before_dense(dense: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(dense, nn.Linear)
+        if unit_variance:
+            scale_to_unit_variance(dense, nn.functional.linear(inputs[0], dense.weight))
+
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    hooks = [unit.register_forward_pre_hook(before_unit) for unit in network.hidden().values()]
+    hooks.append(network.dense.register_forward_pre_hook(before_dense))
+    network.train()  # normalize by the images' own statistics
+    try:
+        network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, buffer in network.named_buffers():
+        buffer.copy_(buffers[name])
+    if unit_variance:
+        for layer in network.weighted_layers().values():
+            layer.weight.mul_(gain)

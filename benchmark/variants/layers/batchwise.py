@@ -1,0 +1,148 @@
+"""Normalizations over the batch that torch has not.
+
+Shapes: N images of the batch, C channels, H x W positions.
+
+Like torch's batch normalization, they keep running statistics in buffers: averaged with `momentum` in
+training, used in evaluation; with `momentum = None` they are the plain averages over all batches since the
+buffers were zeroed, by which they are re-estimated.
+"""
+
+import torch
+from torch import Tensor, nn
+
+_POSITIONS = (0, 2, 3)  # what a channel's statistics are taken over
+
+
+class RunningNorm(nn.Module):
+    """A normalization with a running mean per channel.
+
+    Args:
+        num_channels: C.
+        momentum: weight of the newest batch in the running statistics.
+    """
+
+    running_mean: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_channels: int, momentum: float) -> None:
+        super().__init__()
+        self.momentum: float | None = momentum
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
+
+    def _track(self, **statistics: Tensor) -> None:
+        """Move the running statistics of these names, [C] each, towards the batch's, in place."""
+        self.num_batches_tracked.add_(1)
+        weight = 1.0 / self.num_batches_tracked if self.momentum is None else self.momentum
+        for name, value in statistics.items():
+            running = self.get_buffer(name)
+            running.add_(weight * (value.detach() - running))
+
+
+class MeanOnlyBatchNorm(RunningNorm):
+    """Mean-only batch normalization (Salimans & Kingma 2016, 1602.07868, section 4): y = x - mean + b."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        mean = self.running_mean
+        if self.training:
+            mean = x.mean(_POSITIONS)
+            self._track(running_mean=mean)
+        return x - (mean - self.bias)[:, None, None]
+
+
+class BatchRenorm(RunningNorm):
+    """Batch renormalization (Ioffe 2017, 1702.03275, algorithm 1).
+
+        training    y = gamma ((x - mu_B) / sigma_B r + d) + beta
+                    r = clip(sigma_B / sigma, 1/r_max, r_max),  d = clip((mu_B - mu) / sigma, -d_max, d_max)
+        evaluation  y = gamma (x - mu) / sigma + beta
+
+    mu and sigma are running averages of mu_B and of sigma_B = sqrt(var_B + eps), as they were before the
+    step; no gradient flows through r and d. Of unclipped r and d, both lines are the same function.
+
+    The paper trains with r_max = 1 and d_max = 0 (batch normalization) for 5,000 steps and relaxes them to
+    r_max = 3 at step 40,000 and d_max = 5 at 25,000. Budgets here are other ones, so these steps are shares
+    of the budget, 1% of it for 1,000 of the paper's: batch normalization for the first 5%, then linearly to
+    their ends at 40% and 25%. (That scale, and that the way is linear, are this suite's choices.)
+
+    Without a momentum, when statistics are re-estimated, there is nothing yet to correct towards: r = 1 and
+    d = 0, as Algorithm 2 of 1502.03167 has it.
+
+    Args:
+        num_channels: C.
+        eps: added to the batch's variance.
+        momentum: alpha of the paper.
+        num_steps: the budget.
+    """
+
+    running_std: Tensor
+
+    def __init__(self, num_channels: int, eps: float, momentum: float, num_steps: int) -> None:
+        super().__init__(num_channels, momentum)
+        self.eps = eps
+        self.num_steps = num_steps
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.register_buffer("running_std", torch.ones(num_channels))
+
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """r_max and d_max of the next step, scalars."""
+        share = self.num_batches_tracked / self.num_steps
+        return (
+            1.0 + 2.0 * ((share - 0.05) / (0.40 - 0.05)).clamp(0.0, 1.0),
+            5.0 * ((share - 0.05) / (0.25 - 0.05)).clamp(0.0, 1.0),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        mean, std = self.running_mean, self.running_std
+        if self.training:
+            mean = x.mean(_POSITIONS)
+            std = (x.var(_POSITIONS, correction=0) + self.eps).sqrt()
+        normalized = (x - mean[:, None, None]) / std[:, None, None]
+        if self.training:
+            if self.momentum is not None:
+                r, d = self._corrections(mean.detach(), std.detach())
+                normalized = normalized * r[:, None, None] + d[:, None, None]
+            self._track(running_mean=mean, running_std=std)
+        return normalized * self.weight[:, None, None] + self.bias[:, None, None]
+
+    def _corrections(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+        """R and d, [C] each, from the batch's mean and standard deviation."""
+        r_max, d_max = self.limits()
+        r = torch.clamp(std / self.running_std, 1.0 / r_max, r_max)
+        d = torch.clamp((mean - self.running_mean) / self.running_std, -d_max, d_max)
+        return r, d
+
+
+class NoisyBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization with noise after it, after Santurkar et al. (1805.11604, section 2.1).
+
+    Each unit's noise has a mean mu ~ U(-0.5, 0.5) and a scale sigma ~ U(1, 1.25), drawn anew at each step;
+    each activation of each example then draws its own m ~ U(mu - 0.1, mu + 0.1) and s ~ N(sigma, 0.1), and
+    y = s BN(x) + m. So the distribution of every layer's output shifts at every step. (The form is the
+    paper's: nonzero mean, other than unit variance, changing with the step; these numbers are the suite's.)
+    """
+
+    MEAN, SCALE, SPREAD = 0.5, 1.25, 0.1
+
+    def forward(self, input: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W].
+
+        Args:
+            input: [N, C, H, W].
+            uniforms: [2 + 2 N, C, H, W] in [0, 1): of the units' mu and sigma, then of each example's m, then
+                of each example's s. None (in evaluation, re-estimation and probes): no noise.
+        """
+        out = super().forward(input)
+        if uniforms is None:
+            return out
+        n = len(out)
+        mean = self.MEAN * (2 * uniforms[0] - 1)
+        scale = 1 + (self.SCALE - 1) * uniforms[1]
+        shift = mean + self.SPREAD * (2 * uniforms[2 : 2 + n] - 1)
+        # The draws lie on a grid of 2^-24: at its end, 0, the normal's quantile would be infinite.
+        factor = scale + self.SPREAD * torch.special.ndtri(uniforms[2 + n :].clamp_min(2.0**-25))
+        noisy: Tensor = factor * out + shift
+        return noisy
