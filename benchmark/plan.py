@@ -171,7 +171,7 @@ class StageSize:
 
 
 def stage_sizes(study: StudySpec) -> list[StageSize]:
-    """The sizes of a study's stages, as far as they are known before it runs."""
+    """The sizes of the stages that a study has, as far as they are known before it runs."""
     num_variants = len(study.variants.product())
     sweep = StageSize(
         "sweep",
@@ -187,9 +187,10 @@ def stage_sizes(study: StudySpec) -> list[StageSize]:
     num_confirm = num_variants + (len(normalized) * len(RATE_MULTIPLES) if has_baseline else 0)
     refine = num_edges * study.search.num_bisections
     gains = num_variants * len(other_gains(study))
-    return [
+    sizes = [
         sweep,
         StageSize("refine", refine, refine, is_bound=True),
         StageSize("gains", gains, gains * study.seeds.sweep, is_bound=True),
         StageSize("confirm", num_confirm, num_confirm * study.seeds.confirm, is_bound=True),
     ]
+    return [size for size in sizes if size.num_trials]

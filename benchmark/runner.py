@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from benchmark.seeding import derive
 from benchmark.spec import BASELINE, StudySpec
 from benchmark.tracking import Record, Tracker
 from benchmark.training.loop import loss_cap
-from benchmark.variants.network import Variant
+from benchmark.variants.network import Variant, check_blocks
 
 
 def run_study(
@@ -48,10 +48,11 @@ def run_study(
         Whether every trial came to a result.
 
     Raises:
-        InputError: another runner has this study, or the data cannot be had.
+        InputError: another runner has this study, its data cannot be had, or its network is too deep.
     """
     with _only_runner(folder, study.name):
         data = load(study.data, torch.device("cpu"), folder / "data")
+        check_blocks(study.network.blocks, *data.image_shape[1:])
         environment = describe_environment(device)
         display.note(f"study {study.name} on {device.type} ({environment.device_name})")
         tracker = Tracker(tracking_uri, folder, study, data, environment, command)
@@ -73,7 +74,7 @@ def run_study(
 
 @dataclass
 class _Progress:
-    planned: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(plan.STAGES))
+    planned: dict[str, int | None]  # by stage; None while it depends on what comes out before
     num_failed: int = 0
 
 
@@ -104,7 +105,7 @@ class StudyRun:
         self._sweep_results: dict[Variant, dict[float, dict[int, Result]]] = {
             variant: defaultdict(dict) for variant in study.variants.product()
         }
-        self._progress = _Progress()
+        self._progress = _Progress({size.stage: None for size in plan.stage_sizes(study)})
 
     def run(self) -> bool:
         """All stages; whether every trial came to a result."""
@@ -259,7 +260,7 @@ class StudyRun:
     def _run_stage(self, stage: str, num_trials: int | None, chains: Iterable[Chain]) -> None:
         """Run chains to their ends, feeding the workers from all of them at once."""
         if num_trials is not None:
-            self._progress.planned[stage] = (self._progress.planned[stage] or 0) + num_trials
+            self._progress.planned[stage] = (self._progress.planned.get(stage) or 0) + num_trials
         self._log_progress()
         self._display.start_stage(stage, num_trials)
         scheduler = Scheduler(self._executor, self._tracker, self._display, self._study.execution.retries)

@@ -1,6 +1,8 @@
 """What holds for every test."""
 
 import os
+import shutil
+import warnings
 
 import pytest
 
@@ -11,11 +13,31 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
+def new_folder(tmp_path_factory):
+    """A function that makes a folder to run studies in, with an empty store: MLflow takes long to make one."""
+    from benchmark.tracking import connect
+
+    store = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with warnings.catch_warnings():
+        # MLflow 3 trips over SQLAlchemy 2.1, which is newer; its words, in its own store.
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy is deprecated", DeprecationWarning)
+        connect(f"sqlite:///{store}")
+
+    def make(name):
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "mlruns").mkdir()
+        shutil.copy(store, folder / "mlruns")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def smoke(new_folder):
     """What `python -m benchmark run smoke` leaves, uninterrupted, trial after trial in one process."""
     from running import NARROW, Left, main_of
 
-    folder = tmp_path_factory.mktemp("smoke")
+    folder = new_folder("smoke")
     code, _, errors = main_of("benchmark", folder, "run", "smoke", *NARROW, "--set", "execution.workers=1")
     assert code == 0, errors
     return Left(folder)
