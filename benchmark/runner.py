@@ -55,21 +55,21 @@ def run_study(
         check_blocks(study.network.blocks, *data.image_shape[1:])
         environment = describe_environment(device)
         display.note(f"study {study.name} on {device.type} ({environment.device_name})")
-        tracker = Tracker(tracking_uri, folder, study, data, environment, command)
+        execution = study.execution
         workplace = Workplace(
-            study.data, str(device), folder, study.execution.threads, study.execution.checkpoint_every_s
+            study.data, str(device), folder, execution.threads, execution.checkpoint_every_s
         )
-        try:
-            execution = study.execution
-            workers = num_workers(execution.workers, execution.threads, device.type)
-            with open_executor(workplace, workers) as executor:
-                run = StudyRun(study, data, tracker, executor, display, folder, command)
-                complete = run.run()
-        except BaseException:
-            tracker.close(complete=False, interrupted=True)
-            raise
-        tracker.close(complete=complete)
-        return complete
+        workers = num_workers(execution.workers, execution.threads, device.type)
+        # First the executor: its workers start while MLflow is imported.
+        with open_executor(workplace, workers) as executor:
+            tracker = Tracker(tracking_uri, folder, study, data, environment, command)
+            try:
+                complete = StudyRun(study, data, tracker, executor, display, folder, command).run()
+            except BaseException:
+                tracker.close(complete=False, interrupted=True)
+                raise
+            tracker.close(complete=complete)
+            return complete
 
 
 @dataclass

@@ -44,7 +44,7 @@ CLAIM = Claim(
     statement="Batch normalization makes the outcome depend less on the scale of the initial weights.",
     h0="stable share(normalized) - stable share(unnormalized) <= 0.2",
     h1="stable share(normalized) - stable share(unnormalized) > 0.2",
-    measure="share of the init gains' range, 0.1 to 10, in which the net is stable, at its eta*",
+    measure="share of the init gains' range, 0.1 to 10, in which the net is stable, at its best rate",
     contrast="normalized - unnormalized",
     pairing="same seed",
     unit="share of the range of gains",
@@ -54,8 +54,8 @@ CLAIM = Claim(
     show=show_share,
     supported="the {act} net with {norm} trains at more of the scales of its initial weights: {effect}",
     refuted=(
-        "{norm} does not let the {act} net train at more of the scales of its initial weights, not by {delta}; "
-        "the change is {effect}"
+        "{norm} does not let the {act} net train at more of the scales of its initial weights, not by "
+        "{delta}; the change is {effect}"
     ),
     inconclusive=(
         "whether {norm} lets the {act} net train at more of the scales of its initial weights, by over "

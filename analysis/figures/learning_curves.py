@@ -18,7 +18,7 @@ TITLE = "Learning curves"
 CAPTION = (
     "Each variant at its own best learning rate (fresh seeds where the confirm stage has run, the sweep's "
     "otherwise; a net without a best rate at the rate of its least loss). Dark line: validation; pale "
-    "line: training, the mean over the batches of the interval, with dropout and augmentation on. Lines "
+    "dots: training, the mean over the batches of the interval, with dropout and augmentation on. Lines "
     "are means over {n} seeds, bands 95% bootstrap intervals of the mean; none is drawn for a single "
     "seed. A diverged trial counts as the constant predictor from there on. Dotted: the constant "
     "predictor's loss; losses far above it run off the panel."

@@ -45,6 +45,7 @@ class Section:
 
     claim: Claim
     judged: list[Judged]
+    family_size: int
     pictures: list[Picture]
     seen: list[Picture]
 
@@ -66,6 +67,7 @@ class Content:
     outcomes: list[tuple[str, dict[str, int]]]
     facts: dict[str, str]
     environment: dict[str, str]
+    command: str
     other_optimizer: str
 
 
@@ -90,7 +92,12 @@ def assemble(
         missing=_missing(results),
         outcomes=_outcomes(results.trials),
         facts=_facts(results),
-        environment={key: str(value) for key, value in results.environment.items()},
+        environment={
+            key.replace("_", " "): str(value)
+            for key, value in results.environment.items()
+            if not key.startswith("git_")  # among the facts
+        },
+        command=_command(results),
         other_optimizer=_other_optimizer(results),
     )
 
@@ -154,7 +161,8 @@ def _sections(judged: Sequence[Judged], pictures: Sequence[Picture]) -> list[Sec
         wanted = [picture for picture in pictures if claim.id in picture.claims]
         fresh = [picture for picture in wanted if picture.id not in shown]
         shown |= {picture.id for picture in fresh}
-        sections.append(Section(claim, own, fresh, [picture for picture in wanted if picture not in fresh]))
+        seen = [picture for picture in wanted if picture not in fresh]
+        sections.append(Section(claim, own, own[0].verdict.family_size, fresh, seen))
     return sections
 
 
@@ -191,10 +199,10 @@ def _other_optimizer(results: Results) -> str:
     if results.siblings or results.study["search"]["sampler"] == "fixed":
         return ""
     other = "sgd" if results.study["optimizer"]["name"] == "rmsprop" else "rmsprop"
-    return f"{rerun_command(results)} --set optimizer.name={other}"
+    return f"{_command(results)} --set optimizer.name={other}"
 
 
-def rerun_command(results: Results) -> str:
+def _command(results: Results) -> str:
     """What runs this study again, or goes on with it."""
     return str(results.progress.get("command") or f"python -m benchmark run {results.study['name']}")
 

@@ -12,6 +12,7 @@ from synthetic_results import CHANCE, LOSS_CAP, make_results
 from analysis.figures import FIGURES, save, styled
 from analysis.figures._style import ACTIVATION_SHADES, NORMALIZATION_DASHES, NORMALIZATION_HUES, variant_style
 from analysis.load import Results
+from analysis.stats import descriptive
 
 # Linear-RGB simulation of full deuteranopia: Machado, Oliveira & Fernandes 2009, table 1 (severity 1.0).
 DEUTERANOPIA = np.array(
@@ -22,6 +23,12 @@ DEUTERANOPIA = np.array(
 @pytest.fixture(scope="module")
 def complete() -> Results:
     return make_results(seeds=4, confirm_seeds=4, num_bisections=1, with_probes=True)
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands are tested with the statistics; here they need only be drawn."""
+    monkeypatch.setattr(descriptive, "NUM_RESAMPLES", 50)
 
 
 def only(results: Results, keep: pd.Series) -> Results:
