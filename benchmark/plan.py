@@ -64,7 +64,7 @@ class Trial:
         study = self.study.model_dump(mode="json", include={"network", "optimizer", "judge", "probes"})
         study["judge"].pop("rho")  # judges a study's trials against each other; no trial's own numbers
         identity = study | {
-            "protocol": ".".join(PROTOCOL_VERSION.split(".")[:2]),
+            "protocol": _protocol(),
             "data": self.study.data.model_dump(mode="json", exclude={"root"}),
             "fingerprint": self.fingerprint,
             "num_steps": self.study.budget.num_steps,
@@ -91,8 +91,10 @@ class ConfirmCell:
 
 
 def study_hash(study: StudySpec) -> str:
-    """Identifies a study run: a hash of all but how it is executed. 8 hex digits."""
-    document = study.model_dump_json(exclude={"execution": True, "description": True, "data": {"root"}})
+    """Identifies a study run: a hash of the protocol and of all but how it is executed. 8 hex digits."""
+    document = _PROTOCOL + study.model_dump_json(
+        exclude={"execution": True, "description": True, "data": {"root"}}
+    )
     return hashlib.sha256(document.encode()).hexdigest()[:8]
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import warnings
 
 import pytest
 
@@ -18,10 +17,7 @@ def new_folder(tmp_path_factory):
     from benchmark.tracking import connect
 
     store = tmp_path_factory.mktemp("store") / "mlflow.db"
-    with warnings.catch_warnings():
-        # MLflow 3 trips over SQLAlchemy 2.1, which is newer; its words, in its own store.
-        warnings.filterwarnings("ignore", "The ``noload`` loader strategy is deprecated", DeprecationWarning)
-        connect(f"sqlite:///{store}")
+    connect(f"sqlite:///{store}")
 
     def make(name):
         folder = tmp_path_factory.mktemp(name)

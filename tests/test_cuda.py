@@ -16,10 +16,6 @@ from benchmark.training.step import BatchOrder, Keys, dropout_masks, step
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here"),
-    # MLflow 3 trips over SQLAlchemy 2.1, which is newer; its words, in its own store.
-    pytest.mark.filterwarnings(
-        "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
-    ),
 ]
 
 STUDY = make_study(

@@ -8,11 +8,6 @@ from running import NARROW, Left, main_of
 
 from benchmark.scheduler import Scheduler
 
-pytestmark = pytest.mark.filterwarnings(
-    # MLflow 3 trips over SQLAlchemy 2.1, which is newer; its words, in its own store.
-    "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
-)
-
 TINY = """
 name = "tiny"
 description = "One rate, ten trials: nothing is searched."

@@ -5,11 +5,6 @@ import time
 import pytest
 from running import NARROW, Left, Process, main_of
 
-pytestmark = pytest.mark.filterwarnings(
-    # MLflow 3 trips over SQLAlchemy 2.1, which is newer; its words, in its own store.
-    "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
-)
-
 # Each trial's progress saved at every evaluation: as many ways to be cut short as there are.
 RUN = (
     *("run", "smoke", *NARROW, "--set", 'variants.normalizations=["batch"]'),

@@ -12,7 +12,7 @@ import pytest
 from synthetic_results import make_results
 
 import analysis.report
-from analysis.claims import CLAIMS, judge
+from analysis.claims import CLAIMS, Verdict, judge
 from analysis.figures import FIGURES
 from analysis.load import Results
 from analysis.measures import variant_table
@@ -56,6 +56,11 @@ def outline(text: str) -> Outline:
 @pytest.fixture(scope="module")
 def results() -> Results:
     return make_results(seeds=6, confirm_seeds=6, num_bisections=2, with_probes=True)
+
+
+@pytest.fixture(scope="module")
+def verdicts(results: Results) -> list[Verdict]:
+    return judge(results)
 
 
 @pytest.fixture(scope="module")
@@ -111,26 +116,26 @@ def test_html_stands_alone(folder: Path) -> None:
     assert sum(link.startswith("data:") for link in page.links) == len(FIGURES)
 
 
-def test_the_answer_stands_first(results: Results, folder: Path) -> None:
+def test_the_answer_stands_first(verdicts: list[Verdict], folder: Path) -> None:
     text = html_text(folder)
     primary = next(claim.id for claim in CLAIMS.values() if claim.primary)
-    for verdict in judge(results):
+    for verdict in verdicts:
         assert verdict.sentence in text
         if verdict.claim == primary:
             assert text.index(verdict.sentence) < text.index("Contents" if "Contents" in text else "Verdicts")
 
 
-def test_every_verdict_is_worded_and_coloured(results: Results, folder: Path) -> None:
+def test_every_verdict_is_worded_and_coloured(verdicts: list[Verdict], folder: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
     table = text[text.index('id="verdicts"') : text.index('id="claims"')]
     badges = re.findall(r'class="badge ([a-z-]+)">([A-Z ]+)<', table)
-    assert [word for _, word in badges] == [verdict.outcome for verdict in judge(results)]
+    assert [word for _, word in badges] == [verdict.outcome for verdict in verdicts]
     assert all(colour == word.lower().replace(" ", "-") for colour, word in badges)
 
 
-def test_each_claim_has_its_section(results: Results, folder: Path) -> None:
+def test_each_claim_has_its_section(verdicts: list[Verdict], folder: Path) -> None:
     page = outline((folder / "report.html").read_text(encoding="utf-8"))
-    assert {f"claim-{verdict.claim}" for verdict in judge(results)} <= set(page.ids)
+    assert {f"claim-{verdict.claim}" for verdict in verdicts} <= set(page.ids)
     text = html_text(folder)
     for claim in CLAIMS.values():
         assert claim.statement in text
@@ -189,7 +194,7 @@ def test_another_optimizer_has_a_row_or_the_command_that_makes_one(
     command = "python -m benchmark run synthetic --set optimizer.name=rmsprop"
     without = strip_tags(write(small, tmp_path / "a").read_text(encoding="utf-8"))
     assert command in without
-    assert f"`{command}`" in (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
+    assert f"\n    {command}\n" in (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
     study = small.study | {"optimizer": {"name": "rmsprop", "rho": 0.9}}
     sibling = dataclasses.replace(small, study=study, study_hash="89abcdef")
     write(dataclasses.replace(small, siblings=(sibling,)), tmp_path / "b")
@@ -205,13 +210,13 @@ def test_tables_keep_full_precision(results: Results, folder: Path) -> None:
     assert list(read["variant"]) == results.variants
 
 
-def test_verdicts_json_is_strict_json(results: Results, folder: Path) -> None:
+def test_verdicts_json_is_strict_json(verdicts: list[Verdict], folder: Path) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
     text = (folder / "verdicts.json").read_text(encoding="utf-8")
     document = json.loads(text, parse_constant=refuse)
-    assert [v["outcome"] for v in document["verdicts"]] == [v.outcome for v in judge(results)]
+    assert [v["outcome"] for v in document["verdicts"]] == [v.outcome for v in verdicts]
 
 
 def test_markdown_tables_are_whole_and_figures_exist(folder: Path) -> None:

@@ -20,11 +20,6 @@ from benchmark.tracking import Tracker, count_trials, default_uri
 from benchmark.training.loop import Evaluation, Outcome
 from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS
 
-# MLflow 3 trips over SQLAlchemy 2.1, which is newer; its words, in its own store.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
-)
-
 DATA = make_data()
 ENVIRONMENT = Environment("cpu", "a processor", "c0ffee", git_dirty=False)
 
