@@ -92,10 +92,13 @@ class ConfirmCell:
 
 def study_hash(study: StudySpec) -> str:
     """Identifies a study run: a hash of the protocol and of all but how it is executed. 8 hex digits."""
-    document = _PROTOCOL + study.model_dump_json(
-        exclude={"execution": True, "description": True, "data": {"root"}}
-    )
-    return hashlib.sha256(document.encode()).hexdigest()[:8]
+    document = study.model_dump_json(exclude={"execution": True, "description": True, "data": {"root"}})
+    return hashlib.sha256((_protocol() + document).encode()).hexdigest()[:8]
+
+
+def _protocol() -> str:
+    """The protocol's Major.Minor, within which results compare."""
+    return ".".join(PROTOCOL_VERSION.split(".")[:2])
 
 
 def grid(study: StudySpec) -> tuple[float, ...]:
