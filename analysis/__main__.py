@@ -103,7 +103,11 @@ def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
 
 
 def _load(options: argparse.Namespace) -> Results:
-    return load(study_name(options.study), options.tracking_uri, options.run)
+    """The results asked for; which run they are of is said where the study has several."""
+    results = load(study_name(options.study), options.tracking_uri, options.run)
+    if results.which_run:
+        print(results.which_run, file=sys.stderr)
+    return results
 
 
 def _report(options: argparse.Namespace) -> None:

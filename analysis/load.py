@@ -7,132 +7,51 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from analysis.errors import InputError
+from analysis.results import (
+    CURVE_COLUMNS,
+    FINAL_METRICS,
+    PROBE_COLUMNS,
+    TRIAL_COLUMNS,
+    TRIAL_KEYS,
+    Results,
+)
+
+__all__ = [
+    "CURVE_COLUMNS",
+    "FINAL_METRICS",
+    "PROBE_COLUMNS",
+    "TRIAL_COLUMNS",
+    "TRIAL_KEYS",
+    "Results",
+    "load",
+    "log_report",
+    "resolve_uri",
+]
 
 SCHEMA_VERSION = 1
 PROTOCOL = "1.0"
 """Results compare only within one Major.Minor of the protocol; the patch level is free."""
 
 DEFAULT_TRACKING_URI = "sqlite:///mlruns/mlflow.db"
-FINAL_METRICS = (
-    "final_val_loss",
-    "final_val_accuracy",
-    "final_val_loss_ema",
-    "final_val_accuracy_ema",
-    "final_clean_train_loss",
-    "final_clean_train_accuracy",
-    "best_val_loss",
-    "best_val_step",
-    "train_seconds",
-    "num_steps_done",
-    "test_loss",
-    "test_accuracy",
-)
-CURVE_METRICS = (
-    "epoch",
-    "examples",
-    "train_seconds",
-    "learning_rate",
-    "train_loss",
-    "train_accuracy",
-    "gradient_norm",
-    "parameter_norm",
-    "examples_per_s",
-    "clean_train_loss",
-    "clean_train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_loss_ema",
-    "val_accuracy_ema",
-    "clean_train_loss_ema",
-    "clean_train_accuracy_ema",
-)
-TRIAL_KEYS = ("trial_hash", "variant", "normalization", "activation", "stage", "trial_learning_rate", "seed")
-TRIAL_COLUMNS = (
-    "trial_hash",
-    "run_id",
-    "variant",
-    "normalization",
-    "activation",
-    "stage",
-    "learning_rate",
-    "seed",
-    "status",
-    "status_ema",
-    *FINAL_METRICS,
-)
-CURVE_COLUMNS = (*TRIAL_KEYS, "step", *CURVE_METRICS)
-PROBE_COLUMNS = (*TRIAL_KEYS, "step", "probe", "layer", "index", "value")
+VERSIONS = ("schema_version", "protocol_version")
+SIBLINGS_DIFFER_IN = {"name", "description", "execution", "optimizer"}
 NUM_READERS = 8
 """Artifacts are read side by side: behind a tracking server each one is a round trip."""
-
-
-@dataclass(frozen=True, eq=False)
-class Results:
-    """Everything one study run logged.
-
-    Attributes:
-        study: the resolved study, as nested dicts.
-        schema: units and directions of the logged metrics, and the versions.
-        decisions: what the stages decided; keys are absent until decided.
-        environment: software and hardware.
-        progress: planned numbers of trials per stage, wall time, command.
-        run_id: the study's MLflow run.
-        study_hash: 8 hex digits.
-        commit: git commit that trained.
-        trials: one row per trial (`TRIAL_COLUMNS`, and `init_gain` where the study varies it).
-        curves: one row per trial and evaluation (`CURVE_COLUMNS`).
-        probes: one row per trial, evaluation, probe and layer (`PROBE_COLUMNS`); empty when probes were off.
-        status: running, complete or incomplete.
-    """
-
-    study: dict[str, Any]
-    schema: dict[str, Any]
-    decisions: dict[str, Any]
-    environment: dict[str, Any]
-    progress: dict[str, Any]
-    run_id: str
-    study_hash: str
-    commit: str
-    trials: pd.DataFrame
-    curves: pd.DataFrame
-    probes: pd.DataFrame
-    status: str = "complete"
-
-    @property
-    def normalizations(self) -> list[str]:
-        """Planned normalizations, in the study's order."""
-        return list(self.study["variants"]["normalizations"])
-
-    @property
-    def activations(self) -> list[str]:
-        """Planned activations, in the study's order."""
-        return list(self.study["variants"]["activations"])
-
-    @property
-    def variants(self) -> list[str]:
-        """Planned variants, `normalization-activation`, grouped by activation."""
-        return [f"{n}-{a}" for a in self.activations for n in self.normalizations]
-
-    @property
-    def chance(self) -> float:
-        """Accuracy of guessing, 1/K; NaN until the study logged K."""
-        return 1.0 / float(self.decisions.get("num_classes", np.nan))
-
-    @property
-    def loss_cap(self) -> float:
-        """Loss of the constant predictor, nats; NaN until the study logged it."""
-        return float(self.decisions.get("loss_cap", np.nan))
 
 
 def load(study: str, tracking_uri: str | None = None, run_id: str | None = None) -> Results:
@@ -148,30 +67,27 @@ def load(study: str, tracking_uri: str | None = None, run_id: str | None = None)
     """
     uri = resolve_uri(tracking_uri)
     client = _client(uri)
-    run = _study_run(client, study, run_id)
-    artifact = _Artifacts(uri, run.info.artifact_uri)
-    schema = artifact.json("schema.json")
-    _check_versions(study, schema)
-    study_hash = run.data.tags["study_hash"]
-    runs = _trial_runs(client, study_hash)
-    trials = _trials_frame(runs)
-    sources = [_Artifacts(uri, trial.info.artifact_uri) for trial in runs]
+    runs = _study_runs(client, study)
+    run = next((one for one in runs if run_id in (None, one.info.run_id)), None)
+    if run is None:
+        known = ", ".join(one.info.run_id for one in runs)
+        raise InputError(f"study {study!r} has no study run {run_id!r}; it has: {known}")
+    artifacts = _Artifacts(uri, run.info.artifact_uri)
+    _check_versions(study, artifacts.json("schema.json"))
+    trials = _trial_runs(client, run.data.tags["study_hash"])
+    logged = _logged(run, artifacts, trials)
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        curves = list(pool.map(partial(_trial_frame, "curves.parquet"), runs, sources))
-        probes = list(pool.map(partial(_trial_frame, "probes.parquet"), runs, sources))
-    return Results(
-        study=artifact.json("study.json"),
-        schema=schema,
-        decisions=artifact.json("decisions.json"),
-        environment=artifact.json("environment.json"),
-        progress=artifact.json("progress.json"),
-        run_id=run.info.run_id,
-        study_hash=study_hash,
-        commit=run.data.tags.get("git_commit", "unknown"),
-        trials=trials,
-        curves=_stack(curves, CURVE_COLUMNS),
-        probes=_stack(probes, PROBE_COLUMNS),
-        status=run.data.tags.get("status", "running"),
+        sources = [_Artifacts(uri, trial.info.artifact_uri) for trial in trials]
+        curves, probes = (
+            list(pool.map(partial(_Artifacts.table, name=name), sources))
+            for name in ("curves.parquet", "probes.parquet")
+        )
+    return replace(
+        logged,
+        curves=_stack(curves, logged.trials, CURVE_COLUMNS),
+        probes=_stack(probes, logged.trials, PROBE_COLUMNS),
+        run_ids=tuple(one.info.run_id for one in runs),
+        siblings=tuple(_siblings(client, uri, runs, logged)),
     )
 
 
@@ -206,24 +122,70 @@ def _client(uri: str) -> Any:
     return MlflowClient(tracking_uri=uri)
 
 
-def _study_run(client: Any, study: str, run_id: str | None) -> Any:
-    """The study's MLflow run: the newest, or the one named."""
+def _study_runs(client: Any, study: str) -> list[Any]:
+    """The study's MLflow runs, the newest first."""
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
         names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
         known = ", ".join(names) if names else "none"
         raise InputError(f"study {study!r} was never run here; studies with results: {known}")
-    chosen = f" and attributes.run_id = '{run_id}'" if run_id else ""
-    found = client.search_runs(
-        [experiment.experiment_id],
-        f"tags.kind = 'study'{chosen}",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
+    order = ["attributes.start_time DESC"]
+    runs = _search(client, [experiment.experiment_id], "tags.kind = 'study'", order)
+    if not runs:
+        raise InputError(
+            f"study {study!r} has an experiment but no study run yet; start it with: "
+            f"python -m benchmark run {study}"
+        )
+    return runs
+
+
+def _search(client: Any, experiments: list[str], condition: str, order_by: list[str]) -> list[Any]:
+    """All runs that meet a condition: MLflow hands them out in pages."""
+    runs: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments, condition, max_results=1000, order_by=order_by, page_token=token
+        )
+        runs.extend(page)
+        token = page.token
+        if not token:
+            return runs
+
+
+def _siblings(client: Any, uri: str, runs: Sequence[Any], own: Results) -> Iterator[Results]:
+    """Complete runs that differ in the optimizer alone; by the primary measure, which needs no curves."""
+    for run in runs:
+        if run.info.run_id == own.run_id or run.data.tags.get("status") != "complete":
+            continue
+        artifacts = _Artifacts(uri, run.info.artifact_uri)
+        study, schema = artifacts.json("study.json"), artifacts.json("schema.json")
+        same_rules = all(schema.get(key) == own.schema.get(key) for key in VERSIONS)
+        if same_rules and study.get("optimizer") != own.study["optimizer"] and _alike(study, own.study):
+            yield _logged(run, artifacts, _trial_runs(client, run.data.tags["study_hash"]))
+
+
+def _alike(study: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Are two resolved studies the same but for the optimizer, words and execution?"""
+    return all(study.get(key) == other.get(key) for key in (study.keys() | other.keys()) - SIBLINGS_DIFFER_IN)
+
+
+def _logged(run: Any, artifacts: _Artifacts, trials: Sequence[Any]) -> Results:
+    """A study run without its curves and probes."""
+    return Results(
+        study=artifacts.json("study.json"),
+        schema=artifacts.json("schema.json"),
+        decisions=artifacts.json("decisions.json"),
+        environment=artifacts.json("environment.json"),
+        progress=artifacts.json("progress.json"),
+        run_id=run.info.run_id,
+        study_hash=run.data.tags["study_hash"],
+        commit=run.data.tags.get("git_commit", "unknown"),
+        trials=_trials_frame(trials),
+        curves=pd.DataFrame(columns=list(CURVE_COLUMNS)),
+        probes=pd.DataFrame(columns=list(PROBE_COLUMNS)),
+        status=run.data.tags.get("status", "running"),
     )
-    if not found:
-        asked = f"has no study run {run_id!r}" if run_id else "has an experiment but no study run yet"
-        raise InputError(f"study {study!r} {asked}; start it with: python -m benchmark run {study}")
-    return found[0]
 
 
 def _check_versions(study: str, schema: dict[str, Any]) -> None:
@@ -246,16 +208,7 @@ def _trial_runs(client: Any, study_hash: str) -> list[Any]:
     """All trials that belong to the study, oldest first, from whichever experiment logged them."""
     experiments = [e.experiment_id for e in client.search_experiments()]
     wanted = f"tags.kind = 'trial' and tags.`in_study.{study_hash}` = 'true'"
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments, wanted, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
-        )
-        runs.extend(page)
-        token = page.token
-        if not token:
-            break
+    runs = _search(client, experiments, wanted, ["attributes.start_time ASC"])
     # A retried trial leaves its failed run behind; the latest one counts.
     return list({run.data.tags["trial_hash"]: run for run in runs}.values())
 
@@ -284,30 +237,27 @@ def _trials_frame(runs: Sequence[Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _trial_frame(name: str, run: Any, artifacts: _Artifacts) -> pd.DataFrame | None:
-    """A trial's parquet artifact with the trial's keys beside every row; None where it logged none."""
-    path = artifacts.path(name)
-    if path is None:
-        return None
-    frame = pd.read_parquet(path)
-    tags = run.data.tags
-    for position, key in enumerate(("trial_hash", "variant", "normalization", "activation", "stage")):
-        frame.insert(position, key, tags[key])
-    frame.insert(5, "trial_learning_rate", float(tags["learning_rate"]))
-    frame.insert(6, "seed", int(tags["seed"]))
-    return frame
+def _stack(tables: Sequence[pa.Table | None], trials: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """One frame of all trials' tables, the trial's keys beside every row; the right columns even when empty.
 
-
-def _stack(frames: Sequence[pd.DataFrame | None], columns: Sequence[str]) -> pd.DataFrame:
-    """One frame of all; with the right columns even when there is nothing."""
-    present = [frame for frame in frames if frame is not None and len(frame)]
-    if not present:
+    Args:
+        tables: per trial, None where it logged none.
+        trials: one row per trial, in the same order.
+        columns: of the frame.
+    """
+    rows = np.array([0 if table is None else table.num_rows for table in tables], dtype=int)
+    if not rows.any():
         return pd.DataFrame(columns=list(columns))
-    return pd.concat(present, ignore_index=True).reindex(columns=list(columns))
+    frame: pd.DataFrame = pa.concat_tables(
+        [table for table in tables if table is not None and table.num_rows], promote_options="permissive"
+    ).to_pandas()
+    keys = trials.rename(columns={"learning_rate": "trial_learning_rate"})[list(TRIAL_KEYS)]
+    repeated = keys.loc[keys.index.repeat(rows)].reset_index(drop=True)
+    return pd.concat([repeated, frame], axis=1).reindex(columns=list(columns))
 
 
 class _Artifacts:
-    """The artifacts of one run. MLflow reads local ones in place and downloads others."""
+    """The artifacts of one run: local ones are read in place, others through MLflow."""
 
     def __init__(self, tracking_uri: str, artifact_uri: str) -> None:
         self.tracking_uri = tracking_uri
@@ -323,6 +273,11 @@ class _Artifacts:
 
     def path(self, name: str) -> Path | None:
         """A local path of the artifact; None where the run has no such artifact."""
+        parsed = urlparse(self.artifact_uri)
+        if parsed.scheme in ("", "file"):
+            # MLflow's own look-up takes several times as long as reading the file, for hundreds of files.
+            local = Path(url2pathname(parsed.path)) / name
+            return local if local.is_file() else None
         if name not in self.names:
             return None
         from mlflow import artifacts
@@ -334,3 +289,8 @@ class _Artifacts:
         """A JSON artifact; empty where the run has none yet."""
         path = self.path(name)
         return {} if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
+
+    def table(self, name: str) -> pa.Table | None:
+        """A parquet artifact; None where the run has none."""
+        path = self.path(name)
+        return None if path is None else pq.read_table(path, use_threads=False)

@@ -102,7 +102,7 @@ def find_edges(search: Search, low_edge: Floats, high_edge: Floats, rng: np.rand
         rising = expit((log10_rate - low_edge) / width + logit(RHO))
         probability = chance + (search.accuracy - chance) * falling * rising
         accuracy = rng.binomial(search.num_images, probability) / search.num_images
-        return accuracy - chance >= RHO * (search.accuracy - chance)
+        return np.asarray(accuracy - chance >= RHO * (search.accuracy - chance), dtype=np.bool_)
 
     rates = np.array([-np.inf, *search.log10_rates, np.inf])
     is_stable = np.stack([stable(np.full(high_edge.shape, rate)) for rate in search.log10_rates])

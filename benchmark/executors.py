@@ -167,6 +167,8 @@ class Workers:
             yield Event(trial, content)
 
     def __enter__(self) -> "Workers":
+        for _ in range(self.capacity):
+            self._hire()
         return self
 
     def __exit__(self, *exc: object) -> None:

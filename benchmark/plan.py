@@ -66,7 +66,7 @@ class Trial:
         )
         study["judge"].pop("rho")  # judges a study's trials against each other; no trial's own numbers
         identity = study | {
-            "protocol": ".".join(PROTOCOL_VERSION.split(".")[:2]),
+            "protocol": _protocol(),
             "data": self.study.data.model_dump(mode="json", exclude={"root"}),
             "fingerprint": self.fingerprint,
             "num_steps": self.study.budget.num_steps,
@@ -93,9 +93,14 @@ class ConfirmCell:
 
 
 def study_hash(study: StudySpec) -> str:
-    """Identifies a study run: a hash of all but how it is executed. 8 hex digits."""
+    """Identifies a study run: a hash of the protocol and of all but how it is executed. 8 hex digits."""
     document = study.model_dump_json(exclude={"execution": True, "description": True, "data": {"root"}})
-    return hashlib.sha256(document.encode()).hexdigest()[:8]
+    return hashlib.sha256((_protocol() + document).encode()).hexdigest()[:8]
+
+
+def _protocol() -> str:
+    """The protocol's Major.Minor, within which results compare."""
+    return ".".join(PROTOCOL_VERSION.split(".")[:2])
 
 
 def grid(study: StudySpec) -> tuple[float, ...]:
@@ -173,7 +178,7 @@ class StageSize:
 
 
 def stage_sizes(study: StudySpec) -> list[StageSize]:
-    """The sizes of a study's stages, as far as they are known before it runs."""
+    """The sizes of the stages that a study has, as far as they are known before it runs."""
     num_variants = len(study.variants.product())
     sweep = StageSize(
         "sweep",
@@ -189,9 +194,10 @@ def stage_sizes(study: StudySpec) -> list[StageSize]:
     num_confirm = num_variants + (len(normalized) * len(RATE_MULTIPLES) if has_baseline else 0)
     refine = num_edges * study.search.num_bisections
     gains = num_variants * len(other_gains(study))
-    return [
+    sizes = [
         sweep,
         StageSize("refine", refine, refine, is_bound=True),
         StageSize("gains", gains, gains * study.seeds.sweep, is_bound=True),
         StageSize("confirm", num_confirm, num_confirm * study.seeds.confirm, is_bound=True),
     ]
+    return [size for size in sizes if size.num_trials]

@@ -245,6 +245,14 @@ class StudySpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _gains_are_trained(self) -> "StudySpec":
+        if self.init.gains and self.search.sampler == "fixed":
+            raise ValueError(
+                'init.gains: expected none with sampler "fixed", which selects no rate to vary them at'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _confirm_is_dense(self) -> "StudySpec":
         if self.search.sampler != "fixed" and self.budget.confirm_eval_every * 50 > self.budget.num_steps:
             raise ValueError(

@@ -77,7 +77,7 @@ class Tracker:
         environment: Environment,
         command: str,
     ) -> None:
-        self._client = _connect(uri)
+        self._client = connect(uri)
         self._study = study
         self._hash = study_hash(study)
         self._data = data
@@ -360,7 +360,7 @@ def count_trials(uri: str, study: StudySpec) -> dict[str, dict[str, int]]:
     """How many trials of a study were logged, by stage and status; empty if it was never run here."""
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return {}
-    client = _connect(uri)
+    client = connect(uri)
     experiment = client.get_experiment_by_name(study.name)
     if experiment is None:
         return {}
@@ -384,7 +384,12 @@ def _search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
             return runs
 
 
-def _connect(uri: str) -> Any:
+def connect(uri: str) -> Any:
+    """MLflow's client for a store, which is made if need be.
+
+    Raises:
+        InputError: the store cannot be used.
+    """
     # MLflow reports its use to its makers unless told not to, before it is imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")

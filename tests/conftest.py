@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+import shutil
 
 import pytest
 
@@ -11,11 +12,28 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
+def new_folder(tmp_path_factory):
+    """A function that makes a folder to run studies in, with an empty store (which takes seconds)."""
+    from benchmark.tracking import connect
+
+    store = tmp_path_factory.mktemp("store") / "mlflow.db"
+    connect(f"sqlite:///{store}")
+
+    def make(name):
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "mlruns").mkdir()
+        shutil.copy(store, folder / "mlruns")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def smoke(new_folder):
     """What `python -m benchmark run smoke` leaves, uninterrupted, trial after trial in one process."""
     from running import NARROW, Left, main_of
 
-    folder = tmp_path_factory.mktemp("smoke")
+    folder = new_folder("smoke")
     code, _, errors = main_of("benchmark", folder, "run", "smoke", *NARROW, "--set", "execution.workers=1")
     assert code == 0, errors
     return Left(folder)

@@ -1,6 +1,7 @@
 """Studies run through the command line, and what they left in their folder."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from unittest import mock
 
 REPOSITORY = Path(__file__).parents[1]
 TIMINGS = {"train_seconds", "examples_per_s", "probe_seconds"}
@@ -22,10 +24,17 @@ NARROW = ("--set", "network.width=3", "--device", "cpu")
 
 def main_of(package, folder, *words):
     """Run `python -m <package> <words>` in `folder`, but in this process: exit code, stdout, stderr."""
-    module = __import__(f"{package}.__main__", fromlist=["main"])
+    main = importlib.import_module(f"{package}.__main__").main
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = module.main(words)
+    # Said in full, because MLflow keeps the store that it once opened under a relative path.
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns/mlflow.db"}
+    with (
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, store),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = main(words)
     return code, out.getvalue(), err.getvalue()
 
 

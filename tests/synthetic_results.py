@@ -220,6 +220,7 @@ class _Maker:
             "best_val_loss": LOSS_CAP if diverged else last["val_loss"],
             "best_val_step": float(last["step"]),
             "train_seconds": last["train_seconds"],
+            "probe_seconds": 0.03 * last["train_seconds"] * self.with_probes,
             "num_steps_done": float(last["step"]),
         }
         test = {"test_loss": finals["final_val_loss"], "test_accuracy": finals["final_val_accuracy"]}

@@ -5,11 +5,6 @@ import time
 import pytest
 from running import NARROW, Left, Process, main_of
 
-pytestmark = pytest.mark.filterwarnings(
-    # MLflow 3 trips over SQLAlchemy 2.1, which is newer; its words, in its own store.
-    "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
-)
-
 # Each trial's progress saved at every evaluation: as many ways to be cut short as there are.
 RUN = (
     *("run", "smoke", *NARROW, "--set", 'variants.normalizations=["batch"]'),
@@ -20,18 +15,18 @@ TWO = ("--set", "execution.workers=2")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(new_folder):
     """The same study, uninterrupted, its trials one by one in this process."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = new_folder("whole")
     code, _, stderr = main_of("benchmark", folder, *RUN, *ONE)
     assert code == 0, stderr
     return Left(folder)
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
+def killed(new_folder):
     """A study killed during its sweep, killed while it confirms, stopped by Ctrl-C, and run to its end."""
-    folder = tmp_path_factory.mktemp("killed")
+    folder = new_folder("killed")
     left, seen = Left(folder), {}
 
     process = Process(folder, *RUN, *TWO)

@@ -30,6 +30,8 @@ from analysis.claims._base import (
     Sample,
     Verdict,
     name_of,
+    show_effect,
+    show_interval,
 )
 from analysis.claims._sensitivity import selection_flips, selection_shares, sensitivity_table
 from analysis.load import Results
@@ -90,5 +92,7 @@ __all__ = [
     "selection_flips",
     "selection_shares",
     "sensitivity_table",
+    "show_effect",
+    "show_interval",
     "verdicts_document",
 ]

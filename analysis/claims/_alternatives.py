@@ -56,7 +56,7 @@ def with_target(results: Results, quantile: float = 0.5, share: float = TARGET_S
     for activation, target in results.decisions.get("targets", {}).items():
         source = target["variant"]
         rate = select.best_rate(results, source)
-        sweep = select.ended_trials(results, ["sweep"], source)
+        sweep = select.ended_trials(results, "sweep", variant=source)
         accuracy = sweep.loc[select.same_rate(sweep["learning_rate"], rate or np.nan), "final_val_accuracy"]
         level = float(accuracy.quantile(quantile))
         targets[activation] = {
@@ -72,7 +72,7 @@ def at_sweep_rates(results: Results, rates: Mapping[str, float]) -> Results:
     For asking what the claims at the best rate would be, had selection picked another rate. The unnormalized
     variant's rate is also the others' `x1`.
     """
-    sweep = select.ended_trials(results, ["sweep"])
+    sweep = select.ended_trials(results, "sweep")
     confirm: list[dict[str, Any]] = []
     chosen = []
     for variant, rate in rates.items():
@@ -110,7 +110,7 @@ def _with_best_cells(results: Results, trials: pd.DataFrame, statistic: str) -> 
     rewritten = dataclasses.replace(results, trials=trials)
     best = {}
     for variant in results.decisions.get("variants", {}):
-        sweep = select.ended_trials(rewritten, ["sweep"], variant)
+        sweep = select.ended_trials(rewritten, "sweep", variant=variant)
         best[variant] = float(
             sweep.groupby("learning_rate")["final_val_accuracy"].agg(statistic).astype(float).max()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -175,6 +176,36 @@ class Verdict:
         return pd.DataFrame({"seed": self.sample.seeds, "low": self.sample.low, "high": self.sample.high})
 
 
+def show_effect(show: Callable[[float], str], effect: float, least: float, greatest: float) -> str:
+    """An effect in words; of an infinite or unknown one, the bound that there is.
+
+    Args:
+        show: of the claim.
+        effect: pseudo-median of the pairs' midpoints.
+        least: pseudo-median of the least effects.
+        greatest: pseudo-median of the greatest effects.
+    """
+    if math.isfinite(effect):
+        return show(effect)
+    if math.isfinite(least):
+        return f"at least {show(least)}"
+    if math.isfinite(greatest):
+        return f"at most {show(greatest)}"
+    return "not measurable here"
+
+
+def show_interval(show: Callable[[float], str], low: float, high: float) -> str:
+    """An interval with its unit once, `+0.17 to +0.33 nats`; open ends in words."""
+    if math.isinf(low) and math.isinf(high):
+        return "unbounded"
+    if math.isinf(high):
+        return f"at least {show(low)}"
+    if math.isinf(low):
+        return f"at most {show(high)}"
+    number, _, _ = show(low).partition(" ")
+    return f"{number} to {show(high)}"
+
+
 def name_of(normalizer: str) -> str:
     """A normalizer in words."""
     return NAMES.get(normalizer, f"{normalizer} normalization")
@@ -190,9 +221,9 @@ def show_decades(effect: float) -> str:
     return f"{effect:+.2f} decades"
 
 
-def show_points(effect: float) -> str:
-    """A difference of shares, in percentage points."""
-    return f"{100 * effect:+.0f} percentage points"
+def show_share(effect: float) -> str:
+    """A difference of shares of one range: 0.33 -> `+33% of the range`."""
+    return f"{round(100 * effect):+d}% of the range"
 
 
 def show_nats(effect: float) -> str:

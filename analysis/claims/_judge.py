@@ -8,7 +8,17 @@ from typing import cast
 
 import numpy as np
 
-from analysis.claims._base import NOT_EVALUABLE, Claim, NotEvaluable, Outcome, Sample, Verdict, name_of
+from analysis.claims._base import (
+    NOT_EVALUABLE,
+    Claim,
+    NotEvaluable,
+    Outcome,
+    Sample,
+    Verdict,
+    name_of,
+    show_effect,
+    show_interval,
+)
 from analysis.load import Results
 from analysis.stats import Estimate, decide, estimate, holm, min_seeds_to_decide, seeds_needed, tests_of
 
@@ -133,7 +143,7 @@ def _sentence(test: _Test, outcome: Outcome, size: Estimate, needed: int | None)
     text = templates[outcome].format(
         norm=name_of(test.normalizer),
         act=test.activation,
-        effect=_effect_words(claim, size),
+        effect=show_effect(claim.show, size.effect, size.effect_low, size.effect_high),
         delta=claim.show(claim.delta).lstrip("+"),
     )
     text = f"{text[0].upper()}{text[1:]} ({_interval_words(claim, size)}, {size.n} seeds)."
@@ -146,27 +156,11 @@ def _sentence(test: _Test, outcome: Outcome, size: Estimate, needed: int | None)
     return text
 
 
-def _effect_words(claim: Claim, size: Estimate) -> str:
-    """The effect where it has one; an infinite or unknown one is said, not printed."""
-    if np.isfinite(size.effect):
-        return claim.show(size.effect)
-    if np.isfinite(size.effect_low):
-        return f"at least {claim.show(size.effect_low)}"
-    if np.isfinite(size.effect_high):
-        return f"at most {claim.show(size.effect_high)}"
-    return "not measurable here"
-
-
 def _interval_words(claim: Claim, size: Estimate) -> str:
-    """The 90% interval; an open end is said in words."""
-    ends = (np.isfinite(size.low), np.isfinite(size.high))
-    if all(ends):
-        return f"90% interval {claim.show(size.low)} to {claim.show(size.high)}"
-    if ends[0]:
-        return f"90% interval from {claim.show(size.low)}, with no upper end"
-    if ends[1]:
-        return f"90% interval up to {claim.show(size.high)}, with no lower end"
-    return "no bounded 90% interval"
+    """The 90% interval; an open one is said in words."""
+    if np.isinf(size.low) and np.isinf(size.high):
+        return "no bounded 90% interval"
+    return f"90% interval: {show_interval(claim.show, size.low, size.high)}"
 
 
 def _not_evaluable_sentence(test: _Test, found: NotEvaluable) -> str:

@@ -77,11 +77,11 @@ def on_the_grid(results: Results, pair: Pair) -> str | None:
 def sweep_complete(results: Results, pair: Pair) -> str | None:
     """Every planned sweep trial of both variants has an outcome."""
     if "grid" not in results.decisions:
-        done = len(select.ended_trials(results, ["sweep"]))
+        done = len(select.ended_trials(results, "sweep"))
         return f"the sweep has not finished ({done} of {_planned(results, 'sweep')} trials ended)"
     seeds = select.sweep_seeds(results)
     for variant in pair.both:
-        sweep = select.ended_trials(results, ["sweep"], variant)
+        sweep = select.ended_trials(results, "sweep", variant=variant)
         for rate in select.sweep_grid(results):
             found = sweep.loc[select.same_rate(sweep["learning_rate"], rate), "seed"]
             missing = _missing(_Cell(variant, rate, "sweep"), results, found, seeds)

@@ -71,6 +71,8 @@ NUM_BOOTSTRAPS = 2000
 def sensitivity_table(results: Results) -> pd.DataFrame:
     """The primary claim and the time claims under choices a critic would try.
 
+    Another optimizer is a study of its own: there is a row for every one among `results.siblings`.
+
     Returns:
         frame with a row per claim, normalizer, activation and choice (the protocol's own first): claim,
         normalizer, activation, choice, outcome, effect, low, high (in unit), unit, p_supported, p_refuted
@@ -80,6 +82,7 @@ def sensitivity_table(results: Results) -> pd.DataFrame:
         (AS_IS, [PRIMARY, *TARGET_CLAIMS], results),
         *((name, [PRIMARY], change(results)) for name, change in PRIMARY_CHOICES.items()),
         ("only rates in an unbroken stable run from the best rate", [CONTIGUOUS], results),
+        *((_optimizers(results, sibling), [PRIMARY], sibling) for sibling in results.siblings),
         *((name, TARGET_CLAIMS, change(results)) for name, change in TARGET_CHOICES.items()),
     ]
     rows = [
@@ -99,6 +102,18 @@ def sensitivity_table(results: Results) -> pd.DataFrame:
     ]
 
 
+def _optimizers(results: Results, sibling: Results) -> str:
+    """What a sibling did otherwise, and which study run it is."""
+    own, other = results.study["optimizer"], sibling.study["optimizer"]
+    changed = [key for key in (own | other) if own.get(key) != other.get(key)]
+    if "name" in changed:
+        words = f"{other['name']} instead of {own['name']}"
+    else:
+        settings = (f"{key} {other.get(key)} instead of {own.get(key)}" for key in changed)
+        words = f"{own['name']} with {', '.join(settings)}"
+    return f"optimizer {words} (study hash {sibling.study_hash})"
+
+
 def selection_shares(results: Results, rng: np.random.Generator) -> pd.DataFrame:
     """How often each rate would have been selected as eta*, over bootstraps of the sweep seeds.
 
@@ -110,7 +125,7 @@ def selection_shares(results: Results, rng: np.random.Generator) -> pd.DataFrame
     """
     rows = []
     for variant in results.variants:
-        sweep = select.ended_trials(results, ["sweep"], variant)
+        sweep = select.ended_trials(results, "sweep", variant=variant)
         losses, trained = (frame.to_numpy(dtype=float) for frame in _seed_by_rate(results, sweep))
         if losses.size == 0:
             continue

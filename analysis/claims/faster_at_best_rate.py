@@ -20,7 +20,7 @@ CLAIM = Claim(
     h0="log10(steps, unnormalized / steps, normalized) <= log10 1.2",
     h1="log10(steps, unnormalized / steps, normalized) > log10 1.2",
     measure="steps to the target accuracy",
-    contrast="unnormalized at its eta* / normalized at its own eta*, log10",
+    contrast="unnormalized / normalized, each at its own best rate, log10",
     pairing="same confirm seed",
     unit="decades",
     delta=math.log10(1.2),

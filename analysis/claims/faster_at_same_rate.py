@@ -22,7 +22,7 @@ CLAIM = Claim(
     h0="log10(steps, unnormalized / steps, normalized) <= log10 1.2",
     h1="log10(steps, unnormalized / steps, normalized) > log10 1.2",
     measure="steps to the target accuracy",
-    contrast="unnormalized / normalized, both at the unnormalized eta*, log10",
+    contrast="unnormalized / normalized, both at the unnormalized net's best rate, log10",
     pairing="same confirm seed",
     unit="decades",
     delta=math.log10(1.2),

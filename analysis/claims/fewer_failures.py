@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_points
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_share
 from analysis.load import Results
 from analysis.measures import failure_share, paired_difference
 
@@ -29,15 +29,15 @@ CLAIM = Claim(
     delta=0.1,
     delta_reason="a tenth of the range",
     evaluate=evaluate,
-    show=show_points,
+    show=show_share,
     supported="the {act} net with {norm} trains at more of the learning rates tried: {effect}",
     refuted=(
-        "{norm} does not let the {act} net train at {delta} more of the learning rates tried; the change is "
-        "{effect}"
+        "{norm} does not let the {act} net train at more of the learning rates tried, not by {delta}; the "
+        "change is {effect}"
     ),
     inconclusive=(
-        "whether {norm} lets the {act} net train at {delta} more of the learning rates tried is not settled; "
-        "the best guess is {effect}"
+        "whether {norm} lets the {act} net train at more of the learning rates tried, by over {delta}, is "
+        "not settled; the best guess is {effect}"
     ),
     caveat="A share on this range of rates: another range gives another share",
 )

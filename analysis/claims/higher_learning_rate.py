@@ -56,7 +56,7 @@ CLAIM = Claim(
         "({delta}); with it the rate is {effect} as high"
     ),
     inconclusive=(
-        "whether {norm} raises the {act} net's highest stable learning rate by more than {delta} is not "
+        "whether {norm} makes the {act} net's highest stable learning rate more than {delta} as high is not "
         "settled; the best guess is {effect} as high"
     ),
     primary=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_points
+from analysis.claims._base import Claim, NotEvaluable, Sample, show_share
 from analysis.load import Results
 from analysis.measures import gain_stability, paired_difference, planned_gains, select, stability
 
@@ -44,22 +44,22 @@ CLAIM = Claim(
     statement="Batch normalization makes the outcome depend less on the scale of the initial weights.",
     h0="stable share(normalized) - stable share(unnormalized) <= 0.2",
     h1="stable share(normalized) - stable share(unnormalized) > 0.2",
-    measure="share of the init gains' range, 0.1 to 10, in which the net is stable, at its eta*",
+    measure="share of the init gains' range, 0.1 to 10, in which the net is stable, at its best rate",
     contrast="normalized - unnormalized",
     pairing="same seed",
     unit="share of the range of gains",
     delta=0.2,
-    delta_reason="one gain in five",
+    delta_reason="a fifth of the range: one gain in five",
     evaluate=evaluate,
-    show=show_points,
+    show=show_share,
     supported="the {act} net with {norm} trains at more of the scales of its initial weights: {effect}",
     refuted=(
-        "{norm} does not let the {act} net train at {delta} more of the scales of its initial weights; the "
-        "change is {effect}"
+        "{norm} does not let the {act} net train at more of the scales of its initial weights, not by "
+        "{delta}; the change is {effect}"
     ),
     inconclusive=(
-        "whether {norm} lets the {act} net train at {delta} more of the scales of its initial weights is not "
-        "settled; the best guess is {effect}"
+        "whether {norm} lets the {act} net train at more of the scales of its initial weights, by over "
+        "{delta}, is not settled; the best guess is {effect}"
     ),
     needs="several values in init.gains",
 )

@@ -29,7 +29,7 @@ CLAIM = Claim(
     h0="gap(unnormalized) - gap(normalized) <= 0.05 nats",
     h1="gap(unnormalized) - gap(normalized) > 0.05 nats",
     measure="clean validation loss - clean training loss, where both nets have the same training loss",
-    contrast="unnormalized - normalized, each at its own eta*",
+    contrast="unnormalized - normalized, each at its own best rate",
     pairing="same confirm seed",
     unit="nats",
     delta=0.05,

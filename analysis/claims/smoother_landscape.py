@@ -57,7 +57,7 @@ CLAIM = Claim(
     h0="log10(smoothness constant, unnormalized / normalized) <= 0.3",
     h1="log10(smoothness constant, unnormalized / normalized) > 0.3",
     measure="max ||grad(w - a g) - g|| / ||a g|| along the gradient, median over the first half of training",
-    contrast="unnormalized / normalized, both at the unnormalized eta*, log10",
+    contrast="unnormalized / normalized, both at the unnormalized net's best rate, log10",
     pairing="same confirm seed; pairs in which both train",
     unit="decades",
     delta=0.3,

@@ -20,7 +20,7 @@ CLAIM = Claim(
     h0="log10(seconds, unnormalized / seconds, normalized) <= log10 1.1",
     h1="log10(seconds, unnormalized / seconds, normalized) > log10 1.1",
     measure="training seconds to the target accuracy, without compilation, warm-up and evaluation",
-    contrast="unnormalized at its eta* / normalized at its own eta*, log10",
+    contrast="unnormalized / normalized, each at its own best rate, log10",
     pairing="same confirm seed",
     unit="decades",
     delta=math.log10(1.1),

@@ -1,5 +1,7 @@
 """Which trials and which stretches of curve a figure shows; no statistics."""
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -17,6 +19,7 @@ ACCURACIES = (
 )
 
 
+@lru_cache(maxsize=8)  # most figures ask, each twice
 def best_trials(results: Results) -> pd.DataFrame:
     """Each variant's trials at its own eta*: the confirm stage's, else the sweep's.
 
@@ -27,7 +30,7 @@ def best_trials(results: Results) -> pd.DataFrame:
     for variant in results.variants:
         rate = _own_best_rate(results, variant)
         for stage in ("confirm", "sweep"):
-            trials = select.ended_trials(results, [stage], variant)
+            trials = select.ended_trials(results, stage, variant=variant)
             trials = trials[select.same_rate(trials["learning_rate"], rate)]
             if len(trials):
                 chosen.append(trials.sort_values("seed"))
@@ -77,7 +80,7 @@ def _own_best_rate(results: Results, variant: str) -> float:
     decided = select.best_rate(results, variant)
     if decided is not None:
         return decided
-    sweep = select.ended_trials(results, ["sweep"], variant)
+    sweep = select.ended_trials(results, "sweep", variant=variant)
     if sweep.empty:
         return float("nan")
     losses = cell_losses(results, sweep)

@@ -115,9 +115,11 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write `stem`.svg and `stem`.png, byte for byte the same for the same figure; return both paths."""
     svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
     with styled():
-        # Solve the layout once, not again for each format: it is most of the time a figure takes.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        # Solve the layout once, not in each of the two passes that every format would take: drawing is most
+        # of a report's time.
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
         figure.savefig(png, dpi=DPI, metadata={"Software": None})
     return svg, png

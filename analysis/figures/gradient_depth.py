@@ -15,7 +15,7 @@ CAPTION = (
     "Norm of the loss' gradient with respect to each layer's weights, on one fixed batch, at each "
     "variant's own best learning rate; median over {n} seeds. From left (input) to right (output): a line "
     "that rises steeply to the right means that gradients vanish on their way back to the first layers. "
-    "Darker is later in training."
+    "Darker is later in training; a moment at which a variant was not probed has no line."
 )
 MOMENTS = {0.0: "at initialization", 0.25: "after a quarter", 0.5: "after half", 1.0: "at the end"}
 FLOOR = 1e-30  # a zero gradient can't stand on a logarithmic axis (protocol, 7)

@@ -1,5 +1,7 @@
 """The source notebook's own figure: per variant, training and validation loss and accuracy."""
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,7 +18,7 @@ TITLE = "Learning curves"
 CAPTION = (
     "Each variant at its own best learning rate (fresh seeds where the confirm stage has run, the sweep's "
     "otherwise; a net without a best rate at the rate of its least loss). Dark line: validation; pale "
-    "line: training, the mean over the batches of the interval, with dropout and augmentation on. Lines "
+    "dots: training, the mean over the batches of the interval, with dropout and augmentation on. Lines "
     "are means over {n} seeds, bands 95% bootstrap intervals of the mean; none is drawn for a single "
     "seed. A diverged trial counts as the constant predictor from there on. Dotted: the constant "
     "predictor's loss; losses far above it run off the panel."
@@ -31,6 +33,7 @@ BAND_SEED = 20150211  # of the bootstrap, so that a report is the same each time
 PER_ROW = 4
 
 
+@lru_cache(maxsize=2)  # two figures show it
 def prepare(results: Results) -> pd.DataFrame:
     """Mean curve and band of each variant.
 

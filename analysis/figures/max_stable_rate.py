@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing
@@ -57,6 +58,9 @@ def draw(frame: pd.DataFrame) -> Figure:
             panel.plot(end, row, marker=">" if open_end else "|", color=colour, markersize=5, clip_on=False)
     _style.log_rate_axis(panel)
     panel.set_xlim(10**left, 10**right)
+    if right - left < 2.5:  # a label per decade would be one or two
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
     _style.name_rows(panel, variants)
     for boundary in range(1, len(variants)):
         panel.axhline(boundary - 0.5, color="#dddddd", linewidth=0.7)

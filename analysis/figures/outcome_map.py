@@ -24,7 +24,7 @@ def prepare(results: Results) -> pd.DataFrame:
     Returns:
         frame with columns variant, learning_rate, trained, stuck, diverged (shares that add to 1), n.
     """
-    trials = ended_trials(results, ["sweep"])
+    trials = ended_trials(results, "sweep")
     if trials.empty:
         return pd.DataFrame(columns=["variant", "learning_rate", *ENDED, "n"])
     counts = trials.groupby(["variant", "learning_rate"])["status"].value_counts().unstack(fill_value=0)
@@ -82,7 +82,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def applies(results: Results) -> str | None:
     """Needs one trial of the sweep that ended."""
-    return "no trial of the sweep has ended yet" if ended_trials(results, ["sweep"]).empty else None
+    return "no trial of the sweep has ended yet" if ended_trials(results, "sweep").empty else None
 
 
 DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("fewer-failures",))

@@ -16,7 +16,7 @@ CAPTION = (
     "same activation and seed, each at its own best learning rate ({n} pairs; a tie counts half), with a "
     "95% bootstrap interval. Dotted: a coin toss. Dashed: 0.75, above which Bouthillier et al. (2021) "
     "call it meaningful. It describes and decides nothing; when all pairs agree the bootstrap has no "
-    "width to show."
+    "width to show. A net whose seeds are not those of the other (it has no confirm trials) is left out."
 )
 INTERVAL_SEED = 20210301
 

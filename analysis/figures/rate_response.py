@@ -30,7 +30,7 @@ def prepare(results: Results) -> pd.DataFrame:
         frame with columns variant, activation, learning_rate, seed, status, stable, accuracy, loss (capped),
         n (seeds of the cell), chance, cap.
     """
-    sweep = ended_trials(results, ["sweep"])
+    sweep = ended_trials(results, "sweep")
     sweep = sweep[sweep["variant"].isin(results.variants)]
     frame = sweep[["variant", "activation", "learning_rate", "seed", "status"]].assign(
         stable=stability(results)[sweep.index],

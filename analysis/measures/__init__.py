@@ -42,7 +42,7 @@ from analysis.measures.speed import (
     target_accuracy,
     time_to_target,
 )
-from analysis.measures.tables import cell_table, rate_multiples_table, time_table, variant_table
+from analysis.measures.tables import cell_table, probe_cost, rate_multiples_table, time_table, variant_table
 
 __all__ = [
     "Rho",
@@ -70,6 +70,7 @@ __all__ = [
     "max_stable_rate",
     "paired_difference",
     "planned_gains",
+    "probe_cost",
     "rate_multiples_table",
     "reference_of",
     "seed_spread",

@@ -127,7 +127,7 @@ def best_after_k(results: Results, variant: str) -> pd.DataFrame:
     Returns:
         frame with columns k (1 to the number of rates), value. Greater is better.
     """
-    sweep = select.ended_trials(results, ["sweep"], variant)
+    sweep = select.ended_trials(results, "sweep", variant=variant)
     scores = sweep.groupby("learning_rate")["final_val_accuracy"].mean()
     return pd.DataFrame({"k": np.arange(1, len(scores) + 1), "value": expected_maximum(scores)})
 

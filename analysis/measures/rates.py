@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -97,7 +98,7 @@ def failure_share(results: Results, variant: str) -> pd.DataFrame:
         frame with columns seed, value (share of the grid's rates, for description), low, high (share of the
         range, see `share_of_range`).
     """
-    sweep = select.ended_trials(results, ["sweep"], variant)
+    sweep = select.ended_trials(results, "sweep", variant=variant)
     failed = sweep.assign(counted=sweep["status"] != "trained", level=np.log10(sweep["learning_rate"]))
     return shares_by_seed(failed)
 
@@ -144,7 +145,7 @@ def learning_rate_sensitivity(results: Results, variant: str) -> float:
 
     After Wortsman et al. (2309.14322). Diverged trials count as C; NaN without a sweep.
     """
-    sweep = select.ended_trials(results, ["sweep"], variant)
+    sweep = select.ended_trials(results, "sweep", variant=variant)
     if sweep.empty:
         return float("nan")
     cells = cell_losses(results, sweep)
@@ -157,11 +158,12 @@ def cell_losses(results: Results, sweep: pd.DataFrame) -> pd.Series[float]:
     return pd.Series(capped, index=sweep.index).groupby(sweep["learning_rate"]).mean()
 
 
+@lru_cache(maxsize=select.CACHED)
 def _by_seed(
     results: Results, variant: str, rho: Rho
 ) -> list[tuple[int, NDArray[np.float64], NDArray[np.bool_]]]:
     """Per sweep seed: log10 of the rates tried, ascending, and which of them were stable."""
-    trials = select.ended_trials(results, ["sweep", "refine"], variant)
+    trials = select.ended_trials(results, "sweep", "refine", variant=variant)
     trials = trials.assign(stable=stability(results, rho)).sort_values("learning_rate")
     return [
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ ENDED = ("trained", "stuck", "diverged")
 """Outcomes that are results; `failed` and `running` trials have no numbers."""
 
 FIRST_CONFIRM_SEED = 1000
+
+CACHED = 256
+"""Frames kept: every claim and figure asks for the same few. Results never change; nor may these."""
 
 
 def split_variant(variant: str) -> tuple[str, str]:
@@ -74,10 +77,11 @@ def same_rate(rates: pd.Series[float], rate: float) -> pd.Series[bool]:
     return pd.Series(np.isclose(rates, rate, rtol=1e-9, atol=0), index=rates.index)
 
 
-def ended_trials(results: Results, stages: Iterable[str], variant: str | None = None) -> pd.DataFrame:
+@lru_cache(maxsize=CACHED)
+def ended_trials(results: Results, *stages: str, variant: str | None = None) -> pd.DataFrame:
     """Trials with an outcome, at the network's own init gain."""
     trials = results.trials
-    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(list(stages))
+    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(stages)
     if variant is not None:
         wanted &= trials["variant"] == variant
     if "init_gain" in trials:
@@ -85,9 +89,10 @@ def ended_trials(results: Results, stages: Iterable[str], variant: str | None = 
     return trials[wanted]
 
 
+@lru_cache(maxsize=CACHED)
 def confirm_trials(results: Results, variant: str, role: str = "best") -> pd.DataFrame:
     """Ended trials of a confirm cell, by ascending seed; empty where there is no such cell."""
-    trials = ended_trials(results, ["confirm"], variant)
+    trials = ended_trials(results, "confirm", variant=variant)
     rate = confirm_rate(results, variant, role)
     if rate is None:
         return trials.iloc[:0]

@@ -87,7 +87,7 @@ def variant_table(results: Results) -> pd.DataFrame:
         learning_rate_sensitivity (nats), failure_share (mean over seeds); target_accuracy; at eta* in
         the confirm stage: n_confirm, share_reached, steps_to_target, seconds_to_target (medians, inf:
         fewer than half arrived), restricted_mean_steps, accuracy_mean, _std, _iqm, anytime_accuracy,
-        loss_spikes (mean per trial), seconds_mean, test_accuracy_mean; num_parameters where logged.
+        loss_spikes (mean per trial), seconds_mean, test_accuracy_mean; num_parameters (NaN where not logged).
     """
     rows = [_variant(results, variant) for variant in results.variants]
     return pd.DataFrame(rows)
@@ -109,9 +109,7 @@ def _variant(results: Results, variant: str) -> dict[str, Any]:
     }
     row |= _range_columns(results, variant)
     row |= _confirm_columns(results, variant, activation)
-    if "num_parameters" in results.trials:
-        own = results.trials.loc[results.trials["variant"] == variant, "num_parameters"]
-        row["num_parameters"] = own.max()
+    row["num_parameters"] = results.trials.loc[results.trials["variant"] == variant, "num_parameters"].max()
     return row
 
 
@@ -154,6 +152,21 @@ def _confirm_columns(results: Results, variant: str, activation: str) -> dict[st
         "seconds_mean": trials["train_seconds"].mean(),
         "test_accuracy_mean": trials["test_accuracy"].mean(),
     }
+
+
+def probe_cost(results: Results) -> pd.DataFrame:
+    """What the probes took beside the training, over all trials of each variant that have an outcome.
+
+    Returns:
+        frame with columns variant, n (trials), train_seconds, probe_seconds (sums), share (of the training's
+        seconds).
+    """
+    ended = results.trials[results.trials["status"].isin(select.ENDED)]
+    groups = ended.groupby("variant")
+    cost = groups[["train_seconds", "probe_seconds"]].sum().assign(n=groups.size())
+    cost["share"] = cost["probe_seconds"] / cost["train_seconds"]
+    planned = [variant for variant in results.variants if variant in cost.index]
+    return cost.loc[planned, ["n", "train_seconds", "probe_seconds", "share"]].reset_index()
 
 
 def rate_multiples_table(results: Results) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, Claim, Verdict, name_of
+from analysis.claims import CLAIMS, Claim, Verdict, name_of, show_effect, show_interval
 from analysis.load import Results
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, pvalue
@@ -35,8 +35,7 @@ class Judged:
     verdict: Verdict
     effect: str
     interval: str
-    p_supported: str
-    p_refuted: str
+    pvalues: str
     strip: Strip | None
 
 
@@ -46,6 +45,7 @@ class Section:
 
     claim: Claim
     judged: list[Judged]
+    family_size: int
     pictures: list[Picture]
     seen: list[Picture]
 
@@ -67,6 +67,8 @@ class Content:
     outcomes: list[tuple[str, dict[str, int]]]
     facts: dict[str, str]
     environment: dict[str, str]
+    command: str
+    other_optimizer: str
 
 
 def assemble(
@@ -90,7 +92,13 @@ def assemble(
         missing=_missing(results),
         outcomes=_outcomes(results.trials),
         facts=_facts(results),
-        environment={key: str(value) for key, value in results.environment.items()},
+        environment={
+            key.replace("_", " "): str(value)
+            for key, value in results.environment.items()
+            if not key.startswith("git_")  # among the facts
+        },
+        command=_command(results),
+        other_optimizer=_other_optimizer(results),
     )
 
 
@@ -100,18 +108,15 @@ def _judged(verdict: Verdict) -> Judged:
     return Judged(
         claim=claim,
         verdict=verdict,
-        effect=_shown(claim, verdict.effect),
-        interval=f"{_shown(claim, verdict.low)} to {_shown(claim, verdict.high)}" if tested else MISSING,
-        p_supported=pvalue(verdict.p_supported) if tested else MISSING,
-        p_refuted=pvalue(verdict.p_refuted) if tested else MISSING,
+        effect=_effect(claim, verdict) if tested else MISSING,
+        interval=show_interval(claim.show, verdict.low, verdict.high) if tested else MISSING,
+        pvalues=f"{pvalue(verdict.p_supported)} / {pvalue(verdict.p_refuted)}" if tested else MISSING,
         strip=_strip(verdict) if tested else None,
     )
 
 
-def _shown(claim: Claim, value: float) -> str:
-    if math.isnan(value):
-        return MISSING
-    return claim.show(value) if math.isfinite(value) else "unbounded"
+def _effect(claim: Claim, verdict: Verdict) -> str:
+    return show_effect(claim.show, verdict.effect, verdict.effect_low, verdict.effect_high)
 
 
 def _strip(verdict: Verdict) -> Strip:
@@ -156,13 +161,14 @@ def _sections(judged: Sequence[Judged], pictures: Sequence[Picture]) -> list[Sec
         wanted = [picture for picture in pictures if claim.id in picture.claims]
         fresh = [picture for picture in wanted if picture.id not in shown]
         shown |= {picture.id for picture in fresh}
-        sections.append(Section(claim, own, fresh, [picture for picture in wanted if picture not in fresh]))
+        seen = [picture for picture in wanted if picture not in fresh]
+        sections.append(Section(claim, own, own[0].verdict.family_size, fresh, seen))
     return sections
 
 
 def _notices(results: Results) -> list[str]:
     """What a reader must know before the first number."""
-    notices = []
+    notices = [f"{results.which_run}."] if results.which_run else []
     if results.study["data"].get("validation") == "test":
         notices.append(
             "This study validates on the test split, as its source did: the same images chose and scored. "
@@ -186,6 +192,19 @@ def _notices(results: Results) -> list[str]:
                 "optimum may be outside, so claims at its best are not judged."
             )
     return notices
+
+
+def _other_optimizer(results: Results) -> str:
+    """The command that trains this study with another optimizer; empty if that was done, or says nothing."""
+    if results.siblings or results.study["search"]["sampler"] == "fixed":
+        return ""
+    other = "sgd" if results.study["optimizer"]["name"] == "rmsprop" else "rmsprop"
+    return f"{_command(results)} --set optimizer.name={other}"
+
+
+def _command(results: Results) -> str:
+    """What runs this study again, or goes on with it."""
+    return str(results.progress.get("command") or f"python -m benchmark run {results.study['name']}")
 
 
 def _missing(results: Results) -> list[str]:

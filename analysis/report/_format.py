@@ -23,6 +23,8 @@ def number(value: Any, digits: int = 3) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     text = f"{value:.{digits}g}"
+    if 1 <= abs(value) < 1e6:
+        text = f"{float(text):.15g}"  # 240, where "g" writes 2.4e+02
     if "e" in text:
         mantissa, exponent = text.split("e")
         text = f"{mantissa}e{int(exponent)}"
@@ -35,8 +37,10 @@ def share(value: Any) -> str:
 
 
 def interval(low: Any, high: Any, digits: int = 3) -> str:
-    """An interval in brackets; a dash where neither end is known."""
+    """An interval in brackets; "unbounded", or a dash where neither end is known."""
     ends = number(low, digits), number(high, digits)
+    if ends == (f"{MINUS}∞", "∞"):
+        return "unbounded"
     return MISSING if ends == (MISSING, MISSING) else f"[{ends[0]},\N{NO-BREAK SPACE}{ends[1]}]"
 
 

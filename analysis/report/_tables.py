@@ -1,5 +1,6 @@
 """The report's tables: frames from `analysis.measures`, and how their columns are worded."""
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.claims import CLAIMS, selection_flips, selection_shares, sensitivity_table
+from analysis.claims import (
+    CLAIMS,
+    NOT_EVALUABLE,
+    selection_flips,
+    selection_shares,
+    sensitivity_table,
+    show_interval,
+)
 from analysis.load import Results
-from analysis.measures import cell_table, rate_multiples_table, time_table, variant_table
+from analysis.measures import cell_table, probe_cost, rate_multiples_table, time_table, variant_table
 from analysis.report._format import MISSING, interval, number, share
 
 Row = Mapping[Hashable, Any]
@@ -58,6 +66,7 @@ def tables(results: Results) -> dict[str, Table]:
         "sensitivity": _sensitivity(results, sensitivity_table(results)),
         "selection-shares": Table(shares, SHARE_COLUMNS, shown=lambda row: row["share"] > 0),
         "selection-flips": Table(flips, FLIP_COLUMNS, marked=lambda row: row["flips"]),
+        "probe-cost": Table(probe_cost(results), PROBE_COLUMNS, shown=lambda row: row["probe_seconds"] > 0),
         "cells": Table(cell_table(results), CELL_COLUMNS, shown=lambda row: row["stage"] != "refine"),
     }
 
@@ -70,6 +79,8 @@ def _sensitivity(results: Results, frame: pd.DataFrame) -> Table:
         cells = {row["activation"]: row for row in rows.to_dict("records")}
         view.append({"claim": claim, "choice": choice, "cells": cells, "flips": rows["flips"].any()})
     view.sort(key=lambda row: list(CLAIMS).index(row["claim"]))
+    if (batch["outcome"] == NOT_EVALUABLE).all():
+        view = []  # no choice changes anything
 
     def column(activation: str) -> Callable[[Row], str]:
         return lambda row: _judged_again(row["cells"][activation]) if activation in row["cells"] else MISSING
@@ -85,7 +96,7 @@ def _sensitivity(results: Results, frame: pd.DataFrame) -> Table:
 def _judged_again(row: Row) -> str:
     if pd.isna(row["effect"]):
         return _flipped(row)
-    return f"{_flipped(row)}: {number(row['effect'])} {interval(row['low'], row['high'])}"
+    return f"{_flipped(row)}: {_effect(row)} ({_interval(row)})"
 
 
 def _net(row: Row) -> str:
@@ -129,7 +140,23 @@ def _flipped(row: Row) -> str:
 
 
 def _effect(row: Row) -> str:
-    return f"{number(row['effect'])} {row['unit']}" if pd.notna(row["effect"]) else MISSING
+    """A verdict's effect, in the words of its claim."""
+    if pd.isna(row["effect"]):
+        return MISSING
+    return CLAIMS[row["claim"]].show(row["effect"]) if math.isfinite(row["effect"]) else "unbounded"
+
+
+def _interval(row: Row) -> str:
+    if pd.isna(row["low"]):
+        return MISSING
+    return show_interval(CLAIMS[row["claim"]].show, row["low"], row["high"])
+
+
+def _highest_stable(row: Row) -> str:
+    if pd.isna(row["best_cell_accuracy"]):
+        return MISSING  # what counts as stable is not decided
+    low, high = row["max_stable_rate_low"], row["max_stable_rate_high"]
+    return "none in half the seeds" if low == 0 else interval(low, high)
 
 
 VARIANT_COLUMNS: dict[str, Callable[[Row], str]] = {
@@ -137,10 +164,10 @@ VARIANT_COLUMNS: dict[str, Callable[[Row], str]] = {
     "own best rate η*": lambda row: (
         number(row["best_learning_rate"]) + (" (edge)" if row["at_edge"] is True else "")
     ),
-    "highest stable rate, median": lambda row: interval(
-        row["max_stable_rate_low"], row["max_stable_rate_high"]
+    "highest stable rate, median": _highest_stable,
+    "stable band (decades)": lambda row: (
+        interval(row["stable_band_low"], row["stable_band_high"]) if row["stable_band_low"] >= 0 else MISSING
     ),
-    "stable band (decades)": lambda row: interval(row["stable_band_low"], row["stable_band_high"]),
     "grid rates not trained": lambda row: share(row["failure_share"]),
     "seeds at target": lambda row: share(row["share_reached"]),
     "steps to target, median": lambda row: _times(row["steps_to_target"]),
@@ -183,8 +210,15 @@ FLIP_COLUMNS: dict[str, Callable[[Row], str]] = {
     "selected in": lambda row: share(row["share"]),
     "verdict there": _flipped,
     "effect": _effect,
-    "90% interval": lambda row: interval(row["low"], row["high"]),
+    "90% interval": _interval,
     "n": lambda row: number(row["n"]),
+}
+PROBE_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: row["variant"],
+    "training (s)": lambda row: number(row["train_seconds"]),
+    "probes (s)": lambda row: number(row["probe_seconds"]),
+    "probes / training": lambda row: f"{100 * row['share']:.1f}%",
+    "trials": lambda row: number(row["n"]),
 }
 CELL_COLUMNS: dict[str, Callable[[Row], str]] = {
     "variant": lambda row: row["variant"],

@@ -23,7 +23,13 @@ from analysis.stats.descriptive import (
     performance_profile,
     probability_of_improvement,
 )
-from analysis.stats.signed_rank import Estimate, estimate, signed_rank_pvalue, signed_rank_pvalues
+from analysis.stats.signed_rank import (
+    Estimate,
+    estimate,
+    signed_rank_pvalue,
+    signed_rank_pvalues,
+    signed_rank_rejects,
+)
 from analysis.stats.survival import SurvivalCurve, kaplan_meier, restricted_mean, restricted_mean_difference
 
 __all__ = [
@@ -50,5 +56,6 @@ __all__ = [
     "seeds_needed",
     "signed_rank_pvalue",
     "signed_rank_pvalues",
+    "signed_rank_rejects",
     "tests_of",
 ]

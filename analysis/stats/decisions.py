@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.stats.signed_rank import Floats, check_pairs, signed_rank_pvalue, signed_rank_pvalues
+from analysis.stats.signed_rank import Floats, check_pairs, signed_rank_pvalue, signed_rank_rejects
 
 SUPPORTED = "SUPPORTED"
 REFUTED = "REFUTED"
@@ -100,10 +100,10 @@ def seeds_needed(
 
     def settled(num_seeds: int) -> bool:
         drawn = rng.integers(low.size, size=(num_resamples, num_seeds))
-        p_supported = signed_rank_pvalues(low[drawn] - delta)
-        p_refuted = signed_rank_pvalues(delta - high[drawn])
-        decided = np.minimum(p_supported, p_refuted) <= alpha / family_size
-        return bool(decided.mean() >= power)
+        level = alpha / family_size
+        supported = signed_rank_rejects(low[drawn] - delta, level)
+        refuted = signed_rank_rejects(delta - high[drawn], level)
+        return bool((supported | refuted).mean() >= power)
 
     too_few, enough = max(low.size, min_seeds_to_decide(family_size, alpha) - 1), max_seeds
     if enough <= too_few or not settled(enough):

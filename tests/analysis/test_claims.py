@@ -449,3 +449,30 @@ def test_a_document_of_another_shape_fails_the_check():
     for broken in (document | {"alpha": "5%"}, document | {"more": 1}, document | {"schema_version": 2}):
         with pytest.raises(AssertionError):
             check(broken, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("claim", "low", "high", "words"),
+    [
+        ("fewer-failures", 1 / 6, 1 / 3, "+17% to +33% of the range"),
+        ("higher-learning-rate", 0.0, 0.5, "1 to 3.16 times"),
+        ("regularizes", -0.02, np.inf, "at least -0.020 nats"),
+        ("wider-stable-band", -np.inf, 0.5, "at most +0.50 decades"),
+        ("no-vanishing-gradient", -np.inf, np.inf, "unbounded"),
+    ],
+)
+def test_an_interval_has_its_unit_once_and_open_ends_in_words(claim, low, high, words):
+    assert claims.show_interval(CLAIMS[claim].show, low, high) == words
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ((0.3, 0.1, 0.5), "+0.30 decades"),
+        ((np.inf, 0.1, np.inf), "at least +0.10 decades"),
+        ((-np.inf, -np.inf, 0.5), "at most +0.50 decades"),
+        ((np.nan, -np.inf, np.inf), "not measurable here"),
+    ],
+)
+def test_an_effect_without_a_size_is_its_bound(ends, words):
+    assert claims.show_effect(CLAIMS["wider-stable-band"].show, *ends) == words

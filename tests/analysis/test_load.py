@@ -15,22 +15,25 @@ from analysis.load import (
     FINAL_METRICS,
     PROBE_COLUMNS,
     TRIAL_KEYS,
+    _Artifacts,
     load,
     log_report,
     resolve_uri,
 )
 
-# MLflow's own queries use a loader strategy that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
-)
-
 
 @pytest.fixture(scope="session")
 def logged():
-    return make_results(
+    """Results with a few trials of every stage: each trial logged takes a while."""
+    full = make_results(
         activations=("relu",), seeds=2, confirm_seeds=2, num_bisections=1, num_steps=50, with_probes=True
     )
+    kept = full.trials.groupby(["variant", "stage"]).head(2).reset_index(drop=True)
+    curves, probes = (
+        frame[frame["trial_hash"].isin(kept["trial_hash"])].reset_index(drop=True)
+        for frame in (full.curves, full.probes)
+    )
+    return dataclasses.replace(full, trials=kept, curves=curves, probes=probes)
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +67,13 @@ def store(logged, tmp_path_factory):
     return uri, client
 
 
-def log_study(client, experiment, results, schema=None):
+def log_study(client, experiment, results, schema=None, status="complete"):
     """A study run as the benchmark logs it; progress.json is missing, as in a study that just began."""
     tags = {
         "kind": "study",
         "study_hash": results.study_hash,
         "git_commit": results.commit,
-        "status": "complete",
+        "status": status,
     }
     run = client.create_run(experiment, tags=tags)
     artifacts = {
@@ -136,6 +139,8 @@ def test_what_was_logged_comes_back(store, logged):
         "complete",
     )
     assert results.progress == {}
+    assert results.run_ids == (results.run_id,)
+    assert (results.which_run, results.siblings) == ("", ())
     trials = by_trial(results.trials[results.trials["status"] != "failed"]).drop(columns="run_id")
     pd.testing.assert_frame_equal(trials, by_trial(logged.trials).drop(columns="run_id"))
     for name, keys in (("curves", ["step"]), ("probes", ["step", "probe", "index"])):
@@ -169,10 +174,67 @@ def test_the_newest_run_is_read_unless_another_is_named(store, logged):
     for study_hash in ("00000001", "00000002"):
         log_study(client, experiment, dataclasses.replace(logged, study_hash=study_hash))
     runs = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
+    older, newer = (run.info.run_id for run in runs)
     assert load("twice", uri).study_hash == "00000002"
-    assert load("twice", uri, runs[0].info.run_id).study_hash == "00000001"
-    with pytest.raises(InputError, match="study 'twice' has no study run 'nope'"):
+    assert load("twice", uri).run_ids == (newer, older)
+    assert load("twice", uri, older).study_hash == "00000001"
+    with pytest.raises(InputError, match=f"study 'twice' has no study run 'nope'; it has: {newer}, {older}"):
         load("twice", uri, "nope")
+
+
+def test_which_of_several_runs_is_read_is_said_in_one_line(store, logged, capsys):
+    uri, client = store
+    experiment = client.create_experiment("again")
+    for study_hash in ("00000003", "00000004"):
+        log_study(client, experiment, dataclasses.replace(logged, study_hash=study_hash))
+    newer, older = load("again", uri).run_ids
+    assert main(["claims", "again", "--tracking-uri", uri]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"Run {newer} (study hash 00000004) is the newest of the 2 runs of study")
+    assert older in said
+    assert said.count("\n") == 1
+    assert main(["claims", "again", "--tracking-uri", uri, "--run", older]) == 0
+    assert capsys.readouterr().err.startswith(f"Run {older} (study hash 00000003) is one of the 2 runs")
+
+
+def test_siblings_are_complete_runs_that_differ_in_the_optimizer_alone(store, logged):
+    uri, client = store
+    experiment = client.create_experiment("optimizers")
+    own = logged.study | {"description": "one", "execution": {"workers": 1}}
+    rmsprop = {"name": "rmsprop", "rho": 0.9}
+    runs = {
+        "ffffffff": (own | {"optimizer": {"name": "adamw"}}, {"schema": {"schema_version": 99}}),
+        "bbbbbbbb": (own | {"optimizer": rmsprop, "description": "two", "execution": {"workers": 2}}, {}),
+        "cccccccc": (own | {"optimizer": {"name": "adam"}}, {"status": "incomplete"}),
+        "dddddddd": (own | {"optimizer": rmsprop, "budget": own["budget"] | {"num_steps": 7}}, {}),
+        "eeeeeeee": (own | {"seeds": {"sweep": 3, "confirm": 3}}, {}),
+        "aaaaaaaa": (own, {}),
+    }
+    for study_hash, (study, changes) in runs.items():
+        log_study(
+            client, experiment, dataclasses.replace(logged, study=study, study_hash=study_hash), **changes
+        )
+    trial = logged.trials.iloc[0].to_dict() | {"trial_hash": "with rmsprop"}
+    log_trial(client, experiment, trial, "bbbbbbbb")
+    results = load("optimizers", uri)
+    (sibling,) = results.siblings
+    assert results.study_hash == "aaaaaaaa"
+    assert (sibling.study_hash, sibling.study["optimizer"]) == ("bbbbbbbb", rmsprop)
+    assert sibling.trials["trial_hash"].tolist() == ["with rmsprop"]
+    assert sibling.decisions == logged.decisions
+
+
+def test_artifacts_that_are_not_local_files_come_through_mlflow(store, logged):
+    uri, client = store
+    run = client.get_run(load("quick", uri).run_id).info
+    client.log_text(run.run_id, json.dumps(logged.study), "kept/study.json")
+    for where in (
+        f"{run.artifact_uri}/kept",
+        f"runs:/{run.run_id}/kept",
+    ):  # the second is MLflow's to resolve
+        artifacts = _Artifacts(uri, where)
+        assert artifacts.json("study.json") == logged.study
+        assert artifacts.json("progress.json") == {}
 
 
 def test_a_missing_database_is_not_created(tmp_path):

@@ -405,6 +405,17 @@ def test_every_seed_of_the_unnormalized_net_reaches_its_own_best_accuracy(result
     assert table["published_steps_millions"].tolist()[:4] == [31.0, 13.3, 2.1, 2.7]
 
 
+def test_probe_cost_sums_over_the_trials_with_an_outcome(results):
+    trials = results.trials.assign(train_seconds=2.0, probe_seconds=0.05)
+    trials.loc[0, "status"] = "failed"
+    cost = measures.probe_cost(dataclasses.replace(results, trials=trials)).set_index("variant")
+    assert cost.index.tolist() == results.variants
+    counts = trials[1:].groupby("variant").size()
+    assert cost["n"].to_dict() == counts.to_dict()
+    assert cost["train_seconds"].to_dict() == (2.0 * counts).to_dict()
+    assert cost["share"].to_numpy() == pytest.approx(0.025)
+
+
 def test_an_eta_star_of_one_rate_serves_several_roles(results):
     same = dataclasses.replace(
         results,

@@ -12,7 +12,7 @@ import pytest
 from synthetic_results import make_results
 
 import analysis.report
-from analysis.claims import CLAIMS, judge
+from analysis.claims import CLAIMS, Verdict, judge
 from analysis.figures import FIGURES
 from analysis.load import Results
 from analysis.measures import variant_table
@@ -59,6 +59,11 @@ def results() -> Results:
 
 
 @pytest.fixture(scope="module")
+def verdicts(results: Results) -> list[Verdict]:
+    return judge(results)
+
+
+@pytest.fixture(scope="module")
 def small() -> Results:
     return make_results(activations=("relu",), seeds=5, confirm_seeds=5)
 
@@ -89,6 +94,7 @@ def test_everything_is_there(folder: Path) -> None:
                 "sensitivity",
                 "selection-shares",
                 "selection-flips",
+                "probe-cost",
                 "cells",
             ]
         )
@@ -110,26 +116,26 @@ def test_html_stands_alone(folder: Path) -> None:
     assert sum(link.startswith("data:") for link in page.links) == len(FIGURES)
 
 
-def test_the_answer_stands_first(results: Results, folder: Path) -> None:
+def test_the_answer_stands_first(verdicts: list[Verdict], folder: Path) -> None:
     text = html_text(folder)
     primary = next(claim.id for claim in CLAIMS.values() if claim.primary)
-    for verdict in judge(results):
+    for verdict in verdicts:
         assert verdict.sentence in text
         if verdict.claim == primary:
             assert text.index(verdict.sentence) < text.index("Contents" if "Contents" in text else "Verdicts")
 
 
-def test_every_verdict_is_worded_and_coloured(results: Results, folder: Path) -> None:
+def test_every_verdict_is_worded_and_coloured(verdicts: list[Verdict], folder: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
     table = text[text.index('id="verdicts"') : text.index('id="claims"')]
     badges = re.findall(r'class="badge ([a-z-]+)">([A-Z ]+)<', table)
-    assert [word for _, word in badges] == [verdict.outcome for verdict in judge(results)]
+    assert [word for _, word in badges] == [verdict.outcome for verdict in verdicts]
     assert all(colour == word.lower().replace(" ", "-") for colour, word in badges)
 
 
-def test_each_claim_has_its_section(results: Results, folder: Path) -> None:
+def test_each_claim_has_its_section(verdicts: list[Verdict], folder: Path) -> None:
     page = outline((folder / "report.html").read_text(encoding="utf-8"))
-    assert {f"claim-{verdict.claim}" for verdict in judge(results)} <= set(page.ids)
+    assert {f"claim-{verdict.claim}" for verdict in verdicts} <= set(page.ids)
     text = html_text(folder)
     for claim in CLAIMS.values():
         assert claim.statement in text
@@ -147,8 +153,54 @@ def test_reproduction_names_what_it_takes(results: Results, folder: Path) -> Non
     ):
         assert fact in text
     for name, value in results.environment.items():
-        assert name in text
-        assert str(value) in text
+        assert name.startswith("git_") or name.replace("_", " ") in text
+        assert str(value) in text or name == "git_dirty"
+
+
+def test_the_probes_cost_is_stated_for_every_variant(results: Results, folder: Path) -> None:
+    cost = html_text(folder).split("What the probes took")[1].split("Every cell")[0]
+    for variant in results.variants:
+        ended = results.trials[results.trials["variant"] == variant]
+        share = ended["probe_seconds"].sum() / ended["train_seconds"].sum()
+        assert re.search(rf"{variant} \S+ \S+ {100 * share:.1f}% {len(ended)} ", f"{cost} ")
+
+
+def test_each_claim_states_its_family(folder: Path) -> None:
+    text = html_text(folder)
+    assert text.count("adjusted by Holm over 2 tests: ") == len(CLAIMS) - 1
+    assert text.count("adjusted by Holm over 1 test: no-vanishing-gradient") == 1
+
+
+def test_nothing_is_folded_away(folder: Path) -> None:
+    assert "details" not in outline((folder / "report.html").read_text(encoding="utf-8")).tags  # for print
+
+
+def test_of_several_runs_the_report_says_which(small: Results, no_figures: None, tmp_path: Path) -> None:
+    newest, older = small.run_id, "1" * 32
+    of_newest = dataclasses.replace(small, run_ids=(newest, older))
+    said = f"Run {newest} (study hash {small.study_hash}) is the newest of the 2 runs"
+    text = strip_tags(write(of_newest, tmp_path / "a").read_text(encoding="utf-8"))
+    assert said in text[: text.index("The main claim")]
+    assert f"--run ID reads another: {older}" in text
+    assert said in (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
+    of_older = dataclasses.replace(small, run_ids=(older, newest))
+    assert f"Run {newest} (study hash {small.study_hash}) is one of the 2 runs" in of_older.which_run
+    assert dataclasses.replace(small, run_ids=(newest,)).which_run == ""
+
+
+def test_another_optimizer_has_a_row_or_the_command_that_makes_one(
+    small: Results, no_figures: None, tmp_path: Path
+) -> None:
+    command = "python -m benchmark run synthetic --set optimizer.name=rmsprop"
+    without = strip_tags(write(small, tmp_path / "a").read_text(encoding="utf-8"))
+    assert command in without
+    assert f"\n    {command}\n" in (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
+    study = small.study | {"optimizer": {"name": "rmsprop", "rho": 0.9}}
+    sibling = dataclasses.replace(small, study=study, study_hash="89abcdef")
+    write(dataclasses.replace(small, siblings=(sibling,)), tmp_path / "b")
+    text = html_text(tmp_path / "b")
+    assert command not in text
+    assert "optimizer rmsprop instead of sgd (study hash 89abcdef)" in text
 
 
 def test_tables_keep_full_precision(results: Results, folder: Path) -> None:
@@ -158,13 +210,13 @@ def test_tables_keep_full_precision(results: Results, folder: Path) -> None:
     assert list(read["variant"]) == results.variants
 
 
-def test_verdicts_json_is_strict_json(results: Results, folder: Path) -> None:
+def test_verdicts_json_is_strict_json(verdicts: list[Verdict], folder: Path) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
     text = (folder / "verdicts.json").read_text(encoding="utf-8")
     document = json.loads(text, parse_constant=refuse)
-    assert [v["outcome"] for v in document["verdicts"]] == [v.outcome for v in judge(results)]
+    assert [v["outcome"] for v in document["verdicts"]] == [v.outcome for v in verdicts]
 
 
 def test_markdown_tables_are_whole_and_figures_exist(folder: Path) -> None:
@@ -251,6 +303,16 @@ def test_validation_on_test_is_said_at_the_top(no_figures: None, tmp_path: Path)
     assert "validates on the test split" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
 
 
+def test_a_study_at_one_rate_shows_its_cells_and_no_empty_tables(no_figures: None, tmp_path: Path) -> None:
+    write(make_results(seeds=2, sampler="fixed"), tmp_path / "report")
+    text = html_text(tmp_path / "report")
+    assert "trains at one learning rate, as its source did" in text
+    assert "neither the main claim nor those on speed can be judged" in text
+    numbers = text.split("The variants in numbers")[-1].split("More figures")[0]
+    assert numbers.count(" sweep 0.001 2 ") == 4
+    assert "optimizer.name=" not in text
+
+
 def test_an_untrainable_baseline_and_an_edge_optimum_are_said_at_the_top(
     no_figures: None, tmp_path: Path
 ) -> None:
@@ -294,6 +356,8 @@ def test_a_crash_leaves_the_old_report(
         (0.12345, "0.123"),
         (-2.0, "−2"),
         (1e-5, "1e−5"),
+        (2404.0, "2400"),
+        (1.5e7, "1.5e7"),
         (12, "12"),
         (True, "yes"),
     ],
@@ -304,6 +368,7 @@ def test_numbers(value: object, text: str) -> None:
 
 def test_other_formats() -> None:
     assert interval(math.nan, math.nan) == "–"
+    assert interval(-math.inf, math.inf) == "unbounded"
     assert interval(-math.inf, 1.5) == "[−∞,\N{NO-BREAK SPACE}1.5]"
     assert share(0.625) == "62%"
     assert pvalue(0.0004) == "< 0.001"

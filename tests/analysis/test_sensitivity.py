@@ -41,6 +41,25 @@ def test_a_verdict_that_hangs_on_moving_averages_is_marked(results):
     assert rows["flips"].to_dict() == {choice: choice.startswith("moving-average") for choice in rows.index}
 
 
+def test_a_study_with_another_optimizer_is_a_row_of_the_primary_claim(results):
+    same = dataclasses.replace(
+        results, study=results.study | {"optimizer": {"name": "rmsprop", "rho": 0.9}}, study_hash="0000aaaa"
+    )
+    # with this one, normalization moves the edge by no more than the grid steps over
+    level = make_results(activations=("relu",), edges={"none-relu": 0.0, "batch-relu": 0.0})
+    heavier = dataclasses.replace(
+        level, study=level.study | {"optimizer": {"name": "sgd", "momentum": 0.99}}, study_hash="0000bbbb"
+    )
+    table = sensitivity_table(dataclasses.replace(results, siblings=(same, heavier)))
+    added = table[table["choice"].str.startswith("optimizer")].set_index("choice")
+    rmsprop = "optimizer rmsprop instead of sgd (study hash 0000aaaa)"
+    momentum = "optimizer sgd with momentum 0.99 instead of 0.9 (study hash 0000bbbb)"
+    assert added.index.tolist() == [rmsprop, momentum]
+    assert set(added["claim"]) == {"higher-learning-rate"}
+    assert added["outcome"].to_dict() == {rmsprop: "SUPPORTED", momentum: "REFUTED"}
+    assert added["flips"].to_dict() == {rmsprop: False, momentum: True}
+
+
 def test_rho_moves_the_threshold_and_nothing_else(results):
     decided = results.decisions["variants"]["none-relu"]
     changed = alternatives.with_rho(results, 0.5).decisions["variants"]["none-relu"]

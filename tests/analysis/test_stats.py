@@ -88,6 +88,13 @@ class TestSignedRank:
             for level in np.unique(p):
                 assert (p <= level).mean() <= level + 1e-12
 
+    @pytest.mark.parametrize("alpha", [0.025, 0.05, 0.45])
+    def test_rejects_where_the_pvalue_is_at_most_alpha(self, alpha: float) -> None:
+        x = np.random.default_rng(0).normal(0.4, 1, size=(300, 7)).round(1)  # ties and zeros
+        expected = np.array([stats.signed_rank_pvalue(row) <= alpha for row in x])
+        assert 0 < expected.sum() < len(x)
+        assert (stats.signed_rank_rejects(x, alpha) == expected).all()
+
     @pytest.mark.parametrize("x", [[], [np.nan, 1.0], [[1.0]]])
     def test_refuses_what_is_no_sample(self, x: list[float]) -> None:
         with pytest.raises(ValueError, match="expected"):

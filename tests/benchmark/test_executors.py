@@ -109,8 +109,8 @@ def test_a_killed_worker_is_a_failure_and_others_go_on(workers):
 
 
 def test_leaving_ends_the_workers(workplace):
+    before = set(multiprocessing.active_children())
     with Workers(workplace, 1) as executor:
-        before = set(multiprocessing.active_children())
         executor.submit(make_trial(ENDLESS))
         (process,) = set(multiprocessing.active_children()) - before
         assert process.is_alive()

@@ -29,6 +29,16 @@ def study_of(*, eval_every=10, **sections):
     )
 
 
+def short_study(**sections):
+    """Six evaluations of four steps each."""
+    return make_study(
+        variants={"activations": ["relu", "sigmoid", "tanh"]},
+        search={"sampler": "fixed", "low": 0.1, "high": 0.1, "num_rates": 1},
+        budget={"num_steps": 20, "eval_every": 4},
+        **sections,
+    )
+
+
 def rows(evaluations):
     return [without_timings(evaluation.row) for evaluation in evaluations]
 
@@ -77,7 +87,7 @@ def test_looking_more_often_changes_nothing(data, tmp_path, variant):
 
 def test_a_trial_is_repeatable_and_depends_on_seed_and_rate(data, tmp_path):
     def curve(folder, **changed):
-        return rows(run_trial(make_trial(study_of(), **changed), data, tmp_path / folder)[0])
+        return rows(run_trial(make_trial(short_study(), **changed), data, tmp_path / folder)[0])
 
     first = curve("a")
     torch.manual_seed(99)
@@ -173,9 +183,8 @@ def test_the_loss_cap_is_the_constant_predictors():
     ],
 )
 def test_judged_statistics(data, tmp_path, variant, statistics, differs):
-    evaluations, _ = run_trial(
-        make_trial(study_of(judge={"statistics": statistics}), variant), data, tmp_path
-    )
+    trial = make_trial(short_study(judge={"statistics": statistics}), variant)
+    evaluations, _ = run_trial(trial, data, tmp_path)
     for evaluation in evaluations:
         same = [
             evaluation.row[name] == evaluation.row[f"{name}_ema"] for name in ("val_loss", "clean_train_loss")
@@ -184,8 +193,8 @@ def test_judged_statistics(data, tmp_path, variant, statistics, differs):
 
 
 def test_judging_does_not_change_training(data, tmp_path):
-    a, _ = run_trial(make_trial(study_of()), data, tmp_path / "a")
-    b, _ = run_trial(make_trial(study_of(judge={"statistics": "moving-average"})), data, tmp_path / "b")
+    a, _ = run_trial(make_trial(short_study()), data, tmp_path / "a")
+    b, _ = run_trial(make_trial(short_study(judge={"statistics": "moving-average"})), data, tmp_path / "b")
     for x, y in zip(a[1:], b[1:], strict=True):
         for name in ("train_loss", "gradient_norm", "parameter_norm", "val_loss_ema"):
             assert x.row[name] == y.row[name]
@@ -224,8 +233,8 @@ def test_the_test_split_is_read_in_confirm_alone(data, tmp_path):
     for stage in ("sweep", "refine", "gains"):
         _, outcome = run_trial(make_trial(study_of(), stage=stage), hidden, tmp_path / stage)
         assert "test_loss" not in outcome.metrics
-    with pytest.raises(AssertionError, match="test split"):
-        run_trial(make_trial(study_of(), stage="confirm"), hidden, tmp_path / "hidden")
+    with pytest.raises(AssertionError, match="test split"):  # after it all, where nothing is chosen
+        run_trial(make_trial(short_study()), hidden, tmp_path / "fixed")
 
     trial = make_trial(study_of(), stage="confirm")
     _, outcome = run_trial(trial, data, tmp_path / "confirm")
@@ -260,7 +269,7 @@ def interrupted(trial, data, folder, num_evaluations):
     ("variant", "optimizer"), [("batch-relu", "sgd"), ("none-tanh", "adam"), ("batch-sigmoid", "rmsprop")]
 )
 def test_an_interrupted_trial_gives_the_same_numbers(data, tmp_path, variant, optimizer, stop_after):
-    study = study_of(
+    study = short_study(
         optimizer={"name": optimizer},
         data={"augmentation": {}},
         probes={"enabled": ["gradients", "activations"], "every": 2},
@@ -282,10 +291,10 @@ def test_an_interrupted_trial_gives_the_same_numbers(data, tmp_path, variant, op
 
 
 def test_a_resumed_trial_does_not_train_again_what_it_had(data, tmp_path):
-    trial = make_trial(study_of())
+    trial = make_trial(short_study())
     seen = interrupted(trial, data, tmp_path, 4)
     loop = TrialLoop(trial, data, Checkpoints(tmp_path))
-    assert loop.state.step == 20  # saved after the third evaluation
+    assert loop.state.step == 8  # saved after the third evaluation
     resumed = list(itertools.islice(loop.run(), 3))
     assert [e.row for e in resumed[1:]] == [
         e.row for e in seen[1:3]
@@ -294,7 +303,7 @@ def test_a_resumed_trial_does_not_train_again_what_it_had(data, tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
 def test_damaged_progress_means_a_new_start(data, tmp_path, damage):
-    trial = make_trial(study_of())
+    trial = make_trial(short_study())
     whole, _ = run_trial(trial, data, tmp_path / "whole")
     interrupted(trial, data, tmp_path / "parts", 4)
     path = tmp_path / "parts" / "progress.pt"
@@ -311,7 +320,7 @@ def test_damaged_progress_means_a_new_start(data, tmp_path, damage):
 
 
 def test_progress_is_written_whole_or_not_at_all(data, tmp_path, monkeypatch):
-    trial = make_trial(study_of())
+    trial = make_trial(short_study())
     interrupted(trial, data, tmp_path, 4)
     before = (tmp_path / "progress.pt").read_bytes()
 

@@ -83,8 +83,8 @@ OPTIMIZERS = {
 def test_steps_are_those_of_a_plain_loop(variant, optimizer):
     normalization, activation = variant.split("-")
     rule, build = OPTIMIZERS[optimizer]
-    # In float64: a bias before batch normalization has no gradient but rounding errors, which RMSprop and AdamW
-    # would make into whole steps; these errors are far below their epsilon.
+    # In float64: a bias before batch normalization has no gradient but rounding errors. RMSprop and AdamW
+    # turn these into whole steps, unless they are far below epsilon.
     data = in_float64(make_data())
     problem, state = start(Variant(normalization, activation), rule, data)
     plain = Plain(normalization, activation, data.num_classes).double()

@@ -1,0 +1,239 @@
+"""From `run` to `report.html` on the study made for it, and on studies that go wrong on the way."""
+
+import json
+from collections import Counter
+
+import pytest
+from running import NARROW, Left, main_of
+
+from benchmark.scheduler import Scheduler
+
+TINY = """
+name = "tiny"
+description = "One rate, ten trials: nothing is searched."
+
+[variants]
+activations = ["relu"]
+
+[network]
+blocks = 3
+width = 3
+
+[budget]
+num_steps = 20
+batch_size = 16
+eval_every = 20
+confirm_eval_every = 20
+
+[search]
+sampler = "fixed"
+low = 0.1
+high = 0.1
+num_rates = 1
+
+[seeds]
+sweep = 5
+confirm = 0
+
+[execution]
+workers = 1
+"""
+OUTCOMES = {"SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE"}
+
+
+@pytest.fixture
+def folder(new_folder):
+    folder = new_folder("tiny")
+    (folder / "tiny.toml").write_text(TINY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(smoke):
+    code, out, errors = main_of("analysis", smoke.folder, "report", "smoke")
+    assert code == 0, errors
+    return smoke.folder / out.strip().splitlines()[-1]
+
+
+def test_a_run_is_complete(smoke):
+    statuses = [tags["status"] for tags in smoke.tags().values() if tags["kind"] == "trial"]
+    assert set(statuses) <= {"trained", "stuck", "diverged"}
+    planned = smoke.artifact("progress.json")["planned"]
+    assert planned["sweep"] == 2 * 3 * 5
+    assert len(statuses) == sum(planned.values())
+    stages = Counter(tags["stage"] for tags in smoke.tags().values() if tags["kind"] == "trial")
+    assert stages == planned
+    confirm = smoke.artifact("decisions.json")["confirm"]
+    assert planned["confirm"] == 5 * len(confirm)
+
+
+def test_a_finished_study_is_not_trained_again(smoke):
+    before = smoke.trials(), smoke.run_statuses("trial"), smoke.rates()
+    code, _, errors = main_of("benchmark", smoke.folder, "run", "smoke", *NARROW)
+    assert code == 0
+    assert "30 from an earlier run" in errors
+    assert (smoke.trials(), smoke.run_statuses("trial"), smoke.rates()) == before
+
+
+def test_status_counts_what_was_logged(smoke):
+    code, out, _ = main_of("benchmark", smoke.folder, "status", "smoke", *NARROW[:2])
+    assert code == 0
+    lines = [line.replace("│", " ").replace("┃", " ").split() for line in out.splitlines()]
+    (head,) = (line for line in lines if line[:1] == ["stage"])
+    counts = Counter(
+        (tags["stage"], tags["status"]) for tags in smoke.tags().values() if tags["kind"] == "trial"
+    )
+    for stage in ("sweep", "refine", "confirm"):
+        (row,) = (line for line in lines if line[:1] == [stage])
+        found = dict(zip(head[1:-1], map(int, row[1 : len(head) - 1]), strict=True))
+        assert found == {status: counts[stage, status] for status in head[1:-1]}
+
+
+def test_the_report_is_one_file_and_its_parts(report):
+    page = report.read_text()
+    assert report.name == "report.html"
+    assert report.parent.parts[-3:] == ("mlruns", "reports", "smoke")
+    for elsewhere in ('src="http', "src='http", 'href="http://', "<link", '<script src="'):
+        assert elsewhere not in page
+    names = {path.name for path in report.parent.iterdir()}
+    assert {"report.html", "report.md", "verdicts.json", "tables", "figures"} <= names
+    figures = {path.name for path in (report.parent / "figures").iterdir()}
+    assert {path.removesuffix(".svg") for path in figures if path.endswith(".svg")} == {
+        path.removesuffix(".png") for path in figures if path.endswith(".png")
+    }
+    assert list((report.parent / "tables").glob("*.csv"))
+
+
+def test_verdicts_add_up(smoke, report):
+    verdicts = json.loads((report.parent / "verdicts.json").read_text())
+    assert verdicts["study_hash"] in {tags.get("study_hash") for tags in smoke.tags().values()}
+    assert verdicts["status"] == "complete"
+    found = verdicts["verdicts"]
+    assert {verdict["outcome"] for verdict in found} <= OUTCOMES
+    # One per claim: the study has one normalizer and one activation.
+    assert [verdict["claim"] for verdict in found] == list(verdicts["claims"])
+    (primary,) = (verdict for verdict in found if verdict["claim"] == "higher-learning-rate")
+    assert primary["n"] == 5
+
+
+def test_the_report_is_among_the_runs_artifacts(smoke, report):
+    (logged,) = smoke.folder.glob("mlruns/artifacts/smoke/*/artifacts/report/report.html")
+    assert logged.read_bytes() == report.read_bytes()
+
+
+def test_plan_trains_nothing_and_status_says_so(tmp_path):
+    folder = tmp_path
+    (folder / "tiny.toml").write_text(TINY)
+    code, out, _ = main_of("benchmark", folder, "plan", "tiny.toml", "--device", "cpu")
+    assert code == 0
+    assert "Nothing was trained." in out
+    assert "10" in out
+    assert {path.name for path in (folder / "mlruns").iterdir()} == {"data"}
+    code, out, _ = main_of("benchmark", folder, "status", "tiny.toml")
+    assert code == 0
+    assert "has not been run" in out
+    assert "python -m benchmark run tiny.toml" in out
+    assert not (folder / "mlruns" / "mlflow.db").exists()
+
+
+def test_trials_that_fail_are_reported_and_tried_again(folder, monkeypatch):
+    from benchmark import executors
+
+    real = executors.TrialLoop
+
+    def sometimes_raising(trial, *arguments):
+        if trial.seed == 1:
+            raise ValueError("seed 1 is unlucky")
+        return real(trial, *arguments)
+
+    monkeypatch.setattr(executors, "TrialLoop", sometimes_raising)
+    left = Left(folder)
+    code, _, errors = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
+    assert code == 1
+    assert "batch-relu lr=0.1 seed=1 failed: ValueError: seed 1 is unlucky" in errors.splitlines()
+    assert "To try them again: python -m benchmark run tiny.toml --device cpu" in errors
+    assert left.run_statuses("trial") == {"FINISHED": 8, "FAILED": 2}
+    assert left.run_statuses("study") == {"FAILED": 1}
+
+    monkeypatch.undo()
+    code, _, _ = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
+    assert code == 0
+    assert left.run_statuses("trial") == {"FINISHED": 10}
+    assert left.run_statuses("study") == {"FINISHED": 1}
+    assert set(left.trial_hashes().values()) == {1}
+
+
+def test_a_crash_leaves_an_incomplete_study_that_can_be_reported(folder, monkeypatch):
+    """The report says what is missing, and the study goes on to its end."""
+    real = Scheduler._handle
+
+    def crashing(scheduler, event):
+        real(scheduler, event)
+        if len(scheduler._records) == 6:
+            raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(Scheduler, "_handle", crashing)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
+    left = Left(folder)
+    assert left.run_statuses("trial") == {"FINISHED": 6}
+    (study,) = (tags for tags in left.tags().values() if tags["kind"] == "study")
+    assert (study["run_status"], study["status"]) == ("KILLED", "incomplete")
+
+    code, out, errors = main_of("analysis", folder, "report", "tiny.toml")
+    assert code == 0, errors
+    page = (folder / out.strip().splitlines()[-1]).read_text()
+    assert "sweep" in page
+    verdicts = json.loads((folder / "mlruns/reports/tiny/verdicts.json").read_text())
+    assert verdicts["status"] == "incomplete"
+    assert {verdict["outcome"] for verdict in verdicts["verdicts"]} <= OUTCOMES
+
+    monkeypatch.undo()
+    code, _, _ = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
+    assert code == 0
+    assert left.run_statuses("trial") == {"FINISHED": 10}
+
+
+def test_a_study_in_which_nothing_trains_still_ends(folder):
+    """Every trial diverges: no best rate, no target, nothing to confirm; the verdicts say so."""
+    words = (
+        "smoke",
+        *NARROW,
+        "--set",
+        "search.low=1e6",
+        "--set",
+        "search.num_rates=2",
+        "--set",
+        "search.high=1e8",
+    )
+    code, _, errors = main_of("benchmark", folder, "run", *words, "--set", "execution.workers=1")
+    assert code == 0, errors
+    left = Left(folder)
+    decisions = left.artifact("decisions.json")
+    assert decisions["targets"] == {}
+    assert decisions["confirm"] == []
+    for variant in decisions["variants"].values():
+        assert variant["best_learning_rate"] is None
+        assert not variant["usable"]
+    assert left.artifact("progress.json")["planned"] == {"sweep": 20, "refine": 0, "confirm": 0}
+    statuses = Counter(tags["status"] for tags in left.tags().values() if tags["kind"] == "trial")
+    assert statuses == {"diverged": 20}
+    code, out, _ = main_of("analysis", folder, "claims", "smoke")
+    assert code == 0
+    assert "NOT EVALUABLE" in out
+
+
+def test_bad_input_is_one_line_and_exit_code_2(folder):
+    for words, message in (
+        (("run", "smok"), "did you mean 'smoke'?"),
+        (("run", "tiny.toml", "--set", "budget.num_steps=0"), "tiny.toml: budget.num_steps: "),
+        (("run", "tiny.toml", "--set", "network.blocks=5"), "network.blocks: expected at most 4"),
+        (
+            ("run", "tiny.toml", "--tracking-uri", "nonsense://x"),
+            "--tracking-uri: expected a usable MLflow store",
+        ),
+    ):
+        code, _, errors = main_of("benchmark", folder, *words)
+        assert code == 2
+        assert errors.splitlines()[-1].startswith("error: ")
+        assert message in errors.splitlines()[-1]
