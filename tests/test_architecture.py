@@ -77,7 +77,7 @@ def test_the_sources_are_read():
     """Lest the tests below pass for want of anything to look at."""
     assert {"benchmark.training.loop", "benchmark.variants.norms", "analysis.load"} <= set(MODULES)
     assert "torch" in imported("benchmark.training.loop")
-    assert "benchmark.plan" in imported("benchmark.runner")
+    assert "benchmark.plan" in imported("benchmark.study_run")
     assert ("mlflow", True) in IMPORTS["benchmark.tracking"]
 
 
@@ -104,6 +104,7 @@ def test_one_module_a_package_imports_mlflow_and_only_when_it_is_needed():
             ("benchmark.training", "benchmark.variants", "benchmark.data", "benchmark.probes"),
             (
                 "benchmark.runner",
+                "benchmark.study_run",
                 "benchmark.scheduler",
                 "benchmark.tracking",
                 "benchmark.search",
@@ -133,7 +134,10 @@ def test_one_module_a_package_imports_mlflow_and_only_when_it_is_needed():
             ("benchmark.seeding", "benchmark.config", "benchmark.errors", "benchmark.registry"),
             ("benchmark.spec",),
         ),
-        (("benchmark.search", "benchmark.tracking", "benchmark.executors"), ("benchmark.runner",)),
+        (
+            ("benchmark.search", "benchmark.tracking", "benchmark.executors"),
+            ("benchmark.runner", "benchmark.study_run"),
+        ),
         (("benchmark",), ("matplotlib", "seaborn")),
         # Measures and statistics come from frames; only `load` knows where these come from.
         (
