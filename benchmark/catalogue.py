@@ -1,4 +1,4 @@
-"""What can be compared, as a table for people: every entry of the variants' registries, its source and cost."""
+"""What can be compared, as tables for people: every entry of the registries, its source and cost."""
 
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.network import NetworkSpec, Variant, build_network
