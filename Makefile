@@ -52,7 +52,7 @@ calibrate: $(READY) ## measure the verdict rules' error rates by simulation
 	@$(RUN) -m analysis calibrate
 
 ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
-	$(BIN)mlflow server --backend-store-uri '$(STORE)' --host 127.0.0.1 --port $(PORT)
+	$(BIN)mlflow server --backend-store-uri '$(STORE)' --host 127.0.0.1 --port $(PORT) --workers 1
 
 lint: $(TESTS) ## ruff and mypy
 	$(BIN)ruff check
