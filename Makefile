@@ -67,11 +67,15 @@ clean: ## remove caches; never mlruns/
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # The lock for tests holds every pin of the product's and more, so it serves both.
-$(VENV)/.installed: requirements.lock
-	@[ $(VENV)/.installed-test -nt $@ ] && [ $(VENV)/.installed-test -nt $< ] || $(call install,$<)
+# An interrupted installation is gone on with even where an earlier one had ended well.
+BROKEN := $(if $(wildcard $(VENV)/.installing),repair)
+.PHONY: repair
+
+$(VENV)/.installed: requirements.lock $(BROKEN)
+	@[ ! -e $(VENV)/.installing ] && [ $(VENV)/.installed-test -nt $@ ] && [ $(VENV)/.installed-test -nt $< ] || $(call install,$<)
 	@touch $@
 
-$(VENV)/.installed-test: requirements-test.lock
+$(VENV)/.installed-test: requirements-test.lock $(BROKEN)
 	@$(call install,$<)
 	@touch $@ $(VENV)/.installed
 

@@ -16,12 +16,13 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import InputError
+from analysis.family import Family, of_one_family, position_of
+from analysis.frames import stack, trials_frame
 from analysis.results import (
     CURVE_COLUMNS,
     FINAL_METRICS,
@@ -37,8 +38,10 @@ __all__ = [
     "PROBE_COLUMNS",
     "TRIAL_COLUMNS",
     "TRIAL_KEYS",
+    "Family",
     "Results",
     "load",
+    "load_family",
     "log_report",
     "resolve_uri",
 ]
@@ -84,11 +87,31 @@ def load(study: str, tracking_uri: str | None = None, run_id: str | None = None)
         )
     return replace(
         logged,
-        curves=_stack(curves, logged.trials, CURVE_COLUMNS),
-        probes=_stack(probes, logged.trials, PROBE_COLUMNS),
-        run_ids=tuple(one.info.run_id for one in runs),
+        curves=stack(curves, logged.trials, CURVE_COLUMNS),
+        probes=stack(probes, logged.trials, PROBE_COLUMNS),
+        run_ids=tuple(one.info.run_id for one in _at_its_value(uri, runs, logged)),
         siblings=tuple(_siblings(client, uri, runs, logged)),
     )
+
+
+def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
+    """Of a study with an axis, the newest run at every value, beside the run given.
+
+    Args:
+        newest: from `load`.
+        tracking_uri: as for `load`.
+
+    Raises:
+        InputError: a run at another value was logged under other rules.
+    """
+    uri = resolve_uri(tracking_uri)
+    study = str(newest.study["name"])
+    members = {position_of(newest): newest}
+    for run in _study_runs(_client(uri), study):
+        other = _Artifacts(uri, run.info.artifact_uri).json("study.json")
+        if of_one_family(other, newest.study) and other["axis"]["position"] not in members:
+            members[other["axis"]["position"]] = load(study, uri, run.info.run_id)
+    return Family(tuple(members[position] for position in sorted(members)), newest)
 
 
 def log_report(results: Results, folder: Path, tracking_uri: str | None = None) -> None:
@@ -129,8 +152,9 @@ def _study_runs(client: Any, study: str) -> list[Any]:
         names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
         known = ", ".join(names) if names else "none"
         raise InputError(f"study {study!r} was never run here; studies with results: {known}")
-    order = ["attributes.start_time DESC"]
-    runs = _search(client, [experiment.experiment_id], "tags.kind = 'study'", order)
+    runs = _search(client, [experiment.experiment_id], "tags.kind = 'study'", ["attributes.start_time DESC"])
+    # A study run that is gone on with keeps its start: what counts is when it was last worked on.
+    runs.sort(key=lambda run: float(run.data.tags.get("last_opened_at", 0.0)), reverse=True)
     if not runs:
         raise InputError(
             f"study {study!r} has an experiment but no study run yet; start it with: "
@@ -151,6 +175,15 @@ def _search(client: Any, experiments: list[str], condition: str, order_by: list[
         token = page.token
         if not token:
             return runs
+
+
+def _at_its_value(uri: str, runs: Sequence[Any], own: Results) -> Sequence[Any]:
+    """Of a study with an axis, the runs at the same value of it; else all."""
+    axis = own.study.get("axis")
+    if not axis:
+        return runs
+    studies = [_Artifacts(uri, run.info.artifact_uri).json("study.json") for run in runs]
+    return [run for run, study in zip(runs, studies, strict=True) if study.get("axis") == axis]
 
 
 def _siblings(client: Any, uri: str, runs: Sequence[Any], own: Results) -> Iterator[Results]:
@@ -181,7 +214,7 @@ def _logged(run: Any, artifacts: _Artifacts, trials: Sequence[Any]) -> Results:
         run_id=run.info.run_id,
         study_hash=run.data.tags["study_hash"],
         commit=run.data.tags.get("git_commit", "unknown"),
-        trials=_trials_frame(trials),
+        trials=trials_frame(trials),
         curves=pd.DataFrame(columns=list(CURVE_COLUMNS)),
         probes=pd.DataFrame(columns=list(PROBE_COLUMNS)),
         status=run.data.tags.get("status", "running"),
@@ -211,49 +244,6 @@ def _trial_runs(client: Any, study_hash: str) -> list[Any]:
     runs = _search(client, experiments, wanted, ["attributes.start_time ASC"])
     # A retried trial leaves its failed run behind; the latest one counts.
     return list({run.data.tags["trial_hash"]: run for run in runs}.values())
-
-
-def _trials_frame(runs: Sequence[Any]) -> pd.DataFrame:
-    """One row per trial."""
-    rows = []
-    for run in runs:
-        tags = run.data.tags
-        row: dict[str, Any] = {
-            "trial_hash": tags["trial_hash"],
-            "run_id": run.info.run_id,
-            "variant": tags["variant"],
-            "normalization": tags["normalization"],
-            "activation": tags["activation"],
-            "stage": tags["stage"],
-            "learning_rate": float(tags["learning_rate"]),
-            "seed": int(tags["seed"]),
-            "status": tags.get("status", "running"),
-            "status_ema": tags.get("status_ema", tags.get("status", "running")),
-        }
-        if "init_gain" in run.data.params:
-            row["init_gain"] = float(run.data.params["init_gain"])
-        rows.append(row | {name: run.data.metrics.get(name, np.nan) for name in FINAL_METRICS})
-    columns = [*TRIAL_COLUMNS, *(["init_gain"] if any("init_gain" in row for row in rows) else [])]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _stack(tables: Sequence[pa.Table | None], trials: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """One frame of all trials' tables, the trial's keys beside every row; the right columns even when empty.
-
-    Args:
-        tables: per trial, None where it logged none.
-        trials: one row per trial, in the same order.
-        columns: of the frame.
-    """
-    rows = np.array([0 if table is None else table.num_rows for table in tables], dtype=int)
-    if not rows.any():
-        return pd.DataFrame(columns=list(columns))
-    frame: pd.DataFrame = pa.concat_tables(
-        [table for table in tables if table is not None and table.num_rows], promote_options="permissive"
-    ).to_pandas()
-    keys = trials.rename(columns={"learning_rate": "trial_learning_rate"})[list(TRIAL_KEYS)]
-    repeated = keys.loc[keys.index.repeat(rows)].reset_index(drop=True)
-    return pd.concat([repeated, frame], axis=1).reindex(columns=list(columns))
 
 
 class _Artifacts:

@@ -22,7 +22,7 @@ Observer = Callable[[Floats, Floats, np.random.Generator], Pairs]
 
 # Pseudo-median of a unit exponential: the mean of two is Gamma(2, scale 1/2), whose median this is.
 EXPONENTIAL_PSEUDO_MEDIAN = 0.8391734950083307
-SHAPES = ("normal", "skewed right", "skewed left", "discretized")
+SHAPES = ("normal", "skewed", "discretized", "one-sided right", "one-sided left")
 RHO = 0.9  # share of the best accuracy above chance that counts as stable (protocol, section 5)
 
 
@@ -31,9 +31,10 @@ def draw_pairs(
 ) -> Pairs:
     """True values of reference and treated variant, whose differences have the pseudo-median `effect`.
 
-    The difference's own noise is, by shape: normal; a centred exponential, to the right or to the left
-    (one variant with outliers); or normal rounded to half a spread, so that ties and effects of exactly
-    zero are common. Its standard deviation is sqrt(2) x spread, up to the rounding.
+    The noise is, by shape: normal; skewed, exponential in both variants alike; discretized, normal rounded
+    to half a spread, so that ties and effects of exactly zero are common; or one-sided, exponential in one
+    variant and none in the other, to the right or to the left. The difference's standard deviation is
+    sqrt(2) x spread, up to the rounding.
 
     Args:
         shape: One of SHAPES.
@@ -43,10 +44,12 @@ def draw_pairs(
         rng: Source of the draws.
     """
     reference = spread * rng.standard_normal(size)
-    if shape in ("skewed right", "skewed left"):
-        skewed = np.sqrt(2) * (rng.exponential(size=size) - EXPONENTIAL_PSEUDO_MEDIAN)
-        return reference, reference + effect + spread * (skewed if shape == "skewed right" else -skewed)
-    own, other = rng.standard_normal((2, *size))
+    if shape.startswith("one-sided"):
+        outliers = np.sqrt(2) * (rng.exponential(size=size) - EXPONENTIAL_PSEUDO_MEDIAN)
+        return reference, reference + effect + spread * (
+            outliers if shape == "one-sided right" else -outliers
+        )
+    own, other = (rng.exponential if shape == "skewed" else rng.standard_normal)(size=(2, *size))
     if shape == "discretized":
         own, other = np.round(2 * own) / 2, np.round(2 * other) / 2
     return reference + spread * other, reference + effect + spread * own

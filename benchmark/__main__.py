@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
     again = _command_again(options)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
         # Imported here: `--help` need not wait for torch.
         from benchmark import commands

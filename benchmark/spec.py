@@ -245,6 +245,22 @@ class StudySpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _choices_see_validation_only(self) -> "StudySpec":
+        if self.data.validation == "test" and self.search.sampler != "fixed":
+            raise ValueError(
+                'data.validation: "test" expects sampler "fixed": a rate must not be chosen on the test split'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _walks_have_a_rate(self) -> "StudySpec":
+        if "landscape" in self.probes.enabled and self.search.sampler == "fixed":
+            raise ValueError(
+                'probes.enabled: "landscape" needs a selected rate, which sampler "fixed" has not'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gains_are_trained(self) -> "StudySpec":
         if self.init.gains and self.search.sampler == "fixed":
             raise ValueError(

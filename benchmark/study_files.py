@@ -20,6 +20,9 @@ from benchmark.training.losses import LOSSES
 from benchmark.training.optimizers import OPTIMIZERS
 from benchmark.variants.network import FAMILIES
 
+# Keys that say which kind a section is of: an optimizer's and a loss's name, a network's family.
+_KINDS = ("name", "family")
+
 
 def load_studies(name_or_path: str, overrides: Sequence[str] = ()) -> list[StudySpec]:
     """Read a study as what is to be run: one study per value of its axis, or the one without an axis.
@@ -88,7 +91,7 @@ def _merge(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     for key, value in table.items():
         old = base.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
-            same_kind = all(value.get(tag) in (None, old.get(tag)) for tag in ("name", "family"))
+            same_kind = all(value.get(tag) in (None, old.get(tag)) for tag in _KINDS)
             merged[key] = _merge(old, value) if same_kind else value
         else:
             merged[key] = value
@@ -132,6 +135,8 @@ def _assign(table: dict[str, Any], key: str, value: Any, where: str) -> None:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
             raise InputError(f"{where}: {section!r} is a value, not a section")
+    if sections and last in _KINDS and table.get(last, value) != value:
+        table.clear()  # another kind of optimizer, loss or network: the old one's settings are not its own
     table[last] = value
 
 

@@ -195,19 +195,26 @@ class StudyRun:
         self._run_stage("gains", len(chains) * self._study.seeds.sweep, chains)
 
     def _confirm(self) -> None:
-        """Fresh seeds for the cells that the claims compare."""
+        """Fresh seeds for the cells that the claims compare.
+
+        Seed by seed: the trials of a pair run close together, so that a machine that gets busier or idler
+        on the way does not pass for a faster variant.
+        """
         self._decisions.confirm = plan.confirm_cells(self._study, self._decisions.best)
         self._log_decisions()
         seeds = plan.confirm_seeds(self._study)
         walks = "landscape" in self._study.probes.enabled
 
-        def chain(cell: plan.ConfirmCell) -> Chain:
-            trials = self._trials(cell.variant, cell.learning_rate, seeds, "confirm")
+        def trial(cell: plan.ConfirmCell, seed: int) -> plan.Trial:
+            (own,) = self._trials(cell.variant, cell.learning_rate, [seed], "confirm")
             walk = self._decisions.best.get(Variant(BASELINE, cell.variant.activation))
-            yield [replace(trial, walk_rate=walk) for trial in trials] if walks else trials
+            return replace(own, walk_rate=walk) if walks else own
+
+        def chain(seed: int) -> Chain:
+            yield [trial(cell, seed) for cell in cells]
 
         cells = self._decisions.confirm
-        self._run_stage("confirm", len(cells) * len(seeds), [chain(cell) for cell in cells])
+        self._run_stage("confirm", len(cells) * len(seeds), [chain(seed) for seed in seeds])
 
     def _run_stage(self, stage: str, num_trials: int | None, chains: Iterable[Chain]) -> None:
         """Run chains to their ends, feeding the workers from all of them at once."""

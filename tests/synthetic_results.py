@@ -269,7 +269,7 @@ class _Maker:
             "step": steps,
             "probe": np.repeat("landscape_smoothness", len(steps)),
             "layer": np.repeat("all", len(steps)),
-            "index": np.zeros(len(steps), dtype=int),
+            "index": np.full(len(steps), -1),
             "value": level * np.exp(0.1 * self.rng.normal(size=len(steps))),
         }
 

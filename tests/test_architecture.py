@@ -9,7 +9,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmark", "analysis")
 MAX_LINES = 340
-LONGER = {"benchmark/tracking.py": 450}
 """The one module that may know MLflow cannot be cut in two."""
 
 
@@ -78,7 +77,7 @@ def test_the_sources_are_read():
     assert {"benchmark.training.loop", "benchmark.variants.norms", "analysis.load"} <= set(MODULES)
     assert "torch" in imported("benchmark.training.loop")
     assert "benchmark.plan" in imported("benchmark.study_run")
-    assert ("mlflow", True) in IMPORTS["benchmark.tracking"]
+    assert ("mlflow", True) in IMPORTS["benchmark.tracking.store"]
 
 
 def test_the_packages_never_import_each_other():
@@ -90,8 +89,8 @@ def test_one_module_imports_optuna():
     assert importers_of("optuna") == {"benchmark.search"}
 
 
-def test_one_module_a_package_imports_mlflow_and_only_when_it_is_needed():
-    assert importers_of("mlflow") == {"benchmark.tracking", "analysis.load"}
+def test_one_place_a_package_imports_mlflow_and_only_when_it_is_needed():
+    assert importers_of("mlflow") <= below("benchmark.tracking") | {"analysis.load"}
     for name in MODULES:
         assert not {m for m in imported(name, at_top=True) if m.partition(".")[0] == "mlflow"}, name
 
@@ -179,8 +178,7 @@ def test_private_names_stay_in_their_module():
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_can_be_read_at_a_sitting_and_say_what_they_are(name):
     text = MODULES[name].read_text(encoding="utf-8")
-    relative = MODULES[name].relative_to(ROOT).as_posix()
-    assert len(text.splitlines()) <= LONGER.get(relative, MAX_LINES)
+    assert len(text.splitlines()) <= MAX_LINES
     assert ast.get_docstring(ast.parse(text)), f"{name} has no docstring"
 
 

@@ -67,6 +67,14 @@ def test_a_run_is_complete(smoke):
     assert planned["confirm"] == 5 * len(confirm)
 
 
+def test_confirm_runs_seed_by_seed_so_that_the_times_of_a_pair_compare(smoke):
+    runs = smoke._rows("mlflow.db", "select run_uuid from runs order by start_time, rowid")
+    tags = smoke.tags()
+    seeds = [int(tags[run]["seed"]) for (run,) in runs if tags[run].get("stage") == "confirm"]
+    assert len(set(seeds)) == 5
+    assert seeds == sorted(seeds)
+
+
 def test_a_finished_study_is_not_trained_again(smoke):
     before = smoke.trials(), smoke.run_statuses("trial"), smoke.rates()
     code, _, errors = main_of("benchmark", smoke.folder, "run", "smoke", *NARROW)

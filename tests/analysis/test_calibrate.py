@@ -96,12 +96,14 @@ class TestTable:
         assert len(pd.read_csv(out)) == num_rates
 
     def test_errors_are_at_most_what_is_promised(self, table: pd.DataFrame) -> None:
-        # Without the cells that docs/calibration.md explains: they break the test's assumption of symmetry.
-        kept = table[~table["shape"].str.startswith("skewed")]
-        errors = kept[kept["quantity"].isin([calibrate.FALSE_SUPPORTED, calibrate.FALSE_REFUTED])]
-        pooled = errors.groupby("measure")["rate"].agg(["mean", "size"])
-        monte_carlo = np.sqrt(0.05 * 0.95 / (pooled["size"] * 20))
-        assert (pooled["mean"] <= 0.05 + 2 * monte_carlo).all()
+        errors = table[table["quantity"].isin([calibrate.FALSE_SUPPORTED, calibrate.FALSE_REFUTED])]
+        one_sided = errors["shape"].str.startswith("one-sided")
+        # docs/calibration.md explains the second bound: outliers in one variant alone break the symmetry
+        # that the test assumes.
+        for kept, bound in ((errors[~one_sided], 0.05), (errors[one_sided], 0.08)):
+            pooled = kept.groupby("measure")["rate"].agg(["mean", "size"])
+            monte_carlo = np.sqrt(bound * (1 - bound) / (pooled["size"] * 20))
+            assert (pooled["mean"] <= bound + 2 * monte_carlo).all()
 
     def test_measured_intervals_make_the_primary_claim_cautious_yet_decisive(
         self, table: pd.DataFrame

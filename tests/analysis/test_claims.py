@@ -211,6 +211,22 @@ def test_a_missing_confirm_trial_is_named(claim):
     )
 
 
+def test_a_loss_on_another_scale_has_no_gap_in_nats():
+    results = make_results(activations=("relu",))
+    assert only(results, "regularizes")[0].outcome == "SUPPORTED"
+    for name, outcome in (
+        ("mse", "NOT EVALUABLE"),
+        ("focal", "NOT EVALUABLE"),
+        ("cross-entropy", "SUPPORTED"),
+    ):
+        changed = dataclasses.replace(results, study=results.study | {"loss": {"name": name}})
+        (verdict,) = only(changed, "regularizes")
+        assert verdict.outcome == outcome
+        assert (f"this study's loss, {name}, has another scale" in verdict.reason) is (
+            name != "cross-entropy"
+        )
+
+
 def test_coarse_edges_wait_for_refinement_and_are_a_caveat_once_the_study_is_complete():
     results = make_results(activations=("relu",))
     coarse = without(results, results.trials["stage"] == "refine")

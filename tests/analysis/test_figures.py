@@ -22,7 +22,7 @@ DEUTERANOPIA = np.array(
 
 @pytest.fixture(scope="module")
 def complete() -> Results:
-    return make_results(seeds=4, confirm_seeds=4, num_bisections=1, with_probes=True)
+    return make_results(seeds=4, confirm_seeds=4, num_bisections=1, with_probes=True, with_landscape=True)
 
 
 @pytest.fixture(autouse=True)
@@ -251,6 +251,45 @@ def test_saturation_follows_one_unit_of_one_seed(complete: Results) -> None:
     assert not unit.duplicated(["step", "percentile"]).any()
     assert set(frame.loc[frame["variant"] == "none-relu", "kind"]) == {"dead", "percentile"}
     assert set(frame.loc[frame["variant"] == "none-sigmoid", "kind"]) == {"saturated", "percentile"}
+
+
+def test_the_fixed_unit_of_an_mlp_is_in_its_last_hidden_layer(complete: Results) -> None:
+    renamed = complete.probes["layer"].str.replace("conv", "hidden")
+    mlp = dataclasses.replace(complete, probes=complete.probes.assign(layer=renamed))
+    frame = FIGURES["saturation"].prepare(mlp)
+    assert set(frame.loc[frame["kind"] == "percentile", "layer"]) == {"hidden6"}
+
+
+def test_landscape_shows_every_seed_between_its_ends(complete: Results) -> None:
+    frame = FIGURES["landscape"].prepare(complete)
+    best = complete.decisions["variants"]["batch-relu"]["best_learning_rate"]
+    probes = complete.probes
+    own = probes[
+        (probes["variant"] == "batch-relu")
+        & (probes["stage"] == "confirm")
+        & np.isclose(probes["trial_learning_rate"], best)
+        & (probes["probe"] == "landscape_smoothness")
+    ].groupby("step")["value"]
+    shown = frame[frame["variant"] == "batch-relu"].set_index("step")
+    np.testing.assert_allclose(shown["low"], own.min())
+    np.testing.assert_allclose(shown["median"], own.median())
+    np.testing.assert_allclose(shown["high"], own.max())
+    assert (shown["n"] == 4).all()
+
+
+def test_landscape_leaves_out_the_layer_with_none_below_it(complete: Results) -> None:
+    probes = complete.probes
+    shift = probes[probes["probe"] == "gradient_norm"].assign(probe="covariate_shift")
+    shift["value"] = shift["index"].astype(float)
+    frame = FIGURES["landscape"].prepare(dataclasses.replace(complete, probes=shift))
+    assert (frame["median"] == np.mean([1, 2, 3, 4, 5, 6])).all()
+
+
+def test_ranking_draws_a_bar_per_ranked_variant(complete: Results) -> None:
+    drawing = FIGURES["ranking"]
+    frame = drawing.prepare(complete)
+    assert set(frame["variant"]) == set(complete.variants)
+    assert "over 4 seeds" in drawing.describe(frame)
 
 
 def test_statistics_difference_leaves_out_nets_without_running_statistics(complete: Results) -> None:

@@ -17,6 +17,7 @@ from analysis.load import (
     TRIAL_KEYS,
     _Artifacts,
     load,
+    load_family,
     log_report,
     resolve_uri,
 )
@@ -63,8 +64,22 @@ def store(logged, tmp_path_factory):
     log_study(
         client, experiment("patched"), logged, schema={"schema_version": 1, "protocol_version": "1.0.7"}
     )
+    log_axis(client, experiment("along"), logged)
     experiment("empty")
     return uri, client
+
+
+def log_axis(client, experiment, results):
+    """Runs of a study with an axis: the second value, the first twice, and one with another budget."""
+    axis = {"key": "network.width", "label": "width", "values": [4, 8, 16], "names": []}
+    for position, study_hash, num_steps in ((1, "b1", 50), (0, "a1", 50), (0, "a2", 50), (2, "c1", 10)):
+        study = results.study | {
+            "name": "along",
+            "axis": axis | {"position": position},
+            "network": results.study["network"] | {"width": axis["values"][position]},
+            "budget": results.study["budget"] | {"num_steps": num_steps},
+        }
+        log_study(client, experiment, dataclasses.replace(results, study=study, study_hash=study_hash))
 
 
 def log_study(client, experiment, results, schema=None, status="complete"):
@@ -281,6 +296,58 @@ def test_the_report_lands_in_the_studys_run(store, tmp_path):
     results = load("quick", uri)
     log_report(results, tmp_path, uri)
     assert [file.path for file in client.list_artifacts(results.run_id, "report")] == ["report/report.html"]
+
+
+def family_of(uri, study_hash):
+    """The family of one of the runs of `along`."""
+    newest = load("along", uri)
+    runs = [load("along", uri, run_id) for run_id in (*newest.run_ids, *all_runs(uri))]
+    return load_family(next(run for run in runs if run.study_hash == study_hash), uri)
+
+
+def all_runs(uri):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("along")
+    return [run.info.run_id for run in client.search_runs([experiment.experiment_id])]
+
+
+def test_a_family_is_the_newest_run_of_every_value(store):
+    uri, _ = store
+    family = family_of(uri, "b1")
+    assert [member.study_hash for member in family.members] == ["a2", "b1"]
+    assert family.missing == ["16"]
+    assert family.newest.study_hash == "b1"
+    assert [member.study_hash for member in family_of(uri, "a1").members] == ["a1", "b1"]  # the one asked for
+    assert [member.study_hash for member in family_of(uri, "c1").members] == ["c1"]  # another budget
+
+
+def test_other_runs_of_a_member_are_those_at_its_value(store):
+    uri, _ = store
+    assert len(family_of(uri, "a2").newest.run_ids) == 2
+    assert family_of(uri, "b1").newest.which_run == ""
+
+
+def test_a_study_with_an_axis_is_reported_whole_and_each_run_gets_its_part(
+    store, tmp_path, capsys, monkeypatch
+):
+    uri, client = store
+    run_id = family_of(uri, "a2").newest.run_id
+    options = ["along", "--tracking-uri", uri, "--run", run_id]
+    assert main(["report", *options, "--out", str(tmp_path / "along")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "along" / "report.html")
+    logged = {file.path for file in client.list_artifacts(run_id, "report")}
+    assert {"report/report.html", "report/0-4", "report/1-8"} <= logged
+    other = family_of(uri, "b1").newest.run_id
+    assert "report/report.html" in {file.path for file in client.list_artifacts(other, "report")}
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["claims", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "width = 4" in printed
+    assert "width = 8" in printed
+    assert "width = 16: not run yet" in printed
+    assert "yes: supported" in printed
 
 
 def test_claims_prints_every_verdict(store, capsys, monkeypatch):

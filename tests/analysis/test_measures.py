@@ -283,6 +283,14 @@ def test_attenuation_slope_is_decades_per_convolution():
     assert measures.attenuation(gradient_norms(noisy))["slope"].iloc[0] == pytest.approx(expected)
 
 
+def test_the_hidden_layers_of_an_mlp_count_and_its_classifier_and_the_whole_do_not():
+    layers = ("all", "hidden1", "hidden2", "hidden3", "dense")
+    probes = gradient_norms([1e7, 1e-4, 1e-2, 1.0, 1e9], layers).assign(index=range(-1, 4))
+    found = measures.attenuation(probes).iloc[0]
+    assert found["slope"] == pytest.approx(2.0)
+    assert found["first_last_ratio"] == pytest.approx(1e-4)
+
+
 def test_a_zero_gradient_is_floored_and_flagged():
     found = measures.attenuation(gradient_norms([0.0, 1e-15, 1.0, 1.0])).iloc[0]
     assert found["slope"] == pytest.approx(15.0)
@@ -431,3 +439,49 @@ def test_an_eta_star_of_one_rate_serves_several_roles(results):
 def test_cell_losses_cap_what_exceeds_the_constant_predictor(results):
     sweep = results.trials.query("variant == 'none-relu' and stage == 'sweep'").assign(final_val_loss=np.inf)
     assert rates.cell_losses(results, sweep).tolist() == pytest.approx([LOSS_CAP] * 6)
+
+
+def with_accuracies(results, accuracies):
+    """The results with these final accuracies at the own best rate, by variant, by ascending confirm seed."""
+    trials = results.trials.copy()
+    for variant, values in accuracies.items():
+        rows = measures.select.confirm_trials(results, variant).index
+        trials.loc[rows, "final_val_accuracy"] = values
+    return dataclasses.replace(results, trials=trials)
+
+
+def test_ranking_orders_what_it_can_and_says_what_it_cannot():
+    noise = np.array([0.01, -0.01, 0.02, -0.02, 0.03, -0.03, 0.015, -0.015])
+    made = make_results(activations=("relu",), normalizations=("none", "batch", "layer"), num_bisections=0)
+    results = with_accuracies(
+        made, {"none-relu": 0.6 + noise / 2, "batch-relu": 0.9 + noise, "layer-relu": 0.9 - noise}
+    )
+    frame = measures.ranking(results, np.random.default_rng(0)).set_index("variant")
+    assert frame.index[-1] == "none-relu"
+    assert frame["best_rank"].to_dict() == {"batch-relu": 1, "layer-relu": 1, "none-relu": 3}
+    assert frame["worst_rank"].to_dict() == {"batch-relu": 2, "layer-relu": 2, "none-relu": 3}
+    assert frame.loc["batch-relu", "cannot_tell_from"] == "layer-relu"
+    assert frame.loc["none-relu", "cannot_tell_from"] == ""
+    assert frame.loc["batch-relu", "accuracy_iqm"] == pytest.approx(0.9 + noise[[0, 1, 6, 7]].mean())
+    assert (frame["n"] == 8).all()
+    (sentence,) = measures.ranking_words(results, frame.reset_index())
+    assert "may each be the best; the other 1 are not" in sentence
+
+
+def test_ranking_says_when_seeds_are_too_few_and_who_is_not_ranked():
+    results = make_results(confirm_seeds=4, untrainable={"none-sigmoid"}, num_bisections=0)
+    frame = measures.ranking(results, np.random.default_rng(0))
+    assert (frame["best_rank"] == 1).all()
+    assert (frame["worst_rank"] == 3).all()
+    words = " ".join(measures.ranking_words(results, frame))
+    assert "The 3 variants cannot be told apart" in words
+    assert "No result of 4 seeds" in words
+    assert "takes 7" in words  # 2^-7 <= 0.05 / 6
+    assert "Not ranked, without trials at a best rate of their own: none-sigmoid." in words
+
+
+def test_ranking_of_a_study_without_trials_is_empty(results):
+    nothing = dataclasses.replace(results, trials=results.trials.iloc[:0], decisions={})
+    frame = measures.ranking(nothing, np.random.default_rng(0))
+    assert frame.empty
+    assert measures.ranking_words(nothing, frame)[0].startswith("Not ranked")

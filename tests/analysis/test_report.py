@@ -55,7 +55,7 @@ def outline(text: str) -> Outline:
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return make_results(seeds=6, confirm_seeds=6, num_bisections=2, with_probes=True)
+    return make_results(seeds=6, confirm_seeds=6, num_bisections=2, with_probes=True, with_landscape=True)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def folder(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing is tested once, above; without it a report takes a second."""
-    monkeypatch.setattr(analysis.report, "draw_all", lambda results, folder: [])
+    monkeypatch.setattr(analysis.report, "draw_all", lambda results, drawings, folder: [])
 
 
 def test_everything_is_there(folder: Path) -> None:
@@ -88,6 +88,8 @@ def test_everything_is_there(folder: Path) -> None:
         f"tables/{name}.csv"
         for name in (
             [
+                "matrix",
+                "ranking",
                 "variants",
                 "rate-multiples",
                 "times",

@@ -313,3 +313,48 @@ class TestDescriptive:
         assert (profile[0], profile[-1]) == (1.0, 0.0)
         expected = [1 - np.searchsorted(np.sort(scores.ravel()), t, side="right") / 32 for t in thresholds]
         assert_allclose(profile, expected)
+
+
+def test_rank_intervals_count_significant_wins_and_losses():
+    # Six occasions: p of a clean sweep is 2^-6; Holm over 3 * 2 tests: 6/64, 5/64 ... above 5%.
+    clean = np.array([[3.0], [2.0], [1.0]]) + np.linspace(0, 0.05, 6) * [[0], [1], [3]]
+    undecided = stats.rank_intervals(clean)
+    assert undecided.best.tolist() == [1, 1, 1]
+    assert undecided.worst.tolist() == [3, 3, 3]
+    # Seven: 2^-7 * 6 = 0.047 decides the first pair, and so, with fewer left, all three.
+    clean = np.array([[3.0], [2.0], [1.0]]) + np.linspace(0, 0.05, 7) * [[0], [1], [3]]
+    decided = stats.rank_intervals(clean)
+    assert decided.best.tolist() == [1, 2, 3]
+    assert decided.worst.tolist() == [1, 2, 3]
+    assert decided.pvalues[0, 1] == pytest.approx(6 / 128)
+
+
+def test_rank_intervals_of_a_tie_span_both_places():
+    noise = np.random.default_rng(0).normal(size=10)
+    scores = np.stack([5 + noise, 5 - noise, np.zeros(10)])
+    ranks = stats.rank_intervals(scores)
+    assert ranks.best.tolist() == [1, 1, 3]
+    assert ranks.worst.tolist() == [2, 2, 3]
+    assert ranks.better.tolist() == [[False, False, True], [False, False, True], [False] * 3]
+    oracle = wilcoxon(scores[0], scores[2], alternative="greater", method="exact").pvalue
+    assert ranks.pvalues[0, 2] == pytest.approx(6 * oracle)
+
+
+def test_rank_intervals_use_the_occasions_that_a_pair_shares():
+    scores = np.ones((2, 12))
+    scores[0] += 1 + np.linspace(0, 0.1, 12)
+    scores[0, :6] = np.nan
+    assert stats.rank_intervals(scores).pvalues[0, 1] == pytest.approx(2 / 64)
+    scores[1, 6:] = np.nan
+    assert stats.rank_intervals(scores).best.tolist() == [1, 1]
+    assert stats.rank_intervals(np.empty((0, 0))).best.size == 0
+
+
+def test_rank_intervals_hold_all_true_ranks_as_often_as_promised():
+    rng = np.random.default_rng(1)
+    truth = np.array([0.0, 0.0, 0.0, 1.5])  # true ranks: one is better than three equals
+    missed = 0
+    for _ in range(200):
+        ranks = stats.rank_intervals(truth[:, None] + rng.normal(size=(4, 8)) + rng.normal(size=8))
+        missed += bool((ranks.best > [2, 2, 2, 1]).any() or (ranks.worst < [2, 2, 2, 1]).any())
+    assert missed <= 19  # 5% of 200, and three standard deviations

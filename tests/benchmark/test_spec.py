@@ -239,6 +239,23 @@ def test_an_override_may_change_the_optimizer(path):
     assert study.optimizer == RmsProp(epsilon_inside=True)
 
 
+def test_another_kind_of_section_drops_the_settings_of_the_old_one():
+    assert load_study("cifar100").optimizer == Sgd(momentum=0.9)
+    assert load_study("cifar100", ["optimizer.name=rmsprop"]).optimizer == RmsProp()
+    same = load_study("notebook", ["optimizer.name=rmsprop", "optimizer.rho=0.8"]).optimizer
+    assert same == RmsProp(rho=0.8, epsilon=1e-7)
+
+
+def test_no_rate_is_chosen_on_the_test_split():
+    with pytest.raises(InputError, match="must not be chosen on the test split"):
+        load_study("quick", ["data.validation=test"])
+
+
+def test_landscape_walks_need_a_selected_rate():
+    with pytest.raises(InputError, match="needs a selected rate"):
+        load_study("notebook", ['probes.enabled=["landscape"]'])
+
+
 @pytest.mark.parametrize("override", ["network.width", "=7", " =7", ""])
 def test_overrides_need_a_key_and_a_value(path, override):
     with pytest.raises(InputError, match="--set: expected key=value, found"):

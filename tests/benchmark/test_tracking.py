@@ -1,6 +1,6 @@
 """What MLflow holds after a study run, as its own client reads it: the contract with `analysis`."""
 
-import ast
+import dataclasses
 import io
 import json
 import math
@@ -47,9 +47,9 @@ def open_tracker(folder, uri, request):
     """A function that opens a run of the test's study, as each session of it does."""
     name = request.node.name.replace("_", "-").replace("[", "-").strip("]").lower()
 
-    def opened(**sections):
+    def opened(environment=ENVIRONMENT, folder=folder, **sections):
         study = make_study(**({"name": name} | sections))
-        return study, Tracker(uri, folder, study, DATA, ENVIRONMENT, "python -m benchmark run made")
+        return study, Tracker(uri, folder, study, DATA, environment, "python -m benchmark run made")
 
     return opened
 
@@ -240,6 +240,27 @@ def test_what_a_killed_run_left_running_is_released(open_tracker, client):
     assert not client.search_runs([run.info.experiment_id for run in by_id.values()], "status = 'RUNNING'")
 
 
+def test_what_another_folder_runs_on_a_shared_store_is_left_alone(open_tracker, client, tmp_path):
+    study, tracker = open_tracker()
+    _, other = open_tracker(folder=tmp_path, seeds={"sweep": 8})
+    other.close(complete=True)
+    by_id = {run.info.run_id: run for run in runs_of(client, study, "study")}
+    assert by_id[tracker.run_id].info.status == "RUNNING"
+    tracker.close(complete=True)
+
+
+def test_devices_do_not_mix(open_tracker, client):
+    study, tracker = open_tracker()
+    run_trial(tracker, make_trial(study))
+    tracker.close(complete=False)
+    faster = dataclasses.replace(ENVIRONMENT, device_name="a faster one")
+    with pytest.raises(InputError, match="was begun on a processor, found a faster one"):
+        open_tracker(environment=faster)
+    larger, tracker = open_tracker(environment=faster, seeds={"sweep": 8})
+    assert tracker.finished(make_trial(larger)) is None
+    tracker.close(complete=True)
+
+
 def test_finished_trials_serve_another_study(open_tracker, client):
     """More seeds are another study, but the trials that it shares with the first are the same."""
     study, tracker = open_tracker()
@@ -357,14 +378,3 @@ connect("sqlite:///never.db")
         cwd=Path(benchmark.__file__).parents[1],
     )
     assert done.stdout.split() == ["true", "true"]
-
-
-def test_mlflow_is_imported_in_functions_alone():
-    source = Path(benchmark.__file__).with_name("tracking.py").read_text()
-    imported = [
-        name
-        for node in ast.parse(source).body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module])
-    ]
-    assert not any(name.startswith("mlflow") for name in imported)

@@ -1,20 +1,11 @@
-"""Writing to MLflow: the one module that imports it, lazily, for that takes seconds.
-
-An experiment per study; in it a run per study run, a child per variant, a grandchild per trial. What is
-logged, and how it is named, is the contract with `analysis`; `SCHEMA_VERSION` numbers it.
-"""
+"""One study run, as it is written to MLflow."""
 
 import json
-import math
-import os
+import socket
 import tempfile
 import time
-from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from benchmark import PROTOCOL_VERSION
 from benchmark.data.datasets import DeviceData
@@ -23,31 +14,18 @@ from benchmark.errors import InputError
 from benchmark.plan import Trial, study_hash
 from benchmark.probes import PROBES
 from benchmark.spec import StudySpec
-from benchmark.training.loop import Evaluation, Outcome
 from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS, loss_unit
 from benchmark.variants.network import Variant
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+
+from benchmark.tracking.store import as_params, as_tags, connect, search
+from benchmark.tracking.trial_log import Record, TrialLog
+
 SCHEMA_VERSION = 1
-_FLUSH_EVERY_S = 5.0  # a long trial's curves reach the UI at least this often
-_METRICS_PER_CALL = 1000  # MLflow's limit on one log_batch
 _DIGEST_LENGTH = 32  # MLflow stores at most 36 characters of a data set's digest
-
-
-@dataclass(frozen=True)
-class Record:
-    """A finished trial as logged: its run, status (`trained`, `stuck`, `diverged`) and final metrics."""
-
-    run_id: str
-    status: str
-    metrics: dict[str, float]
-
-
-def default_uri(folder: Path) -> str:
-    """Where runs are tracked: `MLFLOW_TRACKING_URI`, else an SQLite file in `folder`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve() / 'mlflow.db'}"
 
 
 class Tracker:
@@ -85,10 +63,14 @@ class Tracker:
             "protocol_version": PROTOCOL_VERSION,
             "git_commit": environment.git_commit,
             "device": environment.device_name,
+            "workplace": f"{socket.gethostname()}:{folder.resolve()}",
         }
         self._experiment_id = self._open_experiment(folder if uri.startswith("sqlite:") else None)
         self._release_stale_runs()
-        runs = {run.data.tags["trial_hash"]: run for run in self._search("tags.kind = 'trial'")}
+        # Trials of another device have the same hash and other times (and, to rounding, other numbers).
+        device = self._tags["device"]
+        trials = [run for run in self._search("tags.kind = 'trial'") if run.data.tags["device"] == device]
+        runs = {run.data.tags["trial_hash"]: run for run in trials}
         self._finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED"}
         self._run_ids = {key: run.info.run_id for key, run in runs.items()}
         self.run_id = self._open_study_run(command)
@@ -116,7 +98,7 @@ class Tracker:
             log = TrialLog(self._client, run_id)
         else:
             log = self._reopen(run_id)
-        self._client.log_batch(run_id, params=_params(self._trial_params(trial)), tags=_tags(tags))
+        self._client.log_batch(run_id, params=as_params(self._trial_params(trial)), tags=as_tags(tags))
         self._log_dataset(run_id)
         return log
 
@@ -165,7 +147,10 @@ class Tracker:
         return experiment_id
 
     def _release_stale_runs(self) -> None:
+        """End what a dead runner of this folder left: the lock says that no other is at work in it."""
         for run in self._search("attributes.status = 'RUNNING'"):
+            if run.data.tags.get("workplace") != self._tags["workplace"]:
+                continue  # another machine's, on a shared store
             if run.data.tags.get("kind") == "study":
                 self._client.set_tag(run.info.run_id, "status", "incomplete")
             self._client.set_terminated(run.info.run_id, "KILLED")
@@ -178,11 +163,18 @@ class Tracker:
             "schema_version": str(SCHEMA_VERSION),
             "status": "running",
             "command": command,
+            "last_opened_at": f"{time.time():.3f}",
         }
         found = self._search(f"tags.kind = 'study' and tags.study_hash = '{self._hash}'")
         if found:
+            begun_on = found[0].data.tags["device"]
+            if begun_on != self._tags["device"]:
+                raise InputError(
+                    f"study {self._study.name!r} was begun on {begun_on}, found {self._tags['device']}: its "
+                    "trials' times would not compare; go on there, or give it another --set name=..."
+                )
             self._client.update_run(found[0].info.run_id, status="RUNNING")
-            self._client.log_batch(found[0].info.run_id, tags=_tags(tags))
+            self._client.log_batch(found[0].info.run_id, tags=as_tags(tags))
             return str(found[0].info.run_id)
         axis = self._study.axis
         which = "" if axis is None else f" {axis.label}={axis.value_name}"
@@ -279,81 +271,7 @@ class Tracker:
         self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
 
     def _search(self, condition: str) -> "list[Run]":
-        return _search(self._client, self._experiment_id, condition)
-
-
-class TrialLog:
-    """The run of one trial while it trains.
-
-    Args:
-        client: MLflow's.
-        run_id: the trial's run.
-        last_step: the last step whose metrics it has, from before an interruption; -1 for none.
-        known: the metrics that it has.
-    """
-
-    def __init__(self, client: Any, run_id: str, last_step: int = -1, known: Collection[str] = ()) -> None:
-        self.run_id = run_id
-        self._client = client
-        self._last_step = last_step
-        self._known = known
-        self._evaluations: list[Evaluation] = []
-        self._pending: list[Any] = []
-        self._flushed_at = time.monotonic()
-
-    def log(self, evaluation: Evaluation) -> None:
-        """Take an evaluation; a step that the run has already is not recorded twice."""
-        self._evaluations.append(evaluation)
-        row = evaluation.row
-        if row["step"] > self._last_step:
-            values = {name: row[name] for name in row if name != "step" and not math.isnan(row[name])}
-            self._add(values, int(row["step"]))
-        if time.monotonic() - self._flushed_at > _FLUSH_EVERY_S:
-            self._flush()
-
-    def finish(self, outcome: Outcome) -> Record:
-        """Write what remains, and end the run: the last thing written says that all of it is there."""
-        logged = {*self._known, *self._evaluations[-1].row}  # the last row's train_seconds is the final one
-        final = {name: value for name, value in outcome.metrics.items() if name not in logged}
-        self._add(final, int(outcome.metrics["num_steps_done"]))
-        self._flush()
-        self._log_frame("curves.parquet", pd.DataFrame([e.row for e in self._evaluations]))
-        probes = [row for evaluation in self._evaluations for row in evaluation.probes]
-        if probes:
-            self._log_frame("probes.parquet", pd.DataFrame(probes))
-        self._client.log_batch(
-            self.run_id, tags=_tags({"status": outcome.status, "status_ema": outcome.status_ema})
-        )
-        self._client.set_terminated(self.run_id, "FINISHED")
-        return Record(self.run_id, outcome.status, outcome.metrics)
-
-    def fail(self, message: str, details: str) -> None:
-        """End the run as failed, with the traceback as an artifact."""
-        self._flush()
-        self._client.log_text(self.run_id, details, "failure.txt")
-        self._client.log_batch(self.run_id, tags=_tags({"status": "failed", "failure": message[:500]}))
-        self._client.set_terminated(self.run_id, "FAILED")
-
-    def _add(self, values: dict[str, float], step: int) -> None:
-        """Keep one step's metrics for the next call, which writes all of them or, if killed, none."""
-        from mlflow.entities import Metric
-
-        if len(self._pending) + len(values) > _METRICS_PER_CALL:
-            self._flush()
-        now = int(time.time() * 1000)
-        self._pending += [Metric(name, value, now, step) for name, value in values.items()]
-
-    def _flush(self) -> None:
-        if self._pending:
-            self._client.log_batch(self.run_id, metrics=self._pending)
-        self._pending = []
-        self._flushed_at = time.monotonic()
-
-    def _log_frame(self, name: str, frame: pd.DataFrame) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            frame.to_parquet(path, index=False)
-            self._client.log_artifact(self.run_id, str(path))
+        return search(self._client, self._experiment_id, condition)
 
 
 def count_trials(uri: str, study: StudySpec) -> dict[str, dict[str, int]]:
@@ -366,52 +284,11 @@ def count_trials(uri: str, study: StudySpec) -> dict[str, dict[str, int]]:
         return {}
     condition = f"tags.`in_study.{study_hash(study)}` = 'true'"
     counts: dict[str, dict[str, int]] = {}
-    for run in _search(client, experiment.experiment_id, condition):
+    for run in search(client, experiment.experiment_id, condition):
         stage = counts.setdefault(run.data.tags["stage"], {})
         status = "interrupted" if run.info.status == "KILLED" else run.data.tags["status"]
         stage[status] = stage.get(status, 0) + 1
     return counts
-
-
-def _search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], condition, max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
-def connect(uri: str) -> Any:
-    """MLflow's client for a store, which is made if need be.
-
-    Raises:
-        InputError: the store cannot be used.
-    """
-    # MLflow reports its use to its makers unless told not to, before it is imported.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    import logging
-
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError  # MLflow lets its store's own errors through
-
-    try:
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        first_line = str(error).splitlines()[0]
-        raise InputError(
-            f"--tracking-uri: expected a usable MLflow store, found {uri}: {first_line}"
-        ) from None
-    return client
 
 
 def _variant_tags(variant: Variant) -> dict[str, str]:
@@ -420,18 +297,6 @@ def _variant_tags(variant: Variant) -> dict[str, str]:
         "normalization": variant.normalization,
         "activation": variant.activation,
     }
-
-
-def _params(values: dict[str, Any]) -> list[Any]:
-    from mlflow.entities import Param
-
-    return [Param(key, str(value)) for key, value in values.items()]
-
-
-def _tags(values: dict[str, str]) -> list[Any]:
-    from mlflow.entities import RunTag
-
-    return [RunTag(key, value) for key, value in values.items()]
 
 
 def _note(study: StudySpec) -> str:

@@ -1,0 +1,161 @@
+"""Studies with an axis: which runs belong together, what stands side by side, and the head report."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from synthetic_results import make_results
+
+import analysis.report
+from analysis.claims import CLAIMS, judge
+from analysis.family import Family, of_one_family
+from analysis.figures import AXIS_FIGURES, styled
+from analysis.matrix import LETTERS, by_normalizer, by_value
+from analysis.measures import axis_errors, axis_places, axis_table
+from analysis.report import write_family
+
+AXIS = {"key": "budget.batch_size", "label": "batch size", "values": [2, 16, 256], "names": []}
+
+
+def member(position, axis=AXIS, **options):
+    made = make_results(
+        activations=("relu",), seeds=5, confirm_seeds=5, num_bisections=0, rng=position, **options
+    )
+    budget = made.study["budget"] | {"batch_size": axis["values"][position]}
+    study = made.study | {"axis": axis | {"position": position}, "budget": budget}
+    return dataclasses.replace(made, study=study, run_id=str(position) * 32, study_hash=f"{position}abc")
+
+
+@pytest.fixture(scope="module")
+def family():
+    """Two of three values; batch normalization fails at the first."""
+    members = (member(0, untrainable={"batch-relu"}), member(2))
+    return Family(members, members[1])
+
+
+def test_members_differ_in_their_value_alone():
+    first, second = member(0).study, member(1).study
+    assert of_one_family(first, second)
+    assert of_one_family(first, second | {"description": "other words"})
+    assert not of_one_family(first, second | {"seeds": {"sweep": 6, "confirm": 6}})
+    assert not of_one_family(first, second | {"axis": second["axis"] | {"values": [2, 16]}})
+    assert not of_one_family(first, make_results(activations=("relu",), seeds=1, confirm_seeds=1).study)
+    assert second["axis"]["position"] == 1  # comparing takes nothing away
+
+
+def test_a_section_may_be_the_value():
+    axis = {
+        "key": "loss",
+        "label": "loss",
+        "values": [{"name": "mse"}, {"name": "focal"}],
+        "names": ["a", "b"],
+    }
+    studies = [{"loss": v, "axis": axis | {"position": i}, "name": "x"} for i, v in enumerate(axis["values"])]
+    assert of_one_family(*studies)
+
+
+def test_values_have_names_folders_and_places(family):
+    assert family.names == ["2", "16", "256"]
+    assert family.missing == ["16"]
+    assert [family.folder_of(one) for one in family.members] == ["0-2", "2-256"]
+    assert axis_places(family) == pytest.approx(np.log10([2, 16, 256]))  # more than a decade
+    narrow = member(0, AXIS | {"values": [2, 4, 8]})
+    assert axis_places(Family((narrow,), narrow)) == [2, 4, 8]
+    named = member(1, AXIS | {"values": ["a", "b"], "names": ["Label smoothing 0.1", "../B"]})
+    assert axis_places(Family((named,), named)) == [0, 1]
+    assert Family((named,), named).folder_of(named) == "1-..-b"
+
+
+def test_errors_are_of_fresh_seeds_at_the_own_best_rate(family):
+    errors = axis_errors(family)
+    assert set(errors.loc[errors["value"] == "2", "variant"]) == {"none-relu"}  # no best rate of batch
+    last = family.members[1]
+    rate = last.decisions["variants"]["batch-relu"]["best_learning_rate"]
+    own = last.trials[(last.trials["variant"] == "batch-relu") & (last.trials["stage"] == "confirm")]
+    own = own[np.isclose(own["learning_rate"], rate)]
+    shown = errors[(errors["value"] == "256") & (errors["variant"] == "batch-relu")]
+    np.testing.assert_allclose(np.sort(shown["error"]), np.sort(1 - own["final_val_accuracy"]))
+    table = axis_table(family, np.random.default_rng(0)).set_index(["value", "variant"])
+    row = table.loc[("256", "batch-relu")]
+    assert row["error_mean"] == pytest.approx(1 - own["final_val_accuracy"].mean())
+    assert row["n"] == 5
+    assert (row["stable_low"], row["stable_high"]) == pytest.approx((1.0, 10.0))  # its edge is 10^0.6
+    untrained = table.loc[("2", "batch-relu")]
+    assert untrained["n"] == 0
+    assert np.isnan(untrained["error_mean"])
+    assert untrained["stable_low"] == 0
+
+
+@pytest.mark.parametrize("name", AXIS_FIGURES)
+@pytest.mark.parametrize("values", [[2, 16, 256], ["sgd", "rmsprop", "adam"]])
+def test_axis_figures_draw_what_they_prepare(name, values):
+    members = tuple(member(position, AXIS | {"values": values}) for position in (0, 2))
+    drawing = AXIS_FIGURES[name]
+    frame = drawing.prepare(Family(members, members[0]))
+    with styled():
+        figure = drawing.draw(frame)
+        figure.draw_without_rendering()
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == [str(values[0]), str(values[2])]
+    assert figure.axes[0].get_xlabel() == "batch size"
+    assert "5 " in drawing.describe(frame)
+
+
+def test_figures_of_a_family_without_trials_say_why_not(family):
+    first = family.members[0]
+    nothing = dataclasses.replace(first, trials=first.trials.iloc[:0], decisions={})
+    empty = Family((nothing,), nothing)
+    assert all(drawing.applies(empty) for drawing in AXIS_FIGURES.values())
+
+
+def test_matrices_hold_every_verdict_once():
+    results = make_results(
+        normalizations=("none", "batch", "layer"), seeds=5, confirm_seeds=5, num_bisections=0
+    )
+    verdicts = judge(results)
+    matrices = by_normalizer(verdicts)
+    assert [matrix.title for matrix in matrices] == ["sigmoid nets", "relu nets"]
+    cells = [
+        (f"{name}-{matrix.title.split()[0]}", claim, cell.letters)
+        for matrix in matrices
+        for name, _, row in matrix.rows
+        for claim, cell in zip(matrix.columns, row, strict=True)
+        if cell
+    ]
+    expected = [(f"{v.normalizer}-{v.activation}", v.claim, LETTERS[v.outcome]) for v in verdicts]
+    assert sorted(cells) == sorted(expected)
+    assert [marked for _, marked, _ in matrices[0].rows] == [False, True]  # layer is exploratory
+    assert by_normalizer([v for v in verdicts if v.normalizer == "batch"]) == []
+
+
+def test_along_the_axis_a_column_is_a_value(family):
+    judged = [
+        (family.name_of(one), f"{family.folder_of(one)}/report.html", judge(one)) for one in family.members
+    ]
+    (matrix,) = by_value(judged)
+    assert matrix.columns == ["2", "256"]
+    rows = {claim: cells for claim, _, cells in matrix.rows}
+    assert list(rows) == [claim for claim in CLAIMS if claim != "no-vanishing-gradient"]  # not of relu
+    assert rows["higher-learning-rate"][0].letters == "n/e"
+    assert rows["higher-learning-rate"][1].link == "2-256/report.html#claim-higher-learning-rate"
+
+
+def test_the_head_report_stands_above_its_members(family, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis.report, "draw_all", lambda source, drawings, folder: [])
+    out = tmp_path / "study"
+    assert write_family(family, out) == out / "report.html"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for folder in ("0-2", "2-256"):
+        assert f'href="{folder}/report.html"' in page
+        assert (out / folder / "report.html").is_file()
+    assert "batch size = 16: not run yet" in page
+    own = (out / "2-256" / "report.html").read_text(encoding="utf-8")
+    assert "One value of this study&#39;s axis: batch size = 256." in own
+    document = json.loads((out / "verdicts.json").read_text(encoding="utf-8"))
+    assert document["missing"] == ["16"]
+    assert [one["value"] for one in document["members"]] == ["2", "256"]
+    for one in document["members"]:
+        assert one["verdicts"] == json.loads((out / one["report"]).with_name("verdicts.json").read_text())
+    assert {path.name for path in (out / "tables").iterdir()} == {"axis.csv", "matrix.csv"}
+    assert "| higher-learning-rate | n/e |" in (out / "report.md").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]  # nothing left behind
