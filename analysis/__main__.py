@@ -6,23 +6,20 @@ Exit codes: 0 done, 2 bad input.
 import argparse
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from analysis.claims import Verdict, judge
+from analysis.claims import judge
 from analysis.errors import InputError
-from analysis.load import Results, load, log_report
+from analysis.load import Results, load, load_family, log_report
+from analysis.matrix import by_normalizer, by_value
+from analysis.printing import print_matrices, print_verdicts
 
 REPORTS = Path("mlruns/reports")
 CALIBRATION_STUDIES = 1000
 CALIBRATION_SEED = 0
-TABLE_CAPTION = "effects in the unit of the claim; p: the smaller Holm-adjusted one; *: exploratory"
-COLOURS = {"SUPPORTED": "green", "REFUTED": "red", "INCONCLUSIVE": "yellow", "NOT EVALUABLE": "dim"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,26 +79,6 @@ def study_name(study: str) -> str:
         raise InputError(f"expected a study in TOML, found in {study}: {error}") from None
 
 
-def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
-    """The verdicts as a table for the terminal: one row per claim, normalizer and activation."""
-    table = Table(title=title, caption=TABLE_CAPTION, box=SIMPLE_HEAD)
-    for heading in ("claim", "net", "verdict", "effect [90%]", "p", "n"):
-        # What identifies a row, its outcome and its p stay whole on a narrow terminal; the effect may wrap.
-        whole = heading != "effect [90%]"
-        table.add_column(escape(heading), justify="right" if heading in ("p", "n") else "left", no_wrap=whole)
-    for verdict in verdicts:
-        judged = verdict.n > 0
-        table.add_row(
-            verdict.claim,
-            f"{verdict.normalizer}-{verdict.activation}" + (" *" if verdict.exploratory else ""),
-            f"[{COLOURS[verdict.outcome]}]{verdict.outcome}[/]",
-            escape(f"{verdict.effect:.2f} [{verdict.low:.2f}, {verdict.high:.2f}]") if judged else "",
-            f"{min(verdict.p_supported, verdict.p_refuted):.2g}" if judged else "",
-            str(verdict.n) if judged else "",
-        )
-    return table
-
-
 def _load(options: argparse.Namespace) -> Results:
     """The results asked for; which run they are of is said where the study has several."""
     results = load(study_name(options.study), options.tracking_uri, options.run)
@@ -111,29 +88,50 @@ def _load(options: argparse.Namespace) -> Results:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Write the report, log it to the study's run, and print where it is, last."""
+    """Write the report, log it to the study's run, and print where it is, last.
+
+    Of a study with an axis: every value's report is logged to its own run, and the newest run gets the head
+    report with all of them below it, so that its links lead somewhere.
+    """
     # Imported here: the other verbs need no matplotlib.
-    from analysis.report import write
+    from analysis.report import write, write_family
 
     results = _load(options)
-    page = write(results, options.out or REPORTS / str(results.study["name"]))
+    out = options.out or REPORTS / str(results.study["name"])
+    if not results.study.get("axis"):
+        page = write(results, out)
+    else:
+        family = load_family(results, options.tracking_uri)
+        page = write_family(family, out)
+        for member in family.members:
+            if member is not results:
+                log_report(member, page.parent / family.folder_of(member), options.tracking_uri)
     log_report(results, page.parent, options.tracking_uri)
     print(page)
 
 
 def _claims(options: argparse.Namespace) -> None:
-    """Print the verdict table, and every verdict in words below it."""
+    """Print the verdicts, of a study with an axis those of every value, and the matrix of all."""
     results = _load(options)
-    verdicts = judge(results)
     console = Console()
-    console.print(
-        verdict_table(verdicts, f"{results.study['name']} ({results.study_hash}, {results.status})")
-    )
-    for verdict in verdicts:
-        console.print(
-            f"[bold]{verdict.claim}[/], {verdict.normalizer}-{verdict.activation}: {verdict.sentence}",
-            highlight=False,
-        )
+    if not results.study.get("axis"):
+        verdicts = judge(results)
+        print_verdicts(console, verdicts, _title(results))
+        print_matrices(console, by_normalizer(verdicts))
+        return
+    family = load_family(results, options.tracking_uri)
+    judged = []
+    for member in family.members:
+        verdicts = judge(member)
+        print_verdicts(console, verdicts, f"{_title(member)}: {family.label} = {family.name_of(member)}")
+        judged.append((family.name_of(member), "", verdicts))
+    print_matrices(console, by_value(judged))
+    for name in family.missing:
+        console.print(f"{family.label} = {name}: not run yet", highlight=False, markup=False)
+
+
+def _title(results: Results) -> str:
+    return f"{results.study['name']} ({results.study_hash}, {results.status})"
 
 
 def _calibrate(options: argparse.Namespace) -> None:

@@ -124,6 +124,11 @@ class Results:
         return float(self.decisions.get("loss_cap", np.nan))
 
     @property
+    def loss_unit(self) -> str:
+        """Unit of the study's loss, "1" for a loss that has none."""
+        return str(self.schema.get("metrics", {}).get("val_loss", {}).get("unit", "nats"))
+
+    @property
     def which_run(self) -> str:
         """Which of the study's runs this is, in a line; empty where there is no other."""
         others = [run_id for run_id in self.run_ids if run_id != self.run_id]

@@ -243,6 +243,8 @@ class _Maker:
             "gradient_ratio": 10 ** (log_norm - 0.5),
             "parameter_norm": 3 * ones,
             "update_ratio": np.where(steps[:, None] == 0, np.nan, 1e-3 * ones),
+            "covariate_shift": 0.1 * (depth > 0) * ones,
+            "covariate_shift_cosine": ones,
             "preactivation_mean": 0.1 * ones,
             "preactivation_std": spread,
             "preactivation_p15": 0.1 - spread,

@@ -38,7 +38,7 @@ CLAIM = Claim(
     statement="With saturating activations, batch normalization keeps the gradients of early layers alive.",
     h0="slope(unnormalized) - slope(normalized) <= 0.1 decades per layer",
     h1="slope(unnormalized) - slope(normalized) > 0.1 decades per layer",
-    measure="slope of log10 gradient norm on the convolution's depth, at initialization",
+    measure="slope of log10 gradient norm on the hidden layer's depth, at initialization",
     contrast="unnormalized - normalized; a positive slope means that early layers get less",
     pairing="same seed",
     unit="decades per layer",

@@ -14,6 +14,7 @@ def evaluate(results: Results, normalizer: str, activation: str) -> Sample | Not
     problem = needs.unmet(
         results,
         pair,
+        _loss_in_nats,
         needs.rates_varied,
         needs.variants_decided,
         needs.usable,
@@ -21,6 +22,14 @@ def evaluate(results: Results, normalizer: str, activation: str) -> Sample | Not
         needs.confirmed("best"),
     )
     return problem or Sample.of(generalization_gap(results, pair.reference, pair.variant))
+
+
+def _loss_in_nats(results: Results, pair: needs.Pair) -> str | None:
+    """The study trains on cross-entropy: delta is a difference of that."""
+    loss = results.study.get("loss", {}).get("name", "cross-entropy")
+    if loss == "cross-entropy":
+        return None
+    return f"its delta, {CLAIM.delta} nats, is of cross-entropy; this study's loss, {loss}, has another scale"
 
 
 CLAIM = Claim(

@@ -2,13 +2,18 @@
 
 from analysis.figures import (
     all_variants,
+    axis_error,
+    axis_stable_rate,
+    covariate_shift,
     generalization_gap,
     gradient_depth,
+    landscape,
     learning_curves,
     max_stable_rate,
     outcome_map,
     performance_profile,
     probability_of_improvement,
+    ranking,
     rate_response,
     saturation,
     seed_spread,
@@ -16,12 +21,14 @@ from analysis.figures import (
     time_to_target,
     training_time,
 )
-from analysis.figures._base import Drawing
+from analysis.figures._base import Drawing, Source
 from analysis.figures._style import save, styled
+from analysis.load import Family, Results
 
-__all__ = ["FIGURES", "Drawing", "save", "styled"]
+__all__ = ["AXIS_FIGURES", "FIGURES", "Drawing", "Source", "save", "styled"]
 
-FIGURES: dict[str, Drawing] = {
+FIGURES: dict[str, Drawing[Results]] = {
+    "ranking": ranking.DRAWING,
     "learning-curves": learning_curves.DRAWING,
     "all-variants": all_variants.DRAWING,
     "rate-response": rate_response.DRAWING,
@@ -31,9 +38,17 @@ FIGURES: dict[str, Drawing] = {
     "training-time": training_time.DRAWING,
     "gradient-depth": gradient_depth.DRAWING,
     "saturation": saturation.DRAWING,
+    "landscape": landscape.DRAWING,
+    "covariate-shift": covariate_shift.DRAWING,
     "generalization-gap": generalization_gap.DRAWING,
     "seed-spread": seed_spread.DRAWING,
     "probability-of-improvement": probability_of_improvement.DRAWING,
     "performance-profile": performance_profile.DRAWING,
     "statistics-difference": statistics_difference.DRAWING,
 }
+
+AXIS_FIGURES: dict[str, Drawing[Family]] = {
+    "axis-error": axis_error.DRAWING,
+    "axis-stable-rate": axis_stable_rate.DRAWING,
+}
+"""Of a study with an axis: drawn from its runs at all values."""

@@ -2,15 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.load import Results
+from analysis.load import Family, Results
+
+Source = TypeVar("Source", Results, Family)
+"""What a figure is drawn from: one study run, or one at every value of an axis."""
+
+
+def in_unit(words: str, unit: str) -> str:
+    """An axis' words with their unit, where they have one."""
+    return words if unit == "1" else f"{words} ({unit})"
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(Generic[Source]):
     """One figure.
 
     `prepare` holds all the information and is what the tests look at; `draw` only paints it.
@@ -18,7 +27,7 @@ class Drawing:
     Attributes:
         title: the heading above the figure.
         caption: what is shown, what a band is; `{n}` stands for the number of seeds behind it.
-        prepare: results -> tidy frame. Its column `n`, where there is one, counts seeds.
+        prepare: results (or family) -> tidy frame. Its column `n`, where there is one, counts seeds.
         draw: frame -> matplotlib figure, not registered with pyplot (nothing to close).
         applies: None, or the reason in plain words why this study has nothing to draw.
         claims: ids of the claims whose section shows this figure.
@@ -26,9 +35,9 @@ class Drawing:
 
     title: str
     caption: str
-    prepare: Callable[[Results], pd.DataFrame]
+    prepare: Callable[[Source], pd.DataFrame]
     draw: Callable[[pd.DataFrame], Figure]
-    applies: Callable[[Results], str | None]
+    applies: Callable[[Source], str | None]
     claims: tuple[str, ...] = ()
 
     def describe(self, frame: pd.DataFrame) -> str:

@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing
-from analysis.figures.learning_curves import applies, bound_loss_axis, draw_band, prepare
+from analysis.figures.learning_curves import applies, bound_loss_axis, draw_band, metric_label, prepare
+from analysis.load import Results
 
 TITLE = "All variants together"
 CAPTION = (
@@ -29,9 +30,10 @@ def draw(frame: pd.DataFrame) -> Figure:
                 panel.set_title(split)
             else:
                 panel.set(ylim=(0, 1.02), xlabel="optimizer step")
-            panel.set_ylabel({"loss": "loss (nats)", "accuracy": "accuracy"}[metric] if column == 0 else "")
+            if column == 0:
+                panel.set_ylabel(metric_label(metric, frame))
     _style.legend_above(figure, _style.variant_handles(variants))
     return figure
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies)
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies)

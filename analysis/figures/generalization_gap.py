@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import _style
-from analysis.figures._base import Drawing
+from analysis.figures._base import Drawing, in_unit
 from analysis.load import Results
 from analysis.measures import generalization_gap, reference_of
 
@@ -22,7 +22,7 @@ def prepare(results: Results) -> pd.DataFrame:
     """Both gaps of every pair and seed that trained.
 
     Returns:
-        frame with columns variant, baseline, seed, training_loss, gap_reference, gap_variant (nats), n.
+        frame with columns variant, baseline, seed, training_loss, gap_reference, gap_variant, n, unit.
     """
     pieces = []
     for variant in results.variants:
@@ -31,8 +31,8 @@ def prepare(results: Results) -> pd.DataFrame:
             continue
         gaps = generalization_gap(results, baseline, variant)
         gaps = gaps[np.isfinite(gaps["gap_variant"].astype(float))]
-        pieces.append(gaps.assign(variant=variant, baseline=baseline, n=len(gaps)))
-    columns = ["variant", "baseline", "seed", "training_loss", "gap_reference", "gap_variant", "n"]
+        pieces.append(gaps.assign(variant=variant, baseline=baseline, n=len(gaps), unit=results.loss_unit))
+    columns = ["variant", "baseline", "seed", "training_loss", "gap_reference", "gap_variant", "n", "unit"]
     return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
 
 
@@ -60,7 +60,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         names.append(f"{variant}\nagainst\n{baseline}")
     panel.axvline(0, color="#777777", linestyle=":", linewidth=1)
     _style.name_rows(panel, names)
-    panel.set_xlabel("validation loss - training loss (nats)")
+    panel.set_xlabel(in_unit("validation loss - training loss", frame["unit"].iloc[0]))
     handles = _style.variant_handles([name for pair in pairs for name in pair], markers=True)
     for handle in handles:
         handle.set(
@@ -77,4 +77,4 @@ def applies(results: Results) -> str | None:
     return None
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("regularizes",))
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("regularizes",))

@@ -81,7 +81,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     for panel in axes.flat[len(variants) :]:
         panel.set_axis_off()
     for panel in axes[:, 0]:
-        panel.set_ylabel("gradient norm (nats / weight unit)")
+        panel.set_ylabel("gradient norm (loss / weight unit)")
     _style.legend_above(
         figure,
         [
@@ -99,4 +99,4 @@ def applies(results: Results) -> str | None:
     return None
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("no-vanishing-gradient",))
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("no-vanishing-gradient",))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import _style
-from analysis.figures._base import Drawing
+from analysis.figures._base import Drawing, in_unit
 from analysis.figures._cells import best_trials, completed_curves
 from analysis.load import Results
 from analysis.stats import bootstrap_band
@@ -39,7 +39,7 @@ def prepare(results: Results) -> pd.DataFrame:
 
     Returns:
         frame with columns variant, learning_rate, split, metric, step, mean, low, high (NaN at n = 1), n,
-        cap.
+        cap, unit (of the loss).
     """
     trials = best_trials(results)
     curves = completed_curves(results, trials)
@@ -49,9 +49,28 @@ def prepare(results: Results) -> pd.DataFrame:
         for (split, metric), column in CURVES.items():
             wide = rows.pivot(index="step", columns="seed", values=column).dropna(how="all")
             band = _summary(wide).assign(variant=variant, split=split, metric=metric)
-            pieces.append(band.assign(learning_rate=rates[variant], cap=results.loss_cap))
-    columns = ["variant", "learning_rate", "split", "metric", "step", "mean", "low", "high", "n", "cap"]
+            pieces.append(
+                band.assign(learning_rate=rates[variant], cap=results.loss_cap, unit=results.loss_unit)
+            )
+    columns = [
+        "variant",
+        "learning_rate",
+        "split",
+        "metric",
+        "step",
+        "mean",
+        "low",
+        "high",
+        "n",
+        "cap",
+        "unit",
+    ]
     return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+
+
+def metric_label(metric: str, frame: pd.DataFrame) -> str:
+    """The words at a metric's axis."""
+    return in_unit("loss", frame["unit"].iloc[0]) if metric == "loss" else metric
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -72,7 +91,8 @@ def draw(frame: pd.DataFrame) -> Figure:
                 bound_loss_axis(panel, frame)
             else:
                 panel.set(ylim=(0, 1.02), xlabel="optimizer step")
-            panel.set_ylabel({"loss": "loss (nats)", "accuracy": "accuracy"}[metric] if column == 0 else "")
+            if column == 0:
+                panel.set_ylabel(metric_label(metric, frame))
     for unused in axes.flat[: 2 * num_blocks * num_columns]:
         if not unused.has_data():
             unused.set_axis_off()
@@ -119,4 +139,4 @@ def _summary(wide: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns | {"n": band.n})
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies)
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies)

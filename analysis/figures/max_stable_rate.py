@@ -90,4 +90,4 @@ def applies(results: Results) -> str | None:
     return None
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("higher-learning-rate",))
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("higher-learning-rate",))

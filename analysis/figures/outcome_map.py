@@ -85,4 +85,4 @@ def applies(results: Results) -> str | None:
     return "no trial of the sweep has ended yet" if ended_trials(results, "sweep").empty else None
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("fewer-failures",))
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("fewer-failures",))

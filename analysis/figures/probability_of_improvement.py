@@ -75,4 +75,4 @@ def applies(results: Results) -> str | None:
     return None
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies)
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import _style
-from analysis.figures._base import Drawing
+from analysis.figures._base import Drawing, in_unit
 from analysis.figures._cells import in_study_order
 from analysis.load import Results
 from analysis.measures import stability
@@ -20,7 +20,7 @@ CAPTION = (
     "the rates at which at least half the seeds were stable. Losses are capped at the constant "
     "predictor's (dotted); a diverged trial stands at that loss and at chance."
 )
-METRICS = {"accuracy": "final validation accuracy", "loss": "final validation loss, capped (nats)"}
+METRICS = {"accuracy": "final validation accuracy", "loss": "final validation loss, capped"}
 
 
 def prepare(results: Results) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def prepare(results: Results) -> pd.DataFrame:
 
     Returns:
         frame with columns variant, activation, learning_rate, seed, status, stable, accuracy, loss (capped),
-        n (seeds of the cell), chance, cap.
+        n (seeds of the cell), chance, cap, unit (of the loss).
     """
     sweep = ended_trials(results, "sweep")
     sweep = sweep[sweep["variant"].isin(results.variants)]
@@ -39,6 +39,7 @@ def prepare(results: Results) -> pd.DataFrame:
         n=sweep.groupby(["variant", "learning_rate"])["seed"].transform("size"),
         chance=results.chance,
         cap=results.loss_cap,
+        unit=results.loss_unit,
     )
     return in_study_order(frame, results)
 
@@ -63,8 +64,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         axes[0, column].set_ylim(0, 1.02)
         axes[0, column].set_title(activation, pad=10 + 5 * len(variants))
         _draw_bands(axes[0, column], rows, variants)
-    for row, label in enumerate(METRICS.values()):
-        axes[row, 0].set_ylabel(label)
+    for row, (metric, label) in enumerate(METRICS.items()):
+        axes[row, 0].set_ylabel(in_unit(label, frame["unit"].iloc[0]) if metric == "loss" else label)
     marks = [
         Line2D([], [], color="#444444", marker="o", linestyle="", label="stable seed"),
         Line2D([], [], color="#444444", marker="o", linestyle="", mfc="none", label="not stable"),
@@ -115,6 +116,6 @@ def applies(results: Results) -> str | None:
     return None if num_rates > 1 else "the study has trials at one learning rate only, so far"
 
 
-DRAWING = Drawing(
+DRAWING: Drawing[Results] = Drawing(
     TITLE, CAPTION, prepare, draw, applies, claims=("wider-stable-band", "higher-learning-rate")
 )

@@ -10,13 +10,14 @@ from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
 from analysis.figures.gradient_depth import PER_ROW, probes_of
 from analysis.load import Results
+from analysis.measures import in_hidden_layers
 
 TITLE = "Inside the units: saturation, and the input of one unit"
 CAPTION = (
     "Upper row: share of saturated units (sigmoid, tanh: slope below 5% of its maximum) or dead units "
     "(ReLU: zero on the whole batch), a line per layer, darker for deeper ones; medians over {n} seeds. "
     "Lower row, after Fig. 1 of Ioffe & Szegedy (2015): the 15th, 50th and 85th percentiles of the input "
-    "of one unit in the last convolution, for one seed, over the training. Each variant at its own best "
+    "of one unit in the last hidden layer, for one seed, over the training. Each variant at its own best "
     "learning rate, on one fixed batch."
 )
 SHARES = {"saturated_share": "saturated", "dead_share": "dead"}
@@ -37,7 +38,7 @@ def prepare(results: Results) -> pd.DataFrame:
         .reset_index()
     )
     units = probes_of(results, tuple(PERCENTILES))
-    units = units[units["layer"].str.startswith("conv")]
+    units = units[in_hidden_layers(units)]
     last = units.groupby("variant")["index"].transform("max")
     first_seed = units.groupby("variant")["seed"].transform("min")
     units = units[(units["index"] == last) & (units["seed"] == first_seed)]
@@ -113,4 +114,4 @@ def applies(results: Results) -> str | None:
     return None
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("no-vanishing-gradient",))
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("no-vanishing-gradient",))

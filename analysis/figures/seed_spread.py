@@ -68,4 +68,4 @@ def applies(results: Results) -> str | None:
     return "no trial has ended yet" if best_trials(results).empty else None
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies)
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies)

@@ -75,4 +75,4 @@ def applies(results: Results) -> str | None:
     return None if len(prepare(results)) else "no variant shows a difference between the two statistics"
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies)
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies)

@@ -105,7 +105,7 @@ def applies(results: Results) -> str | None:
     return None
 
 
-DRAWING = Drawing(
+DRAWING: Drawing[Results] = Drawing(
     TITLE,
     CAPTION,
     prepare,

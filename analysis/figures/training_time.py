@@ -52,4 +52,4 @@ def applies(results: Results) -> str | None:
     return "no trial has logged its training time yet" if prepare(results).empty else None
 
 
-DRAWING = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("worth-its-cost",))
+DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("worth-its-cost",))

@@ -1,10 +1,12 @@
 """Measures derived from what was logged: Results in, tidy frames out (protocol, 6 and 7)."""
 
+from analysis.measures.axis import axis_errors, axis_places, axis_table
 from analysis.measures.inside import (
     attenuation,
     attenuation_at_init,
     effective_smoothness,
     gain_stability,
+    in_hidden_layers,
     layer_profile,
     planned_gains,
 )
@@ -16,6 +18,7 @@ from analysis.measures.quality import (
     loss_spikes,
     seed_spread,
 )
+from analysis.measures.ranking import ranking, ranking_words
 from analysis.measures.rates import (
     Rho,
     failure_share,
@@ -50,6 +53,9 @@ __all__ = [
     "as_points",
     "attenuation",
     "attenuation_at_init",
+    "axis_errors",
+    "axis_places",
+    "axis_table",
     "best_accuracy",
     "best_after_k",
     "best_rate",
@@ -63,6 +69,7 @@ __all__ = [
     "gain_stability",
     "gap_at",
     "generalization_gap",
+    "in_hidden_layers",
     "layer_profile",
     "learning_rate_sensitivity",
     "log_speedup",
@@ -71,6 +78,8 @@ __all__ = [
     "paired_difference",
     "planned_gains",
     "probe_cost",
+    "ranking",
+    "ranking_words",
     "rate_multiples_table",
     "reference_of",
     "seed_spread",

@@ -20,8 +20,8 @@ SMOOTHNESS_PROBE = "landscape_smoothness"
 def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
     """How fast the gradient dies towards the input, per trial and evaluation.
 
-    The attenuation slope is the least-squares slope of log10 ||dL/dW_l|| on the layer's index, convolutions
-    only: decades per layer, positive where early layers get less.
+    The attenuation slope is the least-squares slope of log10 ||dL/dW_l|| on the layer's index, over the
+    hidden layers: decades per layer, positive where early layers get less.
 
     Args:
         probes: rows of `Results.probes`, of any trials and steps.
@@ -30,7 +30,7 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
         frame with columns trial_hash, variant, stage, trial_learning_rate, seed, step, slope (decades per
         layer), first_last_ratio (first layer's norm / last one's), floored (a norm was zero).
     """
-    wanted = (probes["probe"] == "gradient_norm") & probes["layer"].str.startswith("conv")
+    wanted = (probes["probe"] == "gradient_norm") & in_hidden_layers(probes)
     keys = ["trial_hash", "variant", "stage", "trial_learning_rate", "seed", "step"]
     if not wanted.any():
         return pd.DataFrame(columns=[*keys, "slope", "first_last_ratio", "floored"])
@@ -44,6 +44,14 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
     summary["first_last_ratio"] = 10 ** (logs[:, 0] - logs[:, -1])
     summary["floored"] = pd.Series((values < GRADIENT_FLOOR).any(axis=1), dtype=bool)
     return summary
+
+
+def in_hidden_layers(probes: pd.DataFrame) -> pd.Series[bool]:
+    """Where a probe's row is of a hidden layer: a convolution, or a hidden layer of an mlp.
+
+    Not the classifier (`dense`), nor the network as a whole (`all`, whose index is -1).
+    """
+    return (probes["index"] >= 0) & ~probes["layer"].isin(("dense", "all"))
 
 
 def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:

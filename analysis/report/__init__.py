@@ -6,18 +6,31 @@ report.md        the same in short, linking the figures
 verdicts.json    the verdicts for machines
 tables/*.csv     full precision
 figures/*.svg, *.png
+
+A study with an axis has this once per value, in a folder `<position>-<value>` each, and a head report with
+the same parts above them.
 """
 
 import json
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from analysis.claims import judge, verdicts_document
-from analysis.load import Results
+from analysis.claims import Verdict, judge, verdicts_document
+from analysis.figures import AXIS_FIGURES, FIGURES
+from analysis.load import Family, Results
 from analysis.report._content import assemble
+from analysis.report._family_content import assemble_family, family_document, family_tables
 from analysis.report._figures import draw_all
-from analysis.report._render import render_html, render_markdown
-from analysis.report._tables import tables
+from analysis.report._render import (
+    render_family_html,
+    render_family_markdown,
+    render_html,
+    render_markdown,
+)
+from analysis.report._tables import Table, tables
 
 DIRECTORY_MODE = 0o755
 
@@ -32,28 +45,69 @@ def write(results: Results, out_dir: Path) -> Path:
     Returns:
         path of report.html.
     """
+    with _replacing(out_dir) as fresh:
+        _write_into(results, fresh)
+    return out_dir / "report.html"
+
+
+def write_family(family: Family, out_dir: Path) -> Path:
+    """Write the head report of a study with an axis, and a report of every member in a folder of its own.
+
+    Args:
+        family: its study runs.
+        out_dir: folder to create or replace, as a whole.
+
+    Returns:
+        path of the head's report.html.
+    """
+    with _replacing(out_dir) as fresh:
+        verdicts = []
+        for member in family.members:
+            folder = fresh / family.folder_of(member)
+            folder.mkdir(mode=DIRECTORY_MODE)
+            verdicts.append(_write_into(member, folder))
+        frames = family_tables(family, verdicts)
+        _write_tables(frames, fresh)
+        _write_json(fresh / "verdicts.json", family_document(family, verdicts))
+        pictures = draw_all(family, AXIS_FIGURES, fresh / "figures")
+        content = assemble_family(family, verdicts, frames, pictures)
+        _write_text(fresh / "report.html", render_family_html(content))
+        _write_text(fresh / "report.md", render_family_markdown(content))
+    return out_dir / "report.html"
+
+
+@contextmanager
+def _replacing(out_dir: Path) -> Iterator[Path]:
+    """A fresh folder that takes the place of `out_dir` if all goes well."""
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as scratch:
         fresh = Path(scratch) / "report"
         fresh.mkdir(mode=DIRECTORY_MODE)
-        _write_into(results, fresh)
+        yield fresh
         if out_dir.exists():
             out_dir.rename(Path(scratch) / "old")
         fresh.rename(out_dir)
-    return out_dir / "report.html"
 
 
-def _write_into(results: Results, folder: Path) -> None:
+def _write_into(results: Results, folder: Path) -> list[Verdict]:
     verdicts = judge(results)
-    frames = tables(results)
+    frames = tables(results, verdicts)
+    _write_tables(frames, folder)
+    _write_json(folder / "verdicts.json", verdicts_document(results, verdicts))
+    content = assemble(results, verdicts, frames, draw_all(results, FIGURES, folder / "figures"))
+    _write_text(folder / "report.html", render_html(content))
+    _write_text(folder / "report.md", render_markdown(content))
+    return verdicts
+
+
+def _write_tables(frames: Mapping[str, Table], folder: Path) -> None:
     (folder / "tables").mkdir()
     for name, table in frames.items():
         table.frame.to_csv(folder / "tables" / f"{name}.csv", index=False, lineterminator="\n")
-    document = json.dumps(verdicts_document(results, verdicts), indent=2, allow_nan=False)
-    _write_text(folder / "verdicts.json", document + "\n")
-    content = assemble(results, verdicts, frames, draw_all(results, folder / "figures"))
-    _write_text(folder / "report.html", render_html(content))
-    _write_text(folder / "report.md", render_markdown(content))
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    _write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -9,6 +9,8 @@ import pandas as pd
 
 from analysis.claims import CLAIMS, Claim, Verdict, name_of, show_effect, show_interval
 from analysis.load import Results
+from analysis.matrix import Matrix, by_normalizer
+from analysis.measures import ranking_words
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, pvalue
 from analysis.report._tables import Table
@@ -58,6 +60,8 @@ class Content:
     headline: list[Judged]
     primary: Claim
     notices: list[str]
+    matrices: list[Matrix]
+    ranking: list[str]
     by_normalizer: dict[str, list[tuple[Claim, list[Judged]]]]
     sections: list[Section]
     pictures: list[Picture]
@@ -84,6 +88,8 @@ def assemble(
         headline=[one for one in judged if one.claim.id == primary.id and not one.verdict.exploratory],
         primary=primary,
         notices=_notices(results),
+        matrices=by_normalizer(verdicts),
+        ranking=ranking_words(results, tables["ranking"].frame),
         by_normalizer=_by_normalizer(judged),
         sections=sections,
         pictures=[picture for picture in pictures if not picture.skipped and picture.id not in shown],
@@ -97,7 +103,7 @@ def assemble(
             for key, value in results.environment.items()
             if not key.startswith("git_")  # among the facts
         },
-        command=_command(results),
+        command=command_of(results),
         other_optimizer=_other_optimizer(results),
     )
 
@@ -169,6 +175,12 @@ def _sections(judged: Sequence[Judged], pictures: Sequence[Picture]) -> list[Sec
 def _notices(results: Results) -> list[str]:
     """What a reader must know before the first number."""
     notices = [f"{results.which_run}."] if results.which_run else []
+    if axis := results.study.get("axis"):
+        names = axis["names"] or axis["values"]
+        notices.append(
+            f"One value of this study's axis: {axis['label']} = {names[axis['position']]}. The head report "
+            "lays all values side by side."
+        )
     if results.study["data"].get("validation") == "test":
         notices.append(
             "This study validates on the test split, as its source did: the same images chose and scored. "
@@ -196,13 +208,14 @@ def _notices(results: Results) -> list[str]:
 
 def _other_optimizer(results: Results) -> str:
     """The command that trains this study with another optimizer; empty if that was done, or says nothing."""
-    if results.siblings or results.study["search"]["sampler"] == "fixed":
+    along_axis = (results.study.get("axis") or {}).get("key", "").startswith("optimizer")
+    if results.siblings or along_axis or results.study["search"]["sampler"] == "fixed":
         return ""
     other = "sgd" if results.study["optimizer"]["name"] == "rmsprop" else "rmsprop"
-    return f"{_command(results)} --set optimizer.name={other}"
+    return f"{command_of(results)} --set optimizer.name={other}"
 
 
-def _command(results: Results) -> str:
+def command_of(results: Results) -> str:
     """What runs this study again, or goes on with it."""
     return str(results.progress.get("command") or f"python -m benchmark run {results.study['name']}")
 

@@ -1,11 +1,11 @@
 """Draws every figure once, in both formats."""
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.figures import FIGURES, save, styled
-from analysis.load import Results
+from analysis.figures import Drawing, Source, save, styled
 
 MAX_EMBEDDED_SVG_BYTES = 400_000  # a figure with more marks than that goes into the HTML as PNG
 
@@ -31,15 +31,15 @@ class Picture:
     claims: tuple[str, ...]
 
 
-def draw_all(results: Results, folder: Path) -> list[Picture]:
+def draw_all(source: Source, drawings: Mapping[str, Drawing[Source]], folder: Path) -> list[Picture]:
     """Draw every figure that applies into `folder`, as <id>.svg and <id>.png."""
     folder.mkdir()
     pictures = []
-    for name, drawing in FIGURES.items():
-        reason = drawing.applies(results)
+    for name, drawing in drawings.items():
+        reason = drawing.applies(source)
         caption = data_uri = ""
         if reason is None:
-            frame = drawing.prepare(results)
+            frame = drawing.prepare(source)
             with styled():
                 figure = drawing.draw(frame)
             caption, data_uri = drawing.describe(frame), _embed(*save(figure, folder / name))

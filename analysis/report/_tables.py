@@ -11,13 +11,22 @@ import pandas as pd
 from analysis.claims import (
     CLAIMS,
     NOT_EVALUABLE,
+    Verdict,
     selection_flips,
     selection_shares,
     sensitivity_table,
     show_interval,
 )
 from analysis.load import Results
-from analysis.measures import cell_table, probe_cost, rate_multiples_table, time_table, variant_table
+from analysis.matrix import matrix_frame
+from analysis.measures import (
+    cell_table,
+    probe_cost,
+    ranking,
+    rate_multiples_table,
+    time_table,
+    variant_table,
+)
 from analysis.report._format import MISSING, interval, number, share
 
 Row = Mapping[Hashable, Any]
@@ -55,11 +64,13 @@ class Table:
         return [(bool(self.marked(row)), [show(row) for show in self.columns.values()]) for row in rows]
 
 
-def tables(results: Results) -> dict[str, Table]:
+def tables(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Table]:
     """All tables, by the name of their CSV file."""
     shares = selection_shares(results, np.random.default_rng(SEED))
     flips = selection_flips(results, shares)
     return {
+        "matrix": Table(matrix_frame(verdicts), {}),
+        "ranking": Table(ranking(results, np.random.default_rng(SEED)), RANKING_COLUMNS),
         "variants": Table(variant_table(results), VARIANT_COLUMNS),
         "rate-multiples": Table(rate_multiples_table(results), MULTIPLES_COLUMNS),
         "times": Table(time_table(results, np.random.default_rng(SEED)), TIME_COLUMNS),
@@ -159,6 +170,26 @@ def _highest_stable(row: Row) -> str:
     return "none in half the seeds" if low == 0 else interval(low, high)
 
 
+def _rank(row: Row) -> str:
+    low, high = row["best_rank"], row["worst_rank"]
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _cannot_tell(row: Row) -> str:
+    names = str(row["cannot_tell_from"])
+    if not names:
+        return MISSING
+    return "any other" if names.count(",") + 2 == row["num_ranked"] > 2 else names
+
+
+RANKING_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: row["variant"],
+    "rank": _rank,
+    "validation accuracy (IQM)": lambda row: number(row["accuracy_iqm"]),
+    "95% interval": lambda row: interval(row["accuracy_low"], row["accuracy_high"]),
+    "cannot be told apart from": _cannot_tell,
+    "n": lambda row: number(row["n"]),
+}
 VARIANT_COLUMNS: dict[str, Callable[[Row], str]] = {
     "variant": lambda row: row["variant"],
     "own best rate η*": lambda row: (
@@ -230,6 +261,6 @@ CELL_COLUMNS: dict[str, Callable[[Row], str]] = {
     "diverged": lambda row: share(row["share_diverged"]),
     "failed": lambda row: share(row["share_failed"]),
     "validation accuracy": lambda row: _mean_and_spread(row["accuracy_mean"], row["accuracy_std"]),
-    "validation loss (nats)": lambda row: _mean_and_spread(row["loss_mean"], row["loss_std"]),
+    "validation loss": lambda row: _mean_and_spread(row["loss_mean"], row["loss_std"]),
     "training (s)": lambda row: number(row["seconds_mean"]),
 }

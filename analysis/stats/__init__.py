@@ -23,6 +23,7 @@ from analysis.stats.descriptive import (
     performance_profile,
     probability_of_improvement,
 )
+from analysis.stats.ranks import Ranks, rank_intervals
 from analysis.stats.signed_rank import (
     Estimate,
     estimate,
@@ -40,6 +41,7 @@ __all__ = [
     "Band",
     "Estimate",
     "Interval",
+    "Ranks",
     "SurvivalCurve",
     "bootstrap_band",
     "bootstrap_interval",
@@ -51,6 +53,7 @@ __all__ = [
     "min_seeds_to_decide",
     "performance_profile",
     "probability_of_improvement",
+    "rank_intervals",
     "restricted_mean",
     "restricted_mean_difference",
     "seeds_needed",

@@ -141,6 +141,17 @@ def test_a_diverged_trial_counts_as_the_constant_predictor_to_the_end() -> None:
     assert last["accuracy"] == pytest.approx(CHANCE)
 
 
+def test_losses_carry_the_unit_of_the_studys_loss(complete: Results) -> None:
+    schema = complete.schema | {"metrics": {"val_loss": {"unit": "1", "direction": "min", "description": ""}}}
+    unitless = dataclasses.replace(complete, schema=schema)
+    for name in ("learning-curves", "all-variants", "rate-response", "generalization-gap"):
+        for results, shown in ((complete, True), (unitless, False)):
+            with styled():
+                figure = FIGURES[name].draw(FIGURES[name].prepare(results))
+            labels = " ".join(panel.get_ylabel() + panel.get_xlabel() for panel in figure.axes)
+            assert ("(nats)" in labels) is shown
+
+
 def test_one_seed_has_no_band() -> None:
     results = make_results(seeds=1, sampler="fixed")
     assert FIGURES["learning-curves"].prepare(results)[["low", "high"]].isna().all(axis=None)
@@ -277,12 +288,14 @@ def test_landscape_shows_every_seed_between_its_ends(complete: Results) -> None:
     assert (shown["n"] == 4).all()
 
 
-def test_landscape_leaves_out_the_layer_with_none_below_it(complete: Results) -> None:
+def test_covariate_shift_leaves_out_the_layer_with_none_below_it(complete: Results) -> None:
     probes = complete.probes
     shift = probes[probes["probe"] == "gradient_norm"].assign(probe="covariate_shift")
     shift["value"] = shift["index"].astype(float)
-    frame = FIGURES["landscape"].prepare(dataclasses.replace(complete, probes=shift))
-    assert (frame["median"] == np.mean([1, 2, 3, 4, 5, 6])).all()
+    frame = FIGURES["covariate-shift"].prepare(dataclasses.replace(complete, probes=shift))
+    assert set(frame["layer"]) == {"conv2", "conv3", "conv4", "conv5", "conv6", "dense"}
+    assert (frame["median"] == frame["index"]).all()
+    assert (frame["n"] == 4).all()
 
 
 def test_ranking_draws_a_bar_per_ranked_variant(complete: Results) -> None:

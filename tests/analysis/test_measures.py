@@ -465,7 +465,7 @@ def test_ranking_orders_what_it_can_and_says_what_it_cannot():
     assert frame.loc["batch-relu", "accuracy_iqm"] == pytest.approx(0.9 + noise[[0, 1, 6, 7]].mean())
     assert (frame["n"] == 8).all()
     (sentence,) = measures.ranking_words(results, frame.reset_index())
-    assert "may each be the best; the other 1 are not" in sentence
+    assert "may be the best; 1 of 3 are ruled out" in sentence
 
 
 def test_ranking_says_when_seeds_are_too_few_and_who_is_not_ranked():

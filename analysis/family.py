@@ -1,0 +1,86 @@
+"""A study with an axis: one study run per value, read together."""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.results import Results
+
+WORDS = ("description", "execution")
+"""Sections that change nothing of what a study computes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """The study runs of one study at the values of its axis.
+
+    Attributes:
+        members: a run per value that was run, in the axis' order.
+        newest: the one of them that started last.
+    """
+
+    members: tuple[Results, ...]
+    newest: Results
+
+    @property
+    def axis(self) -> dict[str, Any]:
+        """The axis as the study has it: key, label, values, names."""
+        return dict(self.newest.study["axis"])
+
+    @property
+    def label(self) -> str:
+        """What varies, for people."""
+        return str(self.axis["label"])
+
+    @property
+    def names(self) -> list[str]:
+        """What the values are called, those not run yet among them."""
+        return [str(name) for name in self.axis["names"] or self.axis["values"]]
+
+    @property
+    def missing(self) -> list[str]:
+        """Values that were not run yet."""
+        found = {position_of(member) for member in self.members}
+        return [name for position, name in enumerate(self.names) if position not in found]
+
+    @property
+    def is_numeric(self) -> bool:
+        """Are the values numbers, and so in an order with distances?"""
+        return all(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in self.axis["values"]
+        )
+
+    def name_of(self, member: Results) -> str:
+        """What a member's value is called."""
+        return self.names[position_of(member)]
+
+    def folder_of(self, member: Results) -> str:
+        """The folder of a member's own report, `<position>-<value>`."""
+        return f"{position_of(member)}-{re.sub(r'[^a-z0-9.]+', '-', self.name_of(member).lower()).strip('-')}"
+
+
+def position_of(member: Results) -> int:
+    """Which value of its axis a member has."""
+    return int(member.study["axis"]["position"])
+
+
+def of_one_family(study: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Are two resolved studies the same apart from the value of their axis, words and execution?"""
+    if not (study.get("axis") and other.get("axis")):
+        return False
+    return _without_value(study) == _without_value(other)
+
+
+def _without_value(study: dict[str, Any]) -> dict[str, Any]:
+    """A resolved study without what its axis varies."""
+    rest = copy.deepcopy({key: value for key, value in study.items() if key not in WORDS})
+    del rest["axis"]["position"]
+    *sections, last = rest["axis"]["key"].split(".")
+    section = rest
+    for name in sections:
+        section = section[name]
+    section.pop(last, None)
+    return rest

@@ -1,0 +1,99 @@
+"""Which variant is best, and where that cannot be told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import Results
+from analysis.measures import select
+from analysis.stats import bootstrap_interval, iqm, min_seeds_to_decide, rank_intervals
+
+COLUMNS = [
+    "variant",
+    "normalization",
+    "activation",
+    "n",
+    "accuracy_iqm",
+    "accuracy_low",
+    "accuracy_high",
+    "best_rank",
+    "worst_rank",
+    "num_ranked",
+    "cannot_tell_from",
+]
+
+
+def ranking(results: Results, rng: np.random.Generator) -> pd.DataFrame:
+    """Rank intervals of all variants by final judged validation accuracy at their own best rate.
+
+    Confirm seeds, paired; a diverged trial counts as chance. See `analysis.stats.ranks` for what the
+    intervals guarantee. A variant without a confirm cell (it has no best rate, or not yet) is not ranked.
+
+    Args:
+        results: a study's.
+        rng: of the bootstrap intervals of the accuracies, which decide nothing.
+
+    Returns:
+        frame with columns variant, normalization, activation, n (seeds), accuracy_iqm, accuracy_low,
+        accuracy_high (95% bootstrap interval), best_rank, worst_rank (1 is the best), num_ranked,
+        cannot_tell_from (other variants, comma-separated); the best first.
+    """
+    trials = [
+        select.confirm_trials(results, variant)[["variant", "seed", "final_val_accuracy"]]
+        for variant in results.variants
+    ]
+    table = pd.concat(trials).pivot_table(index="variant", columns="seed", values="final_val_accuracy")
+    table = table.loc[[variant for variant in results.variants if variant in table.index]]
+    scores = table.to_numpy(dtype=float)
+    ranks = rank_intervals(scores)
+    rows = []
+    for position, variant in enumerate(table.index):
+        own = scores[position][~np.isnan(scores[position])]
+        size = bootstrap_interval(own, rng, statistic=iqm)
+        tied = ~(ranks.better[position] | ranks.better[:, position])
+        tied[position] = False
+        accuracy = {"accuracy_iqm": size.value, "accuracy_low": size.low, "accuracy_high": size.high}
+        place = {"best_rank": int(ranks.best[position]), "worst_rank": int(ranks.worst[position])}
+        normalization, activation = select.split_variant(str(variant))
+        rows.append(
+            {"variant": variant, "normalization": normalization, "activation": activation, "n": own.size}
+            | accuracy
+            | place
+            | {"num_ranked": len(scores), "cannot_tell_from": ", ".join(table.index[tied])}
+        )
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return frame.sort_values(
+        ["best_rank", "worst_rank", "accuracy_iqm"], ascending=[True, True, False], ignore_index=True
+    )
+
+
+def ranking_words(results: Results, frame: pd.DataFrame) -> list[str]:
+    """What a ranking says, and what it cannot, in sentences.
+
+    Args:
+        results: the study's.
+        frame: from `ranking`.
+    """
+    sentences = []
+    num = len(frame)
+    if num > 1:
+        first = frame[frame["best_rank"] == 1]
+        if len(first) == num:
+            sentences.append(f"The {num} variants cannot be told apart: none is ruled out as the best.")
+        elif len(first) == 1:
+            sentences.append(f"{first['variant'].iloc[0]} is the best.")
+        else:
+            sentences.append(
+                f"{', '.join(first['variant'])} may be the best; {num - len(first)} of {num} are ruled out."
+            )
+        num_seeds, needed = int(frame["n"].min()), min_seeds_to_decide(num * (num - 1))
+        if num_seeds < needed:
+            sentences.append(
+                f"No result of {num_seeds} seeds could tell all of {num} variants apart with this test: with "
+                f"{num * (num - 1)} comparisons, the first to be decided takes {needed}."
+            )
+    unranked = [variant for variant in results.variants if variant not in set(frame["variant"])]
+    if unranked:
+        sentences.append(f"Not ranked, without trials at a best rate of their own: {', '.join(unranked)}.")
+    return sentences

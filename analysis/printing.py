@@ -1,0 +1,66 @@
+"""Verdicts on the terminal."""
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.claims import Verdict
+from analysis.matrix import LEGEND, Cell, Matrix
+
+TABLE_CAPTION = "effects in the unit of the claim; p: the smaller Holm-adjusted one; *: exploratory"
+COLOURS = {"SUPPORTED": "green", "REFUTED": "red", "INCONCLUSIVE": "yellow", "NOT EVALUABLE": "dim"}
+
+
+def print_verdicts(console: Console, verdicts: Iterable[Verdict], title: str) -> None:
+    """The verdict table, and every verdict in words below it."""
+    verdicts = list(verdicts)
+    console.print(verdict_table(verdicts, title))
+    for verdict in verdicts:
+        console.print(
+            f"[bold]{verdict.claim}[/], {verdict.normalizer}-{verdict.activation}: {verdict.sentence}",
+            highlight=False,
+        )
+
+
+def print_matrices(console: Console, matrices: Iterable[Matrix]) -> None:
+    """Every matrix as a table."""
+    for matrix in matrices:
+        console.print(matrix_table(matrix))
+
+
+def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
+    """The verdicts as a table for the terminal: one row per claim, normalizer and activation."""
+    table = Table(title=title, caption=TABLE_CAPTION, box=SIMPLE_HEAD)
+    for heading in ("claim", "net", "verdict", "effect [90%]", "p", "n"):
+        # What identifies a row, its outcome and its p stay whole on a narrow terminal; the effect may wrap.
+        whole = heading != "effect [90%]"
+        table.add_column(escape(heading), justify="right" if heading in ("p", "n") else "left", no_wrap=whole)
+    for verdict in verdicts:
+        judged = verdict.n > 0
+        table.add_row(
+            verdict.claim,
+            f"{verdict.normalizer}-{verdict.activation}" + (" *" if verdict.exploratory else ""),
+            f"[{COLOURS[verdict.outcome]}]{verdict.outcome}[/]",
+            escape(f"{verdict.effect:.2f} [{verdict.low:.2f}, {verdict.high:.2f}]") if judged else "",
+            f"{min(verdict.p_supported, verdict.p_refuted):.2g}" if judged else "",
+            str(verdict.n) if judged else "",
+        )
+    return table
+
+
+def matrix_table(matrix: Matrix) -> Table:
+    """A matrix for the terminal; claims, the longer names, may wrap at their hyphens."""
+    table = Table(title=escape(matrix.title), caption=f"{LEGEND}; *: exploratory", box=SIMPLE_HEAD)
+    table.add_column(matrix.corner, no_wrap=True)
+    for heading in matrix.columns:
+        table.add_column(escape(heading.replace("-", "-\n")), justify="center")
+    for name, exploratory, cells in matrix.rows:
+        table.add_row(escape(name) + (" *" if exploratory else ""), *map(_in_colour, cells))
+    return table
+
+
+def _in_colour(cell: Cell | None) -> str:
+    return "" if cell is None else f"[{COLOURS[cell.outcome]}]{cell.letters}[/]"
