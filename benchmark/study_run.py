@@ -258,6 +258,7 @@ class StudyRun:
             "num_failed": self._progress.num_failed,
             "wall_time_s": self._earlier_s + time.monotonic() - self._began,  # of all sessions
             "command": self._command,
+            "data_fingerprint": self._fingerprint,
         }
         self._tracker.log_json("progress.json", document)
 

@@ -26,6 +26,12 @@ NAMES = {
 }
 
 
+# Stands beside claims whose seeds' effects are points: see "one-sided" in docs/calibration.md.
+ONE_SIDED_RISK = (
+    "If one variant alone had outliers among its seeds, the risk of a false verdict would be up to 8%, not 5%"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """What is known of the paired effect of every seed.

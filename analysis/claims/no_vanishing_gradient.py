@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_slope
+from analysis.claims._base import ONE_SIDED_RISK, Claim, NotEvaluable, Sample, show_slope
 from analysis.load import Results
 from analysis.measures import as_points, attenuation_at_init, paired_difference, select
 
@@ -60,4 +60,5 @@ CLAIM = Claim(
     ),
     activations=("sigmoid", "tanh"),
     needs=SWITCH,
+    caveat=ONE_SIDED_RISK,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_nats
+from analysis.claims._base import ONE_SIDED_RISK, Claim, NotEvaluable, Sample, show_nats
 from analysis.load import Results
 from analysis.measures import generalization_gap
 
@@ -54,5 +54,5 @@ CLAIM = Claim(
         "whether {norm} narrows the {act} net's gap between validation and training loss by more than "
         "{delta} is not settled; the best guess is {effect}"
     ),
-    caveat="Conditional on this one split: all seeds share one validation set",
+    caveat=f"Conditional on this one split: all seeds share one validation set. {ONE_SIDED_RISK}",
 )
