@@ -304,3 +304,12 @@ def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization
         assert together.isfinite().all()
         torch.testing.assert_close(functional_call(network.eval(), tensors, (images,)), together)
         torch.testing.assert_close(reloaded(images[:1]), together[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_both_packages_speak_of_one_schema_and_protocol():
+    """They never import each other, so each says its own."""
+    from analysis import load
+    from benchmark import PROTOCOL_VERSION, tracking
+
+    assert load.SCHEMA_VERSION == tracking.SCHEMA_VERSION
+    assert PROTOCOL_VERSION.split(".")[:2] == load.PROTOCOL.split(".")[:2]

@@ -7,6 +7,7 @@ import pytest
 from made_trials import make_study, study_table
 from pydantic import ValidationError
 
+from benchmark.data.augment import Augmentation
 from benchmark.errors import InputError
 from benchmark.probes import ProbesSpec
 from benchmark.registry import lookup
@@ -302,6 +303,11 @@ def test_the_notebook_study_is_the_source_to_the_letter():
         "notebook",
         "test",
     )
+    # As keras-preprocessing did it in 2018: degrees, and a centre a pixel off.
+    assert study.data.augmentation == Augmentation(
+        flip=True, zoom=(0.8, 1.2), shear=0.2, shear_unit="degrees", centre="keras-legacy"
+    )
+    assert (study.search.high, study.search.num_rates) == (1e-3, 1)
     assert study.judge.statistics == "moving-average"
     assert {str(v) for v in study.variants.product()} == {
         "none-sigmoid",
