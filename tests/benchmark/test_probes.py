@@ -149,6 +149,41 @@ def test_the_walk_goes_against_the_networks_own_gradient():
     assert {row["index"] for row in probes.observe(0, tensors, None)} == {-1}
 
 
+@pytest.mark.parametrize("variant", ["none-tanh", "batch-relu"])
+def test_covariate_shift_is_what_the_step_of_the_layers_below_does_to_a_gradient(variant):
+    """Against networks put together by hand: layers below after the step, the others before it."""
+    spec = ProbesSpec(enabled=("covariate-shift",), num_images=20)
+    probes, network, after, data = make_probes(variant, spec)
+    draws = torch.Generator().manual_seed(0)
+    names = [name for name, _ in network.named_parameters()]
+    updates = {name: 0.1 * torch.randn(after[name].shape, generator=draws) for name in names}
+    found = observed(probes.observe(7, after, updates))
+
+    images = (data.reestimation.images[:20].float() - data.train.offset) * data.train.scale
+
+    def gradient(stepped):
+        """By name, of the network in which the first `stepped` parameters have taken their step."""
+        own = {n: after[n] if i < stepped else after[n] - updates[n] for i, n in enumerate(names)}
+        network.load_state_dict(after | own)
+        network.train()
+        network.zero_grad()
+        nn.CrossEntropyLoss()(network(images), data.reestimation.labels[:20]).backward()
+        return {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+
+    before = gradient(0)
+    prefixes = [f"units.{i}." for i in range(6)] + ["dense."]
+    for layer, prefix in zip([*(f"conv{i}" for i in range(1, 7)), "dense"], prefixes, strict=True):
+        own = [name for name in names if name.startswith(prefix)]
+        shifted = gradient(names.index(own[0]))
+        old, new = (torch.cat([g[name].flatten() for name in own]) for g in (before, shifted))
+        assert found["covariate_shift", layer] == pytest.approx((old - new).norm().item(), rel=1e-3, abs=1e-6)
+        cosine = nn.functional.cosine_similarity(old, new, dim=0).item()
+        assert found["covariate_shift_cosine", layer] == pytest.approx(cosine, abs=1e-4)
+    assert found["covariate_shift", "conv1"] == pytest.approx(0, abs=1e-5)
+    assert found["covariate_shift", "dense"] > 1e-3
+    assert probes.observe(0, after, None) == []
+
+
 def test_no_rate_to_walk_at_means_no_walk():
     probes, _, tensors, _ = make_probes("none-tanh", ProbesSpec(enabled=("landscape",)))
     assert probes.observe(0, tensors, None) == []
