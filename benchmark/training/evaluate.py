@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.data.datasets import Split
@@ -75,7 +75,8 @@ def reestimate(
 
     Means of the batch means and of the unbiased batch variances (batch renormalization: of its standard
     deviations) over `split`, in batches of the training size (a last, smaller one is left out, unless it is
-    the only one), dropout and noise off, as PyTorch's `momentum=None` accumulates them.
+    the only one), dropout and noise off. All batches pass at once, each normalized by itself: an evaluation
+    costs one forward pass, not one per batch.
 
     Args:
         network: has norms with running statistics.
@@ -87,21 +88,39 @@ def reestimate(
         `tensors` with re-estimated buffers.
     """
     norms = running_norms(network)
-    result = dict(tensors)
+    size = min(batch_size, len(split))
+    num_batches = len(split) // size
+    images = split.take(slice(0, num_batches * size))
+    # With a momentum of 1 a batch's running statistics are its own, whatever they were; as many sets of them
+    # as there are batches.
+    statistics = {
+        f"{name}.{buffer}": torch.stack([_fresh(value)] * num_batches)
+        for name, norm in norms.items()
+        for buffer, value in norm.named_buffers(recurse=False)
+    }
     momenta = {name: norm.momentum for name, norm in norms.items()}
-    for name, norm in norms.items():
-        for buffer, _ in norm.named_buffers(recurse=False):
-            result[f"{name}.{buffer}"] = torch.zeros_like(tensors[f"{name}.{buffer}"])
-        norm.momentum = None  # the cumulative average
     network.train()
+    for norm in norms.values():
+        norm.momentum = 1.0
+
+    def normalize(batch: Tensor, own: dict[str, Tensor]) -> Tensor:
+        logits: Tensor = functional_call(network, tensors | own, (batch,))
+        return logits
+
     try:
-        size = min(batch_size, len(split))
-        for start in range(0, len(split) - size + 1, size):
-            functional_call(network, result, (split.take(slice(start, start + size)),))
+        vmap(normalize)(images.unflatten(0, (num_batches, size)), statistics)
     finally:
         for name, norm in norms.items():
             norm.momentum = momenta[name]
-    return result
+    return tensors | {
+        name: value.mean(0) if value.is_floating_point() else value.sum(0)
+        for name, value in statistics.items()
+    }
+
+
+def _fresh(buffer: Tensor) -> Tensor:
+    """A buffer as before any batch: a count of none, statistics of a number that plays no part."""
+    return torch.ones_like(buffer) if buffer.is_floating_point() else torch.zeros_like(buffer)
 
 
 def is_trained(accuracy: float, num_examples: int, num_classes: int) -> bool:

@@ -69,7 +69,8 @@ def step(problem: Problem, state: TrainState, index: Tensor, keys: Keys, lr: Ten
     masks = dropout_masks(problem.network, len(images), keys.dropout, state.step)
     noise = noise_draws(problem.network, len(images), keys.noise, state.step)
 
-    problem.network.train()
+    if not problem.network.training:  # setting it walks all modules
+        problem.network.train()
     parameters = problem.layout.split(state.parameters)
     for tensor in parameters.values():
         tensor.requires_grad_()

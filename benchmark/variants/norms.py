@@ -211,6 +211,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         couples_examples=True,
         reparametrize=WeightNorm,
     ),
+    "weight-std-group2": _standardized_group(2),
     "weight-std-group4": _standardized_group(4),
     "weight-std-group10": _standardized_group(10),
     # What could make them unnecessary.

@@ -65,8 +65,7 @@ FORMULAS = {
     "layer": lambda norm, x: affine(norm, standardized(x, (1, 2, 3))),
     "layer-channel": lambda norm, x: affine(norm, standardized(x, 1)),
     **{f"group{g}": lambda norm, x, g=g: affine(norm, grouped(x, g)) for g in (2, 4, 5, 10, 20)},
-    "weight-std-group4": lambda norm, x: affine(norm, grouped(x, 4)),
-    "weight-std-group10": lambda norm, x: affine(norm, grouped(x, 10)),
+    **{f"weight-std-group{g}": lambda norm, x, g=g: affine(norm, grouped(x, g)) for g in (2, 4, 10)},
     "instance": lambda norm, x: affine(norm, standardized(x, (2, 3))),
     "rms": lambda norm, x: (
         x / (x.square().mean((1, 2, 3), keepdim=True) + EPS).sqrt() * norm.weight[:, None, None]

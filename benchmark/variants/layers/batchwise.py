@@ -3,8 +3,7 @@
 Shapes: N images of the batch, C channels, H x W positions.
 
 Like torch's batch normalization, they keep running statistics in buffers: averaged with `momentum` in
-training, used in evaluation; with `momentum = None` they are the plain averages over all batches since the
-buffers were zeroed, by which they are re-estimated.
+training, used in evaluation; a momentum of 1 leaves the last batch's.
 """
 
 import torch
@@ -26,7 +25,7 @@ class RunningNorm(nn.Module):
 
     def __init__(self, num_channels: int, momentum: float) -> None:
         super().__init__()
-        self.momentum: float | None = momentum
+        self.momentum = momentum
         self.bias = nn.Parameter(torch.zeros(num_channels))
         self.register_buffer("running_mean", torch.zeros(num_channels))
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
@@ -34,10 +33,9 @@ class RunningNorm(nn.Module):
     def _track(self, **statistics: Tensor) -> None:
         """Move the running statistics of these names, [C] each, towards the batch's, in place."""
         self.num_batches_tracked.add_(1)
-        weight = 1.0 / self.num_batches_tracked if self.momentum is None else self.momentum
         for name, value in statistics.items():
             running = self.get_buffer(name)
-            running.add_(weight * (value.detach() - running))
+            running.mul_(1 - self.momentum).add_(value.detach(), alpha=self.momentum)
 
 
 class MeanOnlyBatchNorm(RunningNorm):
@@ -67,8 +65,8 @@ class BatchRenorm(RunningNorm):
     of the budget, 1% of it for 1,000 of the paper's: batch normalization for the first 5%, then linearly to
     their ends at 40% and 25%. (That scale, and that the way is linear, are this suite's choices.)
 
-    Without a momentum, when statistics are re-estimated, there is nothing yet to correct towards: r = 1 and
-    d = 0, as Algorithm 2 of 1502.03167 has it.
+    Before its first batch there is nothing to correct towards: r = 1 and d = 0. So statistics are re-estimated
+    as Algorithm 2 of 1502.03167 has it, each batch being the first of buffers of its own.
 
     Args:
         num_channels: C.
@@ -102,9 +100,8 @@ class BatchRenorm(RunningNorm):
             std = (x.var(_POSITIONS, correction=0) + self.eps).sqrt()
         normalized = (x - mean[:, None, None]) / std[:, None, None]
         if self.training:
-            if self.momentum is not None:
-                r, d = self._corrections(mean.detach(), std.detach())
-                normalized = normalized * r[:, None, None] + d[:, None, None]
+            r, d = self._corrections(mean.detach(), std.detach())
+            normalized = normalized * r[:, None, None] + d[:, None, None]
             self._track(running_mean=mean, running_std=std)
         return normalized * self.weight[:, None, None] + self.bias[:, None, None]
 
