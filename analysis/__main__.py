@@ -136,10 +136,12 @@ def _title(results: Results) -> str:
 
 def _calibrate(options: argparse.Namespace) -> None:
     """Simulate studies and print the table of error rates."""
-    from analysis import calibrate
+    from analysis import calibrate, calibrate_ranks
 
     table = calibrate.run(options.studies, CALIBRATION_SEED, options.out)
     print(calibrate.table_markdown(table))
+    ranks = calibrate_ranks.run(options.studies, CALIBRATION_SEED)
+    print(calibrate_ranks.table_markdown(ranks, options.studies))
 
 
 def _positive(text: str) -> int:

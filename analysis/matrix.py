@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, OUTCOMES, Outcome, Verdict
+from analysis.claims import CLAIMS, OUTCOMES, Outcome, Verdict, show_effect, show_interval
 
 LETTERS: dict[Outcome, str] = {
     "SUPPORTED": "yes",
@@ -100,6 +100,38 @@ def by_value(verdicts: Sequence[tuple[str, str, Sequence[Verdict]]]) -> list[Mat
         rows = [(claim, False, [column.get(claim) for column in columns]) for claim in claims]
         matrices.append(Matrix(title, "claim", [name for name, *_ in verdicts], rows))
     return matrices
+
+
+def against_competitors(judged: Mapping[str, Sequence[Verdict]]) -> list[Matrix]:
+    """Competitors x claims, one matrix per activation: does batch normalization beat each of them?
+
+    Args:
+        judged: competitor -> batch normalization's verdicts against it.
+    """
+    matrices = []
+    for activation in dict.fromkeys(v.activation for own in judged.values() for v in own):
+        rows: list[tuple[str, bool, list[Cell | None]]] = []
+        asked = {v.claim for own in judged.values() for v in own if v.activation == activation}
+        claims = [claim for claim in CLAIMS if claim in asked]
+        for competitor, verdicts in judged.items():
+            own = {v.claim: v for v in verdicts if v.activation == activation}
+            cells = [_against(competitor, own[claim]) if claim in own else None for claim in claims]
+            rows.append((competitor, True, cells))
+        matrices.append(Matrix(f"batch against competitors, {activation} nets", "against", claims, rows))
+    return matrices
+
+
+def _against(competitor: str, verdict: Verdict) -> Cell:
+    """A verdict's cell, in words that name the competitor: the claim's own speak of the plain net."""
+    show = CLAIMS[verdict.claim].show
+    if verdict.n:
+        effect = show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high)
+        interval = show_interval(show, verdict.low, verdict.high)
+        found = f"{effect} (90% interval: {interval}; {verdict.n} seeds)"
+    else:
+        found = verdict.reason.replace("none-", f"{competitor}-")
+    words = f"batch against {competitor}, {verdict.activation} net: {verdict.outcome}, {found}"
+    return Cell(LETTERS[verdict.outcome], verdict.outcome, words, f"#claim-{verdict.claim}")
 
 
 def matrix_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:

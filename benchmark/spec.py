@@ -1,5 +1,6 @@
 """A study: what is varied, on what, for how long. `study_files` reads it from TOML."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -15,11 +16,14 @@ from benchmark.variants.network import AnyNetworkSpec, NetworkSpec, Variant
 from benchmark.variants.norms import NORMALIZATIONS
 
 BASELINE = "none"
+_ALL = "all"  # alone in a list of names, stands for every entry of the registry
 CONFIRM_SEED_OFFSET = 1000  # confirm seeds start here: disjoint from any sweep's
 
 
 class VariantsSpec(Section):
     """The `[variants]` section: every normalization is paired with every activation.
+
+    `["all"]` stands for every one there is.
 
     Attributes:
         reference: the variant that sets an activation's target where the unnormalized one is unusable.
@@ -32,16 +36,12 @@ class VariantsSpec(Section):
     @field_validator("normalizations")
     @classmethod
     def _known_normalizations(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            lookup(NORMALIZATIONS, name, "normalization")
-        return _distinct(names)
+        return _known(names, NORMALIZATIONS, "normalization")
 
     @field_validator("activations")
     @classmethod
     def _known_activations(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            lookup(ACTIVATIONS, name, "activation")
-        return _distinct(names)
+        return _known(names, ACTIVATIONS, "activation")
 
     @model_validator(mode="after")
     def _reference_is_planned(self) -> "VariantsSpec":
@@ -278,7 +278,11 @@ class StudySpec(Section):
         return self
 
 
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+def _known(names: tuple[str, ...], registry: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    if names == (_ALL,):
+        return tuple(registry)
+    for name in names:
+        lookup(registry, name, kind)
     if len(set(names)) != len(names):
         raise ValueError(f"expected each name once, found {', '.join(names)}")
     return names

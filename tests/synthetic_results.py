@@ -126,11 +126,11 @@ class _Maker:
 
     def of(self, table, variant, default):
         """A setting by variant, else by its normalization, else the default."""
-        return table.get(variant, table.get(variant.split("-")[0], default))
+        return table.get(variant, table.get(variant.rpartition("-")[0], default))
 
     def train(self, variant, rate, seed, stage, gain=1.0):
         """One trial: its outcome, curve and probes."""
-        normalization, activation = variant.split("-")
+        normalization, _, activation = variant.rpartition("-")
         edge = self.edge_of.setdefault(
             (variant, seed), self.of(self.edges, variant, 0.3) + self.edge_spread * self.rng.normal()
         )
@@ -251,7 +251,7 @@ class _Maker:
             "preactivation_p50": 0.1 * ones,
             "preactivation_p85": 0.1 + spread,
         }
-        activation = variant.split("-")[1]
+        activation = variant.rpartition("-")[2]
         if activation in ("sigmoid", "tanh"):
             values["saturated_share"] = (0.3 if variant.startswith("none") else 0.05) * ones
         if activation == "relu":
@@ -331,8 +331,8 @@ class _Maker:
             rate = chosen[variant]["best_learning_rate"]
             if rate is not None:
                 cells.setdefault((variant, rate), []).append("best")
-            plain = chosen.get("none-" + variant.split("-")[1], {}).get("best_learning_rate")
-            if plain is not None and not variant.startswith("none"):
+            plain = chosen.get("none-" + variant.rpartition("-")[2], {}).get("best_learning_rate")
+            if plain is not None and variant.rpartition("-")[0] != "none":
                 for role, factor in ROLES.items():
                     cells.setdefault((variant, plain * factor), []).append(role)
         return [{"variant": v, "learning_rate": r, "roles": roles} for (v, r), roles in cells.items()]

@@ -243,31 +243,14 @@ def test_trials_of_one_variant_never_share_a_hash():
     assert len({trial.hash for trial in trials}) == len(trials)
 
 
-def kind(normalization):
-    """What an entry is made of; those of one kind differ in a number alone."""
-    entry = NORMALIZATIONS[normalization]
-    modules = [entry.build(Place((60, 4, 4), is_last_block=last)) for last in (False, True)]
-    if entry.reparametrize is not None:
-        modules.append(entry.reparametrize(60))
-    return tuple(type(module) for module in modules)
-
-
-# The first entry of every kind meets every activation and, with two of these, every placement and head; the
-# others, and fully connected networks, meet two activations and both placements.
-FIRSTS = set({kind(name): name for name in reversed(NORMALIZATIONS)}.values())
-PLACEMENTS, HEADS = ("before", "after"), ("flatten", "average")
+OPTIONS = {
+    "cnn": [
+        {"placement": placement, "head": head}
+        for placement, head in itertools.product(("before", "after"), ("flatten", "average"))
+    ],
+    "mlp": [{"placement": "before"}, {"placement": "after"}],
+}
 BATCHES = torch.arange(20 * 4).view(20, 4) % 96
-
-
-def cases(normalization, family):
-    activations = ACTIVATIONS if normalization in FIRSTS and family == "cnn" else ("sigmoid", "relu")
-    yield from ((activation, {}) for activation in activations)
-    if family == "cnn" and normalization in FIRSTS:
-        others = list(itertools.product(PLACEMENTS, HEADS))[1:]  # the first is the default
-        for activation, (placement, head) in itertools.product(("tanh", "relu"), others):
-            yield activation, {"placement": placement, "head": head}
-    else:
-        yield "relu", {"placement": "after"}
 
 
 def trained_network(normalization, activation, data, **options):
@@ -286,6 +269,10 @@ def trained_network(normalization, activation, data, **options):
     return network, problem.layout.split(state.parameters) | state.buffers
 
 
+def test_options_are_those_of_every_family():
+    assert set(OPTIONS) == set(FAMILIES)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization, family, data):
@@ -293,7 +280,7 @@ def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization
         assert (normalization, family) == ("instance", "mlp")  # of one value there is no variance
         return
     images = data.validation.take(slice(0, 8))
-    for activation, options in cases(normalization, family):
+    for activation, options in itertools.product(ACTIVATIONS, OPTIONS[family]):
         network, tensors = trained_network(normalization, activation, data, family=family, **options)
         file = io.BytesIO()
         torch.save(tensors, file)

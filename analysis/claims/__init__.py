@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.claims import (
+    _competitors,
     _document,
     _judge,
     faster_at_best_rate,
@@ -73,6 +74,15 @@ def judge(
     return _judge.judge(results, chosen, np.random.default_rng(_SEED) if rng is None else rng)
 
 
+def judge_against_competitors(results: Results) -> dict[str, list[Verdict]]:
+    """Batch normalization judged against each competitor without normalization, in the plain net's place.
+
+    Returns:
+        competitor, such as `none-he` -> verdicts by claim and activation; all exploratory.
+    """
+    return _competitors.judge_against_competitors(results, list(CLAIMS.values()))
+
+
 def verdicts_document(results: Results, verdicts: Iterable[Verdict]) -> dict[str, Any]:
     """The content of `verdicts.json`, JSON-safe; `analysis/verdicts.schema.json` documents it."""
     return _document.verdicts_document(results, verdicts, CLAIMS)
@@ -88,6 +98,7 @@ __all__ = [
     "Sample",
     "Verdict",
     "judge",
+    "judge_against_competitors",
     "name_of",
     "selection_flips",
     "selection_shares",

@@ -23,25 +23,54 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 WIDTH_IN = 9.0  # the report's column
 DPI = 120
+_LEGEND_ROWS = 2  # for which figures have room as they are
+_MANY_VARIANTS = 8  # more do not share a panel with those of other activations
+MAX_BANDS = 6  # of curves in one panel: more hide each other
 
-# Okabe & Ito's colour-blind safe palette (2008), a little darkened where white paper asks for it.
+# Okabe & Ito's colour-blind safe palette (2008), a little darkened where white paper asks for it, for the
+# families of the protocol; their kin in hues nearby: batch normalization's anatomy blue, competitors without
+# normalization red.
 NORMALIZATION_HUES = {
     "none": "#d55e00",
     "batch": "#0072b2",
+    "batch-no-affine": "#6baed6",
+    "batch-fast": "#3f6fd1",
+    "batch-last": "#0b3c6f",
+    "batch-noisy": "#2ab7ca",
+    "batch-renorm": "#6a3d9a",
     "layer": "#009e73",
-    "group": "#cc79a7",
-    "weight": "#b8860b",
-    "batch-renorm": "#333399",
+    "layer-channel": "#7cb518",
+    "group2": "#e88bc4",
+    "group4": "#d460a3",
+    "group5": "#cc79a7",
+    "group10": "#b03a80",
+    "group20": "#7a1f57",
     "instance": "#555555",
+    "rms": "#17a2b8",
+    "weight": "#b8860b",
+    "weight-mean-batch": "#e3b505",
+    "weight-std-group2": "#a0632e",
+    "weight-std-group4": "#8c510a",
+    "weight-std-group10": "#5c3306",
+    "none-he": "#fb6a4a",
+    "none-lecun": "#f4a582",
+    "none-orthogonal": "#e31a1c",
+    "none-lsuv": "#a50026",
+    "none-clip": "#67001f",
 }
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (4, 1.6)),
+    (0, (6, 1.5, 1, 1.5)),
+    (0, (1, 1.2)),
+    (0, (6, 1.5, 1, 1.5, 1, 1.5)),
+    (0, (9, 2)),
+    (0, (2, 1)),
+)
+# By turns, but for the pair that every claim compares: neighbours in hue differ in dashes.
 NORMALIZATION_DASHES: dict[str, Any] = {
-    "none": (0, (4, 1.6)),
-    "batch": "-",
-    "layer": (0, (6, 1.5, 1, 1.5)),
-    "group": (0, (1, 1.2)),
-    "weight": (0, (6, 1.5, 1, 1.5, 1, 1.5)),
-    "batch-renorm": (0, (9, 2)),
-    "instance": (0, (2, 1)),
+    name: _DASHES[position % len(_DASHES)]
+    for position, name in enumerate(["batch", "none", *list(NORMALIZATION_HUES)[2:]])
 }
 ACTIVATION_SHADES = {"relu": -0.18, "sigmoid": 0.32, "tanh": 0.08}  # towards black (-1) or white (+1)
 ACTIVATION_MARKERS = {"relu": "o", "sigmoid": "s", "tanh": "^"}
@@ -95,11 +124,10 @@ def variant_style(variant: str) -> VariantStyle:
     normalization, _, activation = variant.rpartition("-")
     hue = NORMALIZATION_HUES.get(normalization) or _hashed_hue(normalization)
     shade = ACTIVATION_SHADES.get(activation, _fraction(activation) * 0.7 - 0.3)
-    dashes = list(NORMALIZATION_DASHES.values())
     markers = ["D", "v", "P", "X", "<", ">"]
     return VariantStyle(
         colour=_shade(hue, shade),
-        dashes=NORMALIZATION_DASHES.get(normalization, dashes[_index(normalization, len(dashes))]),
+        dashes=NORMALIZATION_DASHES.get(normalization, _DASHES[_index(normalization, len(_DASHES))]),
         marker=ACTIVATION_MARKERS.get(activation, markers[_index(activation, len(markers))]),
     )
 
@@ -134,8 +162,21 @@ def panels(
 
 
 def legend_above(figure: Figure, handles: Sequence[Any], num_columns: int = 6) -> None:
-    """One legend for all panels, above them, where it can't hide data."""
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(num_columns, max(1, len(handles))))
+    """One legend for all panels, above them, where it can't hide data.
+
+    It takes as many columns as fit, at most `num_columns`, and what height it needs beyond two rows is added
+    to the figure, not taken from the panels.
+    """
+    columns = min(num_columns, max(1, len(handles)))
+    while True:
+        legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns)
+        size = legend.get_window_extent()
+        if size.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+        columns -= 1
+    extra = size.height / figure.dpi * (1 - _LEGEND_ROWS / -(-len(handles) // columns))
+    figure.set_figheight(figure.get_figheight() + max(0.0, extra))
 
 
 def variant_handles(variants: Sequence[str], markers: bool = False) -> list[Line2D]:
@@ -145,6 +186,16 @@ def variant_handles(variants: Sequence[str], markers: bool = False) -> list[Line
         Line2D([], [], label=variant, marker=style.marker if markers else "", **style.line())
         for variant, style in styles.items()
     ]
+
+
+def grouped(variants: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Variants that share a panel, as (heading, variants): all of them, unheaded; of many, per activation."""
+    if len(variants) <= _MANY_VARIANTS:
+        return [("", list(variants))]
+    groups: dict[str, list[str]] = {}
+    for variant in variants:
+        groups.setdefault(variant.rpartition("-")[2], []).append(variant)
+    return list(groups.items())
 
 
 def log_rate_axis(axes: Axes) -> None:

@@ -108,15 +108,19 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_band(panel: Axes, rows: pd.DataFrame, pale: bool = False, dashed: bool = False) -> None:
-    """One mean curve with its band; `dashed` uses the variant's own dash pattern."""
+def draw_band(
+    panel: Axes, rows: pd.DataFrame, pale: bool = False, dashed: bool = False, banded: bool = True
+) -> None:
+    """One mean curve with its band, if `banded`; `dashed` uses the variant's own dash pattern."""
     if rows.empty:
         return
     style = _style.variant_style(rows["variant"].iloc[0])
     pattern = style.dashes if dashed else (0, (1, 1)) if pale else "-"
     width, alpha = (1.1, 0.6) if pale else (1.7, 1.0)
     panel.plot(rows["step"], rows["mean"], color=style.colour, linestyle=pattern, lw=width, alpha=alpha)
-    panel.fill_between(rows["step"], rows["low"], rows["high"], color=style.colour, alpha=0.18, linewidth=0)
+    if banded:
+        low, high = rows["low"], rows["high"]
+        panel.fill_between(rows["step"], low, high, color=style.colour, alpha=0.18, linewidth=0)
 
 
 def bound_loss_axis(panel: Axes, frame: pd.DataFrame) -> None:

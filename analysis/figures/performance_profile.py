@@ -36,19 +36,20 @@ def prepare(results: Results) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """One curve per variant."""
+    """One curve per variant; a panel per group of variants."""
     variants = list(frame["variant"].unique())
-    figure, axes = _style.panels(1, 1, 2.8)
-    panel = axes[0, 0]
-    for variant in variants:
-        rows = frame[frame["variant"] == variant]
-        panel.step(rows["threshold"], rows["share"], where="post", **_style.variant_style(variant).line())
+    groups = _style.grouped(variants)
+    figure, axes = _style.panels(len(groups), 1, 2.8, sharex=True)
+    for panel, (activation, own) in zip(axes.flat, groups, strict=True):
+        for variant in own:
+            rows = frame[frame["variant"] == variant]
+            panel.step(rows["threshold"], rows["share"], where="post", **_style.variant_style(variant).line())
+        panel.set(ylim=(-0.03, 1.03), ylabel="share of seeds", title=activation)
     changing = frame.loc[frame["share"] < 1, "threshold"]
     left = max(0.0, changing.min() - 0.02) if len(changing) else 0.0
     last = frame.loc[frame["share"] > 0, "threshold"]
     right = min(1.0, last.max() + 0.02) if len(last) else 1.0
-    panel.set(xlim=(left, right), ylim=(-0.03, 1.03))
-    panel.set(xlabel="final validation accuracy above this", ylabel="share of seeds")
+    axes[-1, 0].set(xlim=(left, right), xlabel="final validation accuracy above this")
     _style.legend_above(figure, _style.variant_handles(variants))
     return figure
 

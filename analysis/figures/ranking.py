@@ -14,10 +14,10 @@ TITLE = "Ranks by final accuracy, and where they cannot be told"
 CAPTION = (
     "Ranks that each variant may have by final validation accuracy at its own best learning rate (1 is the "
     "best): from 1 plus the number of variants significantly better than it, to the number of all less those "
-    "significantly worse. Variants whose bars share ranks may be equals. Exact signed-rank tests of all "
-    "pairs over {n} seeds, adjusted by Holm, so that all bars hold the true ranks at once with 95% "
-    "confidence (after Mogstad, Romano, Shaikh & Wilhelm 2024). Beside each: the interquartile mean of its "
-    "accuracy."
+    "significantly worse. Variants whose bars share ranks may be equals. All pairs are tested together by "
+    "sign flips of {n} whole seeds, step by step on the greatest statistic, so that all bars hold the true "
+    "ranks at once with 95% confidence (after Mogstad, Romano, Shaikh & Wilhelm 2024). Beside each: the "
+    "interquartile mean of its accuracy."
 )
 INTERVAL_SEED = 20240430
 

@@ -20,6 +20,8 @@ CAPTION = (
     "the rates at which at least half the seeds were stable. Losses are capped at the constant "
     "predictor's (dotted); a diverged trial stands at that loss and at chance."
 )
+MOST_APART = 0.09  # decades, between the marks of two variants at one rate
+SPREAD = 0.5  # of the distance of two rates, over which all of a rate's marks are laid out
 METRICS = {"accuracy": "final validation accuracy", "loss": "final validation loss, capped"}
 
 
@@ -51,11 +53,12 @@ def draw(frame: pd.DataFrame) -> Figure:
     for column, activation in enumerate(activations):
         rows = frame[frame["activation"] == activation]
         variants = list(rows["variant"].unique())
+        apart = min(MOST_APART, SPREAD * _decades_between_rates(rows) / len(variants))
         for row, metric in enumerate(METRICS):
             panel = axes[row, column]
             _style.log_rate_axis(panel)
             for position, variant in enumerate(variants):
-                shift = 10 ** (0.09 * (position - (len(variants) - 1) / 2))
+                shift = 10 ** (apart * (position - (len(variants) - 1) / 2))
                 _draw_response(panel, rows[rows["variant"] == variant], metric, shift)
             panel.axhline(
                 frame["chance" if metric == "accuracy" else "cap"].iloc[0], color="#777777", ls=":", lw=1
@@ -72,6 +75,12 @@ def draw(frame: pd.DataFrame) -> Figure:
     ]
     _style.legend_above(figure, _style.variant_handles(list(frame["variant"].unique()), markers=True) + marks)
     return figure
+
+
+def _decades_between_rates(rows: pd.DataFrame) -> float:
+    """The least distance between two rates."""
+    rates = np.sort(np.log10(rows["learning_rate"].unique()))
+    return float(np.diff(rates).min()) if len(rates) > 1 else 1.0
 
 
 def _draw_response(panel: Axes, rows: pd.DataFrame, metric: str, shift: float) -> None:

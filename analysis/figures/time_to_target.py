@@ -14,7 +14,8 @@ from analysis.stats import kaplan_meier
 TITLE = "Steps to the target accuracy"
 CAPTION = (
     "Kaplan-Meier estimate of the share of seeds ({n} per curve) that have reached the activation's "
-    "target accuracy, fixed before these trials ran, with 95% pointwise intervals. A seed that has not "
+    "target accuracy, fixed before these trials ran, with 95% pointwise intervals where no more than "
+    "six curves share a panel. A seed that has not "
     "arrived by the end of the budget keeps its curve below 1. Left: each net at its own best learning "
     "rate. Right: all at the best rate of the unnormalized net. Earlier and higher is better. A net "
     "without a best rate has no curve."
@@ -68,8 +69,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         for column, comparison in enumerate(COMPARISONS.values()):
             panel = axes[row, column]
             rows = frame[(frame["activation"] == activation) & (frame["comparison"] == comparison)]
-            for _, curve in rows.groupby("variant", sort=False):
-                _draw_curve(panel, curve)
+            curves = [curve for _, curve in rows.groupby("variant", sort=False)]
+            for curve in curves:
+                _draw_curve(panel, curve, banded=len(curves) <= _style.MAX_BANDS)
             if rows.empty:
                 text = "no trials: the unnormalized net\nhas no best rate"
                 panel.text(
@@ -85,15 +87,15 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_curve(panel: Axes, curve: pd.DataFrame) -> None:
+def _draw_curve(panel: Axes, curve: pd.DataFrame, *, banded: bool) -> None:
     """One step curve, carried on to the end of the budget."""
     style = _style.variant_style(curve["variant"].iloc[0])
     end = curve.iloc[[-1]].assign(step=curve["budget"].iloc[0])
     curve = pd.concat([curve, end])
     panel.step(curve["step"], curve["share"], where="post", **style.line())
-    panel.fill_between(
-        curve["step"], curve["low"], curve["high"], step="post", color=style.colour, alpha=0.13, linewidth=0
-    )
+    if banded:
+        low, high = curve["low"], curve["high"]
+        panel.fill_between(curve["step"], low, high, step="post", color=style.colour, alpha=0.13, linewidth=0)
 
 
 def applies(results: Results) -> str | None:

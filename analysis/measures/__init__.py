@@ -1,6 +1,6 @@
 """Measures derived from what was logged: Results in, tidy frames out (protocol, 6 and 7)."""
 
-from analysis.measures.axis import axis_errors, axis_places, axis_table
+from analysis.measures.axis import axis_errors, axis_places, axis_table, axis_trends, is_logarithmic
 from analysis.measures.inside import (
     attenuation,
     attenuation_at_init,
@@ -56,6 +56,7 @@ __all__ = [
     "axis_errors",
     "axis_places",
     "axis_table",
+    "axis_trends",
     "best_accuracy",
     "best_after_k",
     "best_rate",
@@ -70,6 +71,7 @@ __all__ = [
     "gap_at",
     "generalization_gap",
     "in_hidden_layers",
+    "is_logarithmic",
     "layer_profile",
     "learning_rate_sensitivity",
     "log_speedup",

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.family import Family, position_of
 from analysis.load import Results
 from analysis.measures import select
 from analysis.measures.rates import max_stable_rate
-from analysis.stats import bootstrap_interval
+from analysis.stats import bootstrap_interval, estimate, holm, tests_of
 
 DECADE = 10.0
 """Values that span more stand on a logarithmic axis."""
@@ -76,6 +77,101 @@ def axis_table(family: Family, rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+TREND_COLUMNS = [
+    "variant",
+    "activation",
+    "measure",
+    "per",
+    "slope",
+    "slope_low",
+    "slope_high",
+    "p_falls",
+    "p_rises",
+    "n",
+]
+
+
+def axis_trends(family: Family) -> pd.DataFrame:
+    """How each variant's highest stable rate and final error move along an axis of numbers.
+
+    Per seed, the least-squares slope over the values; of the highest stable rate, which is known as an
+    interval at each value, the least and the greatest slope that the intervals allow. The unit of analysis is
+    the seed, as in the claims: Hodges-Lehmann effect, 90% interval and exact signed-rank tests of zero,
+    Holm-adjusted per measure and direction over the variants.
+
+    Returns:
+        frame with columns variant, activation, measure (`highest stable rate`: decades; `final error`:
+        share), per (what the slope is per: `doubling` on a logarithmic axis, else `unit`), slope, slope_low,
+        slope_high, p_falls, p_rises, n (seeds with every value); empty for an axis of other than numbers, or
+        with a value not run yet.
+    """
+    if not family.is_numeric or family.missing:
+        return pd.DataFrame(columns=TREND_COLUMNS)
+    places = np.array(axis_places(family))
+    logarithmic = is_logarithmic(family)
+    weights = (places - places.mean()) / np.square(places - places.mean()).sum()
+    weights *= np.log10(2) if logarithmic else 1.0
+    rows = []
+    for variant in family.newest.variants:
+        for measure, pieces in _by_value(family, variant).items():
+            low, high = (_wide(pieces, end) for end in ("low", "high"))
+            if low.empty:
+                continue
+            # The least slope takes the least of what pulls it up and the greatest of what pulls it down.
+            least = _weighted(np.where(weights > 0, low, high), weights)
+            greatest = _weighted(np.where(weights > 0, high, low), weights)
+            size = estimate(least, greatest)
+            rises, falls = tests_of(least, greatest, 0.0)
+            rows.append(
+                {
+                    "variant": variant,
+                    "activation": select.split_variant(variant)[1],
+                    "measure": measure,
+                    "per": "doubling" if logarithmic else "unit",
+                    "slope": size.effect,
+                    "slope_low": size.low,
+                    "slope_high": size.high,
+                    "p_falls": falls,
+                    "p_rises": rises,
+                    "n": size.n,
+                }
+            )
+    frame = pd.DataFrame(rows, columns=TREND_COLUMNS)
+    for column in ("p_falls", "p_rises"):
+        frame[column] = frame.groupby("measure", sort=False)[column].transform(holm)
+    return frame
+
+
+def _by_value(family: Family, variant: str) -> dict[str, list[pd.DataFrame]]:
+    """Per measure, a frame (seed, low, high) for every value of the axis."""
+    stable, errors = [], []
+    for member in family.members:
+        stable.append(max_stable_rate(member, variant))
+        trials = select.confirm_trials(member, variant)
+        values = pd.DataFrame(
+            {"seed": trials["seed"], "value": 1 - trials["final_val_accuracy"].astype(float)}
+        )
+        errors.append(select.as_points(values))
+    return {"highest stable rate": stable, "final error": errors}
+
+
+def _wide(pieces: list[pd.DataFrame], end: str) -> pd.DataFrame:
+    """One end of every value's intervals, [seeds that have all values, num_values]."""
+    columns = [piece.set_index("seed")[end].astype(float) for piece in pieces]
+    return pd.concat(columns, axis=1, join="inner")
+
+
+def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weighted sums of every row; a weight of zero takes nothing of an infinite value."""
+    return np.where(weights == 0, 0.0, values * np.where(weights == 0, 1.0, weights)).sum(axis=1)
+
+
+def is_logarithmic(family: Family) -> bool:
+    """Do the axis' values stand at their logarithms: positive numbers that span more than a decade?"""
+    values = family.axis["values"]
+    return family.is_numeric and min(values) > 0 and max(values) / min(values) > DECADE
+
+
 def axis_places(family: Family) -> list[float]:
     """Where each value stands on a figure: its logarithm, itself, or its number in the list.
 
@@ -84,7 +180,7 @@ def axis_places(family: Family) -> list[float]:
     values = family.axis["values"]
     if not family.is_numeric:
         return [float(position) for position in range(len(values))]
-    if min(values) > 0 and max(values) / min(values) > DECADE:
+    if is_logarithmic(family):
         return [float(np.log10(value)) for value in values]
     return [float(value) for value in values]
 

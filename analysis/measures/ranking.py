@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.load import Results
 from analysis.measures import select
-from analysis.stats import bootstrap_interval, iqm, min_seeds_to_decide, rank_intervals
+from analysis.stats import bootstrap_interval, iqm, min_seeds_to_rank, rank_intervals
 
 COLUMNS = [
     "variant",
@@ -32,7 +32,8 @@ def ranking(results: Results, rng: np.random.Generator) -> pd.DataFrame:
 
     Args:
         results: a study's.
-        rng: of the bootstrap intervals of the accuracies, which decide nothing.
+        rng: of the bootstrap intervals of the accuracies, which decide nothing; and, of more seeds than 12,
+            of the sign flips.
 
     Returns:
         frame with columns variant, normalization, activation, n (seeds), accuracy_iqm, accuracy_low,
@@ -46,7 +47,7 @@ def ranking(results: Results, rng: np.random.Generator) -> pd.DataFrame:
     table = pd.concat(trials).pivot_table(index="variant", columns="seed", values="final_val_accuracy")
     table = table.loc[[variant for variant in results.variants if variant in table.index]]
     scores = table.to_numpy(dtype=float)
-    ranks = rank_intervals(scores)
+    ranks = rank_intervals(scores, rng)
     rows = []
     for position, variant in enumerate(table.index):
         own = scores[position][~np.isnan(scores[position])]
@@ -87,11 +88,10 @@ def ranking_words(results: Results, frame: pd.DataFrame) -> list[str]:
             sentences.append(
                 f"{', '.join(first['variant'])} may be the best; {num - len(first)} of {num} are ruled out."
             )
-        num_seeds, needed = int(frame["n"].min()), min_seeds_to_decide(num * (num - 1))
+        num_seeds, needed = int(frame["n"].min()), min_seeds_to_rank()
         if num_seeds < needed:
             sentences.append(
-                f"No result of {num_seeds} seeds could tell all of {num} variants apart with this test: with "
-                f"{num * (num - 1)} comparisons, the first to be decided takes {needed}."
+                f"No result of {num_seeds} seeds could tell any two variants apart; it takes {needed}."
             )
     unranked = [variant for variant in results.variants if variant not in set(frame["variant"])]
     if unranked:

@@ -15,7 +15,7 @@ from analysis.stats import estimate, iqm, restricted_mean, restricted_mean_diffe
 ROLES = ("best", "x1", "x5", "x30")
 
 # Steps (millions) to 72.2% validation accuracy on ImageNet, and the accuracy that their text gives for the
-# sigmoid net: Ioffe & Szegedy (1502.03167), section 4.2.1. Another net and dataset, for orientation.
+# sigmoid net: Ioffe & Szegedy (1502.03167), figure 3 and section 4.2.2. Another net and dataset.
 PUBLISHED_NOTE = "Inception on ImageNet (another net and dataset): steps to 72.2%"
 PUBLISHED = {
     ("none", "best", "relu"): ("Inception", 31.0, 0.722),

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis.claims import Verdict, judge, verdicts_document
+from analysis.claims import Verdict, judge, judge_against_competitors, verdicts_document
 from analysis.figures import AXIS_FIGURES, FIGURES
 from analysis.load import Family, Results
 from analysis.report._content import assemble
@@ -91,10 +91,11 @@ def _replacing(out_dir: Path) -> Iterator[Path]:
 
 def _write_into(results: Results, folder: Path) -> list[Verdict]:
     verdicts = judge(results)
-    frames = tables(results, verdicts)
+    rivals = judge_against_competitors(results)
+    frames = tables(results, verdicts, rivals)
     _write_tables(frames, folder)
     _write_json(folder / "verdicts.json", verdicts_document(results, verdicts))
-    content = assemble(results, verdicts, frames, draw_all(results, FIGURES, folder / "figures"))
+    content = assemble(results, verdicts, rivals, frames, draw_all(results, FIGURES, folder / "figures"))
     _write_text(folder / "report.html", render_html(content))
     _write_text(folder / "report.md", render_markdown(content))
     return verdicts

@@ -1,7 +1,7 @@
 """Everything the templates show, in words and in order; reads what was computed, computes nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.claims import CLAIMS, Claim, Verdict, name_of, show_effect, show_interval
 from analysis.load import Results
-from analysis.matrix import Matrix, by_normalizer
+from analysis.matrix import Matrix, against_competitors, by_normalizer
 from analysis.measures import ranking_words
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, pvalue
@@ -61,6 +61,7 @@ class Content:
     primary: Claim
     notices: list[str]
     matrices: list[Matrix]
+    competitors: list[Matrix]
     ranking: list[str]
     by_normalizer: dict[str, list[tuple[Claim, list[Judged]]]]
     sections: list[Section]
@@ -76,7 +77,11 @@ class Content:
 
 
 def assemble(
-    results: Results, verdicts: Sequence[Verdict], tables: dict[str, Table], pictures: Sequence[Picture]
+    results: Results,
+    verdicts: Sequence[Verdict],
+    rivals: Mapping[str, Sequence[Verdict]],
+    tables: dict[str, Table],
+    pictures: Sequence[Picture],
 ) -> Content:
     """Put the report's parts in the order they are read in."""
     judged = [_judged(verdict) for verdict in verdicts]
@@ -89,6 +94,7 @@ def assemble(
         primary=primary,
         notices=_notices(results),
         matrices=by_normalizer(verdicts),
+        competitors=against_competitors(rivals),
         ranking=ranking_words(results, tables["ranking"].frame),
         by_normalizer=_by_normalizer(judged),
         sections=sections,
@@ -191,18 +197,20 @@ def _notices(results: Results) -> list[str]:
             f"This study is {'still running' if results.status == 'running' else results.status}: the "
             "report shows what there is. What is missing is listed below."
         )
-    for variant, decided in results.decisions.get("variants", {}).items():
-        if decided.get("best_learning_rate") is None:
-            steps = results.study["budget"]["num_steps"]
-            notices.append(
-                f"{variant} trained in fewer than half the seeds at every learning rate tried within {steps} "
-                "steps. It has no best rate, and ratios against it cannot be judged."
-            )
-        elif decided.get("at_edge"):
-            notices.append(
-                f"The best learning rate of {variant} lies on the edge of the range tried: its true "
-                "optimum may be outside, so claims at its best are not judged."
-            )
+    decided = results.decisions.get("variants", {})
+    without = [variant for variant, of in decided.items() if of.get("best_learning_rate") is None]
+    if without:
+        notices.append(
+            "Trained in fewer than half the seeds at every learning rate tried within "
+            f"{results.study['budget']['num_steps']} steps: {', '.join(without)}. Such a net has no best "
+            "rate, and ratios against it cannot be judged."
+        )
+    at_edge = [variant for variant, of in decided.items() if of.get("at_edge")]
+    if at_edge:
+        notices.append(
+            f"Best learning rate on the edge of the range tried: {', '.join(at_edge)}. The true optimum may "
+            "be outside, so claims at its best are not judged."
+        )
     return notices
 
 

@@ -12,11 +12,12 @@ import pandas as pd
 from analysis.claims import CLAIMS, Claim, Verdict, verdicts_document
 from analysis.load import Family
 from analysis.matrix import Matrix, by_value, matrix_frame
-from analysis.measures import axis_table
+from analysis.measures import axis_table, axis_trends, is_logarithmic
 from analysis.report._content import command_of
 from analysis.report._figures import Picture
-from analysis.report._format import MISSING, duration, interval, number
+from analysis.report._format import MISSING, duration, interval, number, pvalue
 from analysis.report._tables import SEED, Row, Table
+from analysis.stats import ALPHA
 
 PAGE = "report.html"
 FAMILY_SCHEMA_VERSION = 1
@@ -48,6 +49,7 @@ class FamilyContent:
         tables: by the name of their CSV file.
         missing: names of the values that were not run yet, and of runs that are not complete.
         command: runs the study, or goes on with it.
+        logarithmic: whether the axis is.
     """
 
     family: Family
@@ -60,6 +62,7 @@ class FamilyContent:
     tables: dict[str, Table]
     missing: list[str]
     command: str
+    logarithmic: bool
 
 
 def assemble_family(
@@ -85,6 +88,7 @@ def assemble_family(
         tables=tables,
         missing=_missing(family),
         command=command_of(family.newest),
+        logarithmic=is_logarithmic(family),
     )
 
 
@@ -97,6 +101,7 @@ def family_tables(family: Family, verdicts: Verdicts) -> dict[str, Table]:
     ]
     return {
         "axis": Table(table, {family.label: lambda row: row["value"], **AXIS_COLUMNS}),
+        "trends": Table(axis_trends(family), TREND_COLUMNS, marked=lambda row: _direction(row) != UNTOLD),
         "matrix": Table(pd.concat(matrices, ignore_index=True), {}),
     }
 
@@ -156,6 +161,33 @@ def _stable(row: Row) -> str:
     return "none in half the seeds" if low == 0 else interval(low, high)
 
 
+UNTOLD = "cannot be told"
+
+
+def _direction(row: Row) -> str:
+    """What a trend's tests say."""
+    if row["p_falls"] <= ALPHA:
+        return "falls"
+    return "rises" if row["p_rises"] <= ALPHA else UNTOLD
+
+
+def _slope(row: Row) -> str:
+    """A slope with its unit."""
+    if not np.isfinite(row["slope"]):
+        return "not measurable"
+    unit = " decades" if row["measure"] == "highest stable rate" else ""
+    return f"{number(row['slope'])}{unit} per {row['per']}"
+
+
+TREND_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "measure": lambda row: row["measure"],
+    "variant": lambda row: row["variant"],
+    "it": _direction,
+    "slope": _slope,
+    "90% interval": lambda row: interval(row["slope_low"], row["slope_high"]),
+    "p: falls / rises": lambda row: f"{pvalue(row['p_falls'])} / {pvalue(row['p_rises'])}",
+    "n": lambda row: number(row["n"]),
+}
 AXIS_COLUMNS: dict[str, Callable[[Row], str]] = {
     "variant": lambda row: row["variant"],
     "own best rate η*": lambda row: number(row["best_learning_rate"]),

@@ -64,12 +64,15 @@ class Table:
         return [(bool(self.marked(row)), [show(row) for show in self.columns.values()]) for row in rows]
 
 
-def tables(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Table]:
-    """All tables, by the name of their CSV file."""
+def tables(
+    results: Results, verdicts: Sequence[Verdict], rivals: Mapping[str, Sequence[Verdict]]
+) -> dict[str, Table]:
+    """All tables, by the name of their CSV file; `rivals`: batch's verdicts against each competitor."""
     shares = selection_shares(results, np.random.default_rng(SEED))
     flips = selection_flips(results, shares)
     return {
         "matrix": Table(matrix_frame(verdicts), {}),
+        "competitors": Table(_competitors(rivals), {}),
         "ranking": Table(ranking(results, np.random.default_rng(SEED)), RANKING_COLUMNS),
         "variants": Table(variant_table(results), VARIANT_COLUMNS),
         "rate-multiples": Table(rate_multiples_table(results), MULTIPLES_COLUMNS),
@@ -80,6 +83,12 @@ def tables(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Table]:
         "probe-cost": Table(probe_cost(results), PROBE_COLUMNS, shown=lambda row: row["probe_seconds"] > 0),
         "cells": Table(cell_table(results), CELL_COLUMNS, shown=lambda row: row["stage"] != "refine"),
     }
+
+
+def _competitors(rivals: Mapping[str, Sequence[Verdict]]) -> pd.DataFrame:
+    """The matrix against competitors, in long form."""
+    frames = [matrix_frame(own).assign(against=name, exploratory=True) for name, own in rivals.items()]
+    return pd.concat(frames, ignore_index=True) if frames else matrix_frame([]).assign(against=[])
 
 
 def _sensitivity(results: Results, frame: pd.DataFrame) -> Table:

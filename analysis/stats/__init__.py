@@ -23,7 +23,7 @@ from analysis.stats.descriptive import (
     performance_profile,
     probability_of_improvement,
 )
-from analysis.stats.ranks import Ranks, rank_intervals
+from analysis.stats.ranks import Ranks, min_seeds_to_rank, rank_intervals
 from analysis.stats.signed_rank import (
     Estimate,
     estimate,
@@ -51,6 +51,7 @@ __all__ = [
     "iqm",
     "kaplan_meier",
     "min_seeds_to_decide",
+    "min_seeds_to_rank",
     "performance_profile",
     "probability_of_improvement",
     "rank_intervals",

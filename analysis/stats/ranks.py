@@ -4,22 +4,30 @@ After Mogstad, Romano, Shaikh & Wilhelm 2024, "Inference for Ranks with Applicat
 Neighbourhoods and Academic Achievement across Countries", Review of Economic Studies 91: a contestant that is
 significantly worse than a others and significantly better than b others has a rank from 1 + a to N - b.
 
+Which pairs differ is tested for all pairs together, by the step-down procedure on the greatest statistic
+(Westfall & Young 1993; Romano & Wolf 2005, "Exact and Approximate Stepdown Methods for Multiple Hypothesis
+Testing", JASA 100) under sign flips of whole occasions: an occasion (a seed) turns round all its differences
+at once, so that the flips keep how the pairs hang together. Holm over signed-rank tests, which judge claims,
+cannot rank: the least p of n seeds is 2^-n, and N (N - 1) comparisons multiply it, so 10 variants would take
+11 seeds before the first of them is told from another, however clear.
+
 Guaranteed (about each contestant's rank, 1 + the number of truly better ones): with at least 95% probability
-*all* intervals hold their true ranks at once. It follows from Holm's familywise error rate over both
-directions of all pairs, by exact tests, where the paired differences of equally good contestants are
-symmetric. Not guaranteed: that an interval is short (few pairs of scores, or many contestants, make all of
-them 1 to N), that "better" is transitive (each pair is compared by its own differences), or anything about
-other data than was scored.
+*all* intervals hold their true ranks at once, where the differences of equally good contestants are jointly
+symmetric (flipping an occasion's signs changes nothing of their distribution). Not guaranteed: that an
+interval is short, or anything about other data than was scored. Where equal contestants differ in spread and
+are skewed, or one has outliers on one side, the 5% can become more (docs/calibration.md).
 """
 
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.stats.decisions import ALPHA, holm
-from analysis.stats.signed_rank import Floats, signed_rank_pvalue
+from analysis.stats.decisions import ALPHA
+from analysis.stats.signed_rank import DECIMALS, Floats
+
+_MAX_EXACT = 12  # occasions of which all sign patterns are tried; of more, as many patterns are drawn
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Ranks:
         best: least rank that each may have, [N].
         worst: greatest rank that each may have, [N].
         better: whether the row's contestant is significantly better than the column's, [N, N].
-        pvalues: adjusted p of H0 "the row's is not better than the column's", [N, N]; NaN on the diagonal.
+        pvalues: adjusted two-sided p of H0 "the two are equally good", [N, N]; NaN on the diagonal.
     """
 
     best: NDArray[np.int64]
@@ -39,25 +47,65 @@ class Ranks:
     pvalues: Floats
 
 
-def rank_intervals(scores: ArrayLike, alpha: float = ALPHA) -> Ranks:
+def rank_intervals(scores: ArrayLike, rng: np.random.Generator, alpha: float = ALPHA) -> Ranks:
     """The rank intervals of contestants scored on the same occasions (seeds).
 
     Args:
         scores: [N, n], higher is better; NaN where a contestant has no score on an occasion.
+        rng: of the sign patterns where n is above 12; not used below, where all are tried.
         alpha: the probability that any interval misses.
     """
     scores = np.asarray(scores, dtype=np.float64)
     num = len(scores)
-    pairs = list(permutations(range(num), 2))
-    pvalues = np.full((num, num), np.nan)
-    if pairs:
-        rows, columns = np.array(pairs).T
-        pvalues[rows, columns] = holm([_pvalue(scores[a] - scores[b]) for a, b in pairs])
-    better = pvalues <= alpha
+    pvalues, better = np.full((num, num), np.nan), np.zeros((num, num), dtype=bool)
+    pairs = np.array(list(combinations(range(num), 2)))
+    if pairs.size:
+        first, second = pairs.T
+        # What is unknown speaks for neither.
+        differences = np.nan_to_num(np.round(scores[first] - scores[second], DECIMALS))
+        adjusted = _step_down(differences, rng)
+        pvalues[first, second] = pvalues[second, first] = adjusted
+        wins = differences.sum(axis=1)
+        better[first, second] = (adjusted <= alpha) & (wins > 0)
+        better[second, first] = (adjusted <= alpha) & (wins < 0)
     return Ranks(best=1 + better.sum(axis=0), worst=num - better.sum(axis=1), better=better, pvalues=pvalues)
 
 
-def _pvalue(differences: Floats) -> float:
-    """Exact p of "not greater than zero"; 1 without a common occasion."""
-    known = differences[~np.isnan(differences)]
-    return signed_rank_pvalue(known) if known.size else 1.0
+def min_seeds_to_rank(alpha: float = ALPHA) -> int:
+    """Fewest occasions that can tell any two contestants apart: of n, the least two-sided p is 2^(1 - n)."""
+    n = 1
+    while 0.5 ** (n - 1) > alpha:
+        n += 1
+    return n
+
+
+def _step_down(differences: Floats, rng: np.random.Generator) -> Floats:
+    """Adjusted two-sided p-values of "symmetric about zero", [num_pairs].
+
+    The statistic of a pair is its self-normalized sum, |sum d| / sqrt(sum d^2): the paired t, made monotone
+    and bounded, so that a pair without spread has one too. The j-th largest is compared with the greatest,
+    under each sign pattern, of itself and all below it.
+
+    Args:
+        differences: [num_pairs, n].
+        rng: see `rank_intervals`.
+    """
+    lengths = np.linalg.norm(differences, axis=1, keepdims=True)
+    directions = np.divide(differences, lengths, out=np.zeros_like(differences), where=lengths > 0)
+    statistics = np.round(np.abs(_sign_patterns(differences.shape[1], rng) @ directions.T), DECIMALS)
+    order = np.argsort(-statistics[0], kind="stable")  # the first pattern is what was observed
+    ordered = statistics[:, order]
+    greatest = np.maximum.accumulate(ordered[:, ::-1], axis=1)[:, ::-1]
+    adjusted = np.empty(len(differences))
+    adjusted[order] = np.maximum.accumulate((greatest >= ordered[0]).mean(axis=0))
+    return adjusted
+
+
+def _sign_patterns(num_occasions: int, rng: np.random.Generator) -> Floats:
+    """Sign patterns, [num_patterns, n], the observed one first; one of each pair of opposites will do."""
+    if num_occasions <= _MAX_EXACT:
+        patterns = product([1.0], *[(1.0, -1.0)] * (num_occasions - 1))
+        return np.array(list(patterns))[:, :num_occasions]
+    drawn = rng.choice([-1.0, 1.0], size=(2 ** (_MAX_EXACT - 1), num_occasions))
+    drawn[0] = 1.0
+    return drawn

@@ -74,7 +74,8 @@ def _download(archive: Archive, folder: Path) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"could not download {archive.url} ({reason}); get the file elsewhere and put it at"
-            f" {folder / archive.name} (md5 {archive.md5})"
+            f" {folder / archive.name} (md5 {archive.md5}); or take another data set: --set data.dataset=..."
+            " (digits needs no download)"
         ) from error
 
 

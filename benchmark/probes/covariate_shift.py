@@ -1,8 +1,10 @@
 """Internal covariate shift, measured as Santurkar et al. do (1805.11604, definition 2.1).
 
 How much the gradient of a layer changes when the layers below it take their step and it does not: G is its
-gradient before the step, G' after the step of all layers below, both on the same batch. The step is the last
-training step, so there is nothing to read at initialization.
+gradient before the step, G' after the step of all layers below, both on the same batch: here the probe batch,
+the same throughout, where they take the step's own; and a layer's parameters are its weights, its bias and
+its normalization's, where they name the weights. The step is the last training step, so there is nothing to
+read at initialization.
 """
 
 from torch.linalg import vector_norm

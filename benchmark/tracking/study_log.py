@@ -95,7 +95,7 @@ class Tracker:
             parent = self._variant_run(trial.variant)
             run_id = self._create_run(trial.name, tags | {"mlflow.parentRunId": parent})
             self._run_ids[trial.hash] = run_id
-            log = TrialLog(self._client, run_id)
+            log, tags = TrialLog(self._client, run_id), {}
         else:
             log = self._reopen(run_id)
         self._client.log_batch(run_id, params=as_params(self._trial_params(trial)), tags=as_tags(tags))

@@ -60,22 +60,18 @@ class TrialLog:
         logged = {*self._known, *self._evaluations[-1].row}  # the last row's train_seconds is the final one
         final = {name: value for name, value in outcome.metrics.items() if name not in logged}
         self._add(final, int(outcome.metrics["num_steps_done"]))
-        self._flush()
+        self._flush({"status": outcome.status, "status_ema": outcome.status_ema})
         self._log_frame("curves.parquet", pd.DataFrame([e.row for e in self._evaluations]))
         probes = [row for evaluation in self._evaluations for row in evaluation.probes]
         if probes:
             self._log_frame("probes.parquet", pd.DataFrame(probes))
-        self._client.log_batch(
-            self.run_id, tags=as_tags({"status": outcome.status, "status_ema": outcome.status_ema})
-        )
         self._client.set_terminated(self.run_id, "FINISHED")
         return Record(self.run_id, outcome.status, outcome.metrics)
 
     def fail(self, message: str, details: str) -> None:
         """End the run as failed, with the traceback as an artifact."""
-        self._flush()
         self._client.log_text(self.run_id, details, "failure.txt")
-        self._client.log_batch(self.run_id, tags=as_tags({"status": "failed", "failure": message[:500]}))
+        self._flush({"status": "failed", "failure": message[:500]})
         self._client.set_terminated(self.run_id, "FAILED")
 
     def _add(self, values: dict[str, float], step: int) -> None:
@@ -87,9 +83,9 @@ class TrialLog:
         now = int(time.time() * 1000)
         self._pending += [Metric(name, value, now, step) for name, value in values.items()]
 
-    def _flush(self) -> None:
-        if self._pending:
-            self._client.log_batch(self.run_id, metrics=self._pending)
+    def _flush(self, tags: dict[str, str] | None = None) -> None:
+        if self._pending or tags:
+            self._client.log_batch(self.run_id, metrics=self._pending, tags=as_tags(tags or {}))
         self._pending = []
         self._flushed_at = time.monotonic()
 

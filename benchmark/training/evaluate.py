@@ -4,6 +4,7 @@ Shapes: N images, K classes.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -45,17 +46,34 @@ def score(
         A score per split; one transfer from the device in all.
     """
     network.eval()
-    sums = []
-    for split in splits:
-        total = torch.zeros(2, device=split.labels.device)
-        for start in range(0, len(split), _EVAL_BATCH_SIZE):
-            chunk = slice(start, start + _EVAL_BATCH_SIZE)
-            logits = functional_call(network, tensors, (split.take(chunk),))
-            labels = split.labels[chunk]
-            total[0] += loss(logits, labels, "sum")
-            total[1] += (logits.argmax(1) == labels).sum()
-        sums.append(total / len(split))
-    return [Score(*pair) for pair in torch.stack(sums).tolist()]
+    sums = torch.zeros(len(splits), 2, device=splits[0].labels.device)
+    for batch in _batches(splits):
+        images = torch.cat([splits[position].take(chunk) for position, chunk in batch])
+        logits = functional_call(network, tensors, (images,))
+        for position, chunk in batch:
+            labels = splits[position].labels[chunk]
+            own, logits = logits[: len(labels)], logits[len(labels) :]
+            sums[position, 0] += loss(own, labels, "sum")
+            sums[position, 1] += (own.argmax(1) == labels).sum()
+    sizes = torch.tensor([len(split) for split in splits], device=sums.device)
+    return [Score(*pair) for pair in (sums / sizes[:, None]).tolist()]
+
+
+def _batches(splits: Sequence[Split]) -> list[list[tuple[int, slice]]]:
+    """Chunks (number of the split, where in it) that share a forward pass: small splits go together."""
+    batches: list[list[tuple[int, slice]]] = [[]]
+    room = _EVAL_BATCH_SIZE
+    for position, split in enumerate(splits):
+        start = 0
+        while start < len(split):
+            if room == 0:
+                batches.append([])
+                room = _EVAL_BATCH_SIZE
+            end = min(start + room, len(split))
+            batches[-1].append((position, slice(start, end)))
+            room -= end - start
+            start = end
+    return batches
 
 
 def running_norms(network: nn.Module) -> dict[str, _BatchNorm | RunningNorm]:

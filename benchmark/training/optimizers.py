@@ -89,7 +89,10 @@ class Adam(_AdamMoments):
 
 
 class AdamW(_AdamMoments):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, 1711.05101): w <- (1 - lr decay) w."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, 1711.05101): w <- (1 - lr decay) w.
+
+    PyTorch's form, in which the decay scales with the learning rate; the paper's (algorithm 2) does not.
+    """
 
     name: Literal["adamw"] = "adamw"
     weight_decay: float = Field(default=0.01, ge=0.0)

@@ -36,10 +36,13 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "elu": Activation(nn.ELU, "x or exp(x) - 1", "1511.07289"),
     "selu": Activation(nn.SELU, "scaled ELU, self-normalizing", "1706.02515"),
     "gelu": Activation(nn.GELU, "x Phi(x)", "1606.08415"),
-    "silu": Activation(nn.SiLU, "x sigmoid(x)", "1702.03118"),
+    "silu": Activation(nn.SiLU, "x sigmoid(x)", "1606.08415; 1702.03118"),
     "softplus": Activation(nn.Softplus, "log(1 + exp(x))", "Dugas et al. 2001"),
     "hard-sigmoid": Activation(
-        nn.Hardsigmoid, "clip(x / 6 + 1/2, 0, 1), saturates on both sides", "1511.00363", 1 / 6
+        nn.Hardsigmoid,
+        "clip(x / 6 + 1/2, 0, 1), saturates on both sides",
+        "PyTorch; after 1511.00363, of slope 1/2",
+        1 / 6,
     ),
     "hard-tanh": Activation(nn.Hardtanh, "clip(x, -1, 1), saturates on both sides", "Collobert 2004", 1.0),
     "hard-swish": Activation(nn.Hardswish, "x clip(x + 3, 0, 6) / 6", "1905.02244"),

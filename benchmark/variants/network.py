@@ -74,7 +74,8 @@ class NetworkSpec(_CommonSpec):
 class MlpSpec(_CommonSpec):
     """The `[network]` section of a study with `family = "mlp"`.
 
-    The defaults are those of the MNIST experiment of Ioffe & Szegedy (1502.03167, section 4.1).
+    Three layers of 100 units are those of the MNIST experiment of Ioffe & Szegedy (1502.03167, section 4.1),
+    as is the initialization `gaussian`.
 
     Attributes:
         depth: hidden layers.

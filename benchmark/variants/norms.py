@@ -156,7 +156,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         _BATCH,
         build=lambda place: _batch(place) if place.is_last_block else nn.Identity(),
         description="batch normalization in the last block alone",
-        source="after Bjorck et al. 2018 (1806.02375)",
+        source="after Bjorck et al. 2018 (1806.02375): there, after the last layer",
     ),
     "batch-noisy": replace(
         _BATCH,

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import gamma
 
-from analysis import calibrate, simulation, stats
+from analysis import calibrate, calibrate_ranks, simulation, stats
 
 INF = np.inf
 
@@ -14,6 +14,20 @@ INF = np.inf
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
     return calibrate.run(num_studies=20, seed=0, out=None)
+
+
+def test_rankings_err_and_tell_apart_as_tabulated() -> None:
+    table = calibrate_ranks.run(num_studies=20, seed=0)
+    cells = len(calibrate_ranks.NUM_CONTESTANTS) * len(calibrate_ranks.NUM_SEEDS)
+    assert len(table) == cells * (len(calibrate_ranks.NULLS) + len(calibrate_ranks.GAPS))
+    promised = table[(table["quantity"] == "missed") & ~table["shape"].str.startswith("skewed, unequal")]
+    assert promised["rate"].mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / (20 * len(promised)))
+    told = table[table["quantity"] == "told apart"].groupby("shape", sort=False)["rate"].mean()
+    assert told.is_monotonic_increasing
+    text = calibrate_ranks.table_markdown(table, 20)
+    assert text.count("\n| ") == 2 + len(calibrate_ranks.NULLS) + len(calibrate_ranks.GAPS)
+    first = table[(table["shape"] == "normal") & (table["contestants"] == 4) & (table["n"] == 6)]
+    assert f"| normal | {first['rate'].iloc[0]:.3f} |".replace(" 0.", " .") in text
 
 
 class TestSimulation:

@@ -10,6 +10,7 @@ from synthetic_results import make_results as make_fresh_results
 
 from analysis import claims
 from analysis.claims import CLAIMS, judge
+from analysis.measures import max_stable_rate
 
 RELU = {"activations": ("relu",)}
 SIGMOID = {"activations": ("sigmoid",)}
@@ -278,6 +279,71 @@ def test_other_normalizers_are_exploratory():
     verdicts = only(results, "fewer-failures")
     assert [(v.normalizer, v.exploratory) for v in verdicts] == [("batch", False), ("layer", True)]
     assert "layer normalization" in verdicts[1].sentence.lower()
+
+
+COMPETITOR = {"activations": ("relu",), "normalizations": ("none", "batch", "none-he")}
+
+
+def test_against_a_competitor_it_stands_in_the_plain_nets_place():
+    """A competitor with the plain net's edge, and one with batch normalization's."""
+    for edge, outcome in ((-0.6, "SUPPORTED"), (0.6, "REFUTED")):
+        results = make_results(**COMPETITOR, edges={"none-he-relu": edge})
+        against = claims.judge_against_competitors(results)
+        assert list(against) == ["none-he"]
+        by_claim = {verdict.claim: verdict for verdict in against["none-he"]}
+        assert list(by_claim) == [claim for claim in CLAIMS if claim != "no-vanishing-gradient"]
+        primary = by_claim["higher-learning-rate"]
+        assert primary.outcome == outcome
+        assert primary.normalizer == "batch"
+        stable = {
+            name: max_stable_rate(results, name).set_index("seed") for name in ("batch-relu", "none-he-relu")
+        }
+        expected = stable["batch-relu"]["low"] - stable["none-he-relu"]["high"]
+        assert primary.samples["low"].tolist() == pytest.approx(expected.tolist())
+        # Batch normalization was trained at the competitor's best rate only where that is a rate of its own.
+        same = results.decisions["variants"]["none-he-relu"]["best_learning_rate"]
+        confirmed = [c["learning_rate"] for c in results.decisions["confirm"] if c["variant"] == "batch-relu"]
+        assert (by_claim["faster-at-same-rate"].outcome == "NOT EVALUABLE") == (same not in confirmed)
+
+
+def test_the_plain_net_against_itself_is_the_study():
+    """A competitor that is the plain net under another name gives the claims' own verdicts."""
+    results = make_results(activations=("relu",))
+    names = {"none-relu": "none-same-relu"}
+    copies = {
+        name: pd.concat([frame, frame[frame["variant"] == "none-relu"].replace({"variant": names})])
+        for name, frame in (
+            ("trials", results.trials),
+            ("curves", results.curves),
+            ("probes", results.probes),
+        )
+    }
+    variants = results.decisions["variants"]
+    confirm = results.decisions["confirm"]
+    twin = dataclasses.replace(
+        results,
+        **copies,
+        study=results.study
+        | {"variants": results.study["variants"] | {"normalizations": ["none", "batch", "none-same"]}},
+        decisions=results.decisions
+        | {
+            "variants": variants | {"none-same-relu": variants["none-relu"]},
+            "confirm": [
+                *confirm,
+                *(cell | {"variant": names[cell["variant"]]} for cell in confirm if cell["variant"] in names),
+            ],
+        },
+    )
+    (against,) = claims.judge_against_competitors(twin).values()
+    for own, other in zip(judge(results), against, strict=True):
+        assert (own.claim, own.outcome, own.p_supported) == (other.claim, other.outcome, other.p_supported)
+        assert own.effect == pytest.approx(other.effect, nan_ok=True)
+
+
+def test_without_batch_or_competitors_there_is_nothing_against():
+    assert claims.judge_against_competitors(make_results(**RELU)) == {}
+    results = make_results(activations=("relu",), normalizations=("none", "layer", "none-he"))
+    assert claims.judge_against_competitors(results) == {}
 
 
 def test_a_study_without_the_unnormalized_net_has_nothing_to_compare_with():

@@ -1,6 +1,7 @@
 """Studies with an axis: which runs belong together, what stands side by side, and the head report."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -12,16 +13,23 @@ from analysis.claims import CLAIMS, judge
 from analysis.family import Family, of_one_family
 from analysis.figures import AXIS_FIGURES, styled
 from analysis.matrix import LETTERS, by_normalizer, by_value
-from analysis.measures import axis_errors, axis_places, axis_table
+from analysis.measures import (
+    axis_errors,
+    axis_places,
+    axis_table,
+    axis_trends,
+    confirm_trials,
+    max_stable_rate,
+)
 from analysis.report import write_family
+from analysis.stats import estimate
 
 AXIS = {"key": "budget.batch_size", "label": "batch size", "values": [2, 16, 256], "names": []}
 
 
 def member(position, axis=AXIS, **options):
-    made = make_results(
-        activations=("relu",), seeds=5, confirm_seeds=5, num_bisections=0, rng=position, **options
-    )
+    small = {"activations": ("relu",), "seeds": 5, "confirm_seeds": 5, "num_bisections": 0, "rng": position}
+    made = make_results(**small | options)
     budget = made.study["budget"] | {"batch_size": axis["values"][position]}
     study = made.study | {"axis": axis | {"position": position}, "budget": budget}
     return dataclasses.replace(made, study=study, run_id=str(position) * 32, study_hash=f"{position}abc")
@@ -87,6 +95,79 @@ def test_errors_are_of_fresh_seeds_at_the_own_best_rate(family):
     assert untrained["stable_low"] == 0
 
 
+SEEDS = {"seeds": 8, "confirm_seeds": 8, "num_bisections": 3}
+
+
+def falling(axis=AXIS, **last):
+    """The unnormalized net's edge falls by 0.5 decades from value to value; batch normalization's stays."""
+    edges = [{"none-relu": edge} for edge in (0.2, -0.3, -0.8)]
+    options = [{"edges": edge, "edge_spread": 0.02} | SEEDS for edge in edges]
+    options[-1] |= last
+    members = tuple(member(position, axis, **own) for position, own in enumerate(options))
+    return Family(members, members[0])
+
+
+def test_a_trend_is_each_seeds_slope():
+    family = falling()
+    trends = axis_trends(family).set_index(["measure", "variant"])
+    stable = trends.loc["highest stable rate"]
+    assert (stable["per"] == "doubling").all()
+    # 0.5 decades per step; the steps are log2 of 8 and of 16. The bisected edges are known to 0.125 decades.
+    truth = np.polyfit(np.log2([2, 16, 256]), [0.2, -0.3, -0.8], 1)[0]
+    assert stable.loc["none-relu", "slope"] == pytest.approx(truth, abs=0.02)
+    assert stable.loc["none-relu", "slope_low"] < truth < stable.loc["none-relu", "slope_high"] < 0
+    assert stable.loc["none-relu", "p_falls"] == pytest.approx(2 * 2**-8)  # Holm over two variants
+    assert stable.loc["none-relu", "p_rises"] == 1
+    assert min(stable.loc["batch-relu", ["p_falls", "p_rises"]]) > 0.05
+
+    errors = [1 - confirm_trials(one, "none-relu")["final_val_accuracy"].to_numpy() for one in family.members]
+    slopes = np.polyfit(np.log2([2, 16, 256]), np.stack(errors), 1)[0]
+    found = trends.loc[("final error", "none-relu")]
+    walsh = [(a + b) / 2 for i, a in enumerate(slopes) for b in slopes[i:]]
+    assert found["slope"] == pytest.approx(np.median(walsh), abs=1e-9)
+    assert found["n"] == 8
+
+
+def test_a_trend_takes_the_least_and_the_greatest_that_intervals_allow():
+    """By brute force over the ends; along an axis with distances."""
+    family = falling(AXIS | {"values": [2, 4, 8]})
+    edges = [max_stable_rate(one, "batch-relu") for one in family.members]
+    least, greatest = [], []
+    for seed in range(8):
+        ends = [one.loc[seed, ["low", "high"]].astype(float) for one in edges]
+        slopes = [np.polyfit([2, 4, 8], chosen, 1)[0] for chosen in itertools.product(*ends)]
+        least.append(min(slopes))
+        greatest.append(max(slopes))
+    expected = estimate(least, greatest)
+    trends = axis_trends(family).set_index(["measure", "variant"])
+    found = trends.loc[("highest stable rate", "batch-relu")]
+    assert found["per"] == "unit"
+    assert found["slope"] == pytest.approx(expected.effect, abs=1e-9)
+    assert (found["slope_low"], found["slope_high"]) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_a_value_without_a_stable_rate_leaves_a_trend_open():
+    trends = axis_trends(falling(untrainable={"none-relu"})).set_index(["measure", "variant"])
+    found = trends.loc[("highest stable rate", "none-relu")]
+    assert (found["slope_low"], found["slope_high"]) == (-np.inf, np.inf)
+    assert found["p_falls"] == found["p_rises"] == 1
+    assert ("final error", "none-relu") not in trends.index  # no best rate, no confirm trials
+
+
+def test_trends_need_every_value_and_numbers(family):
+    assert axis_trends(family).empty  # 16 is missing
+    assert axis_trends(falling(AXIS | {"values": ["sgd", "rmsprop", "adam"]})).empty
+
+
+def test_the_head_report_says_what_falls(tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis.report, "draw_all", lambda source, drawings, folder: [])
+    write_family(falling(), tmp_path / "study")
+    for page in ("report.html", "report.md"):
+        text = (tmp_path / "study" / page).read_text(encoding="utf-8")
+        row = text[text.index("highest stable rate", text.index("rise or fall")) :]
+        assert row.index("none-relu") < row.index("falls") < row.index("decades per doubling")
+
+
 @pytest.mark.parametrize("name", AXIS_FIGURES)
 @pytest.mark.parametrize("values", [[2, 16, 256], ["sgd", "rmsprop", "adam"]])
 def test_axis_figures_draw_what_they_prepare(name, values):
@@ -149,6 +230,7 @@ def test_the_head_report_stands_above_its_members(family, tmp_path, monkeypatch)
         assert f'href="{folder}/report.html"' in page
         assert (out / folder / "report.html").is_file()
     assert "batch size = 16: not run yet" in page
+    assert "rise or fall" not in page  # a value is missing
     own = (out / "2-256" / "report.html").read_text(encoding="utf-8")
     assert "One value of this study&#39;s axis: batch size = 256." in own
     document = json.loads((out / "verdicts.json").read_text(encoding="utf-8"))
@@ -156,6 +238,6 @@ def test_the_head_report_stands_above_its_members(family, tmp_path, monkeypatch)
     assert [one["value"] for one in document["members"]] == ["2", "256"]
     for one in document["members"]:
         assert one["verdicts"] == json.loads((out / one["report"]).with_name("verdicts.json").read_text())
-    assert {path.name for path in (out / "tables").iterdir()} == {"axis.csv", "matrix.csv"}
+    assert {path.name for path in (out / "tables").iterdir()} == {"axis.csv", "matrix.csv", "trends.csv"}
     assert "| higher-learning-rate | n/e |" in (out / "report.md").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["study"]  # nothing left behind

@@ -1,6 +1,7 @@
 """Figures are tested on the frame they show, against plain pandas; drawing is tested to happen at all."""
 
 import dataclasses
+import itertools
 
 import matplotlib.colors
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from synthetic_results import CHANCE, LOSS_CAP, make_results
 
-from analysis.figures import FIGURES, save, styled
+from analysis.figures import FIGURES, _style, save, styled
 from analysis.figures._style import ACTIVATION_SHADES, NORMALIZATION_DASHES, NORMALIZATION_HUES, variant_style
 from analysis.load import Results
 from analysis.stats import descriptive
@@ -302,7 +303,7 @@ def test_ranking_draws_a_bar_per_ranked_variant(complete: Results) -> None:
     drawing = FIGURES["ranking"]
     frame = drawing.prepare(complete)
     assert set(frame["variant"]) == set(complete.variants)
-    assert "over 4 seeds" in drawing.describe(frame)
+    assert "sign flips of 4 whole seeds" in drawing.describe(frame)
 
 
 def test_statistics_difference_leaves_out_nets_without_running_statistics(complete: Results) -> None:
@@ -317,7 +318,43 @@ def test_known_variants_all_look_different() -> None:
     variants = [f"{norm}-{act}" for norm in NORMALIZATION_HUES for act in ACTIVATION_SHADES]
     styles = [variant_style(variant) for variant in variants]
     assert len({style.colour for style in styles}) == len(variants)
-    assert len({str(dashes) for dashes in NORMALIZATION_DASHES.values()}) == len(NORMALIZATION_DASHES)
+    neighbours = list(NORMALIZATION_DASHES.values())
+    assert all(one != other for one, other in itertools.pairwise(neighbours))
+
+
+def test_a_legend_fits_and_takes_its_height_from_no_panel() -> None:
+    for num_variants in (2, 30):
+        with styled():
+            figure, _ = _style.panels(1, 1, 3.0)
+            before = figure.get_figheight()
+            names = [f"some-normalization{number}-sigmoid" for number in range(num_variants)]
+            _style.legend_above(figure, _style.variant_handles(names))
+            extent = figure.legends[0].get_window_extent()
+        assert extent.width <= figure.bbox.width
+        assert len(figure.legends) == 1
+        assert (figure.get_figheight() > before) == (num_variants > 2)
+        assert figure.get_figheight() - before <= extent.height / figure.dpi
+
+
+def test_many_variants_have_a_panel_per_activation() -> None:
+    few = ["none-relu", "batch-relu", "none-tanh"]
+    assert _style.grouped(few) == [("", few)]
+    many = [f"group{number}-{activation}" for activation in ("relu", "tanh") for number in range(5)]
+    assert _style.grouped(many) == [("relu", many[:5]), ("tanh", many[5:])]
+
+
+def test_marks_of_one_rate_stay_nearer_to_it_than_to_the_next() -> None:
+    many = make_results(
+        activations=("relu",), normalizations=("none", *(f"group{n}" for n in range(12))), num_bisections=0
+    )
+    drawing = FIGURES["rate-response"]
+    with styled():
+        figure = drawing.draw(drawing.prepare(many))
+    rates = np.log10(sorted(many.trials.loc[many.trials["stage"] == "sweep", "learning_rate"].unique()))
+    for line in figure.axes[0].get_lines():
+        if line.get_linestyle() == "None":
+            marks = np.log10(np.asarray(line.get_xdata(), dtype=float))
+            assert np.abs(marks[:, None] - rates).min(axis=1).max() < 0.3 * np.diff(rates).min()
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])

@@ -88,6 +88,7 @@ def test_everything_is_there(folder: Path) -> None:
         f"tables/{name}.csv"
         for name in (
             [
+                "competitors",
                 "matrix",
                 "ranking",
                 "variants",
@@ -321,8 +322,8 @@ def test_an_untrainable_baseline_and_an_edge_optimum_are_said_at_the_top(
     results = make_results(seeds=2, confirm_seeds=2, untrainable={"none-sigmoid"}, edges={"batch-relu": 3.0})
     text = strip_tags(write(results, tmp_path / "report").read_text(encoding="utf-8"))
     head = text[: text.index("The main claim")]
-    assert "none-sigmoid trained in fewer than half the seeds" in head
-    assert "best learning rate of batch-relu lies on the edge" in head
+    assert "steps: none-sigmoid. Such a net has no best rate" in head
+    assert "on the edge of the range tried: batch-relu." in head
 
 
 def test_a_crash_leaves_the_old_report(

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import permutation_test, rankdata, wilcoxon
+from scipy.stats import permutation_test, rankdata, ttest_1samp, wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 # The module, not its names: pytest would collect `tests_of` as a test.
@@ -11,6 +11,7 @@ from analysis import stats
 from analysis.stats.signed_rank import walsh_averages
 
 INF = np.inf
+RNG = np.random.default_rng(0)  # where nothing is drawn
 
 # Hollander & Wolfe (1973), table 3.1: Hamilton depression scale factor IV, 9 patients, first minus second
 # visit; the example of R's ?wilcox.test.
@@ -315,46 +316,94 @@ class TestDescriptive:
         assert_allclose(profile, expected)
 
 
+def spread_out(num_occasions):
+    """Three contestants, each clearly better than the next on every occasion."""
+    return np.array([[3.0], [2.0], [1.0]]) + np.linspace(0, 0.05, num_occasions) * [[0], [1], [3]]
+
+
 def test_rank_intervals_count_significant_wins_and_losses():
-    # Six occasions: p of a clean sweep is 2^-6; Holm over 3 * 2 tests: 6/64, 5/64 ... above 5%.
-    clean = np.array([[3.0], [2.0], [1.0]]) + np.linspace(0, 0.05, 6) * [[0], [1], [3]]
-    undecided = stats.rank_intervals(clean)
+    undecided = stats.rank_intervals(spread_out(5), RNG)  # the least two-sided p of five is 2^-4
     assert undecided.best.tolist() == [1, 1, 1]
     assert undecided.worst.tolist() == [3, 3, 3]
-    # Seven: 2^-7 * 6 = 0.047 decides the first pair, and so, with fewer left, all three.
-    clean = np.array([[3.0], [2.0], [1.0]]) + np.linspace(0, 0.05, 7) * [[0], [1], [3]]
-    decided = stats.rank_intervals(clean)
+    decided = stats.rank_intervals(spread_out(6), RNG)
     assert decided.best.tolist() == [1, 2, 3]
     assert decided.worst.tolist() == [1, 2, 3]
-    assert decided.pvalues[0, 1] == pytest.approx(6 / 128)
+    assert decided.pvalues[0, 1] == decided.pvalues[1, 0] == 2 / 64
+    assert stats.min_seeds_to_rank() == 6
+
+
+def test_rank_intervals_of_two_are_the_sign_flip_test():
+    """SciPy's permutation test of a mean, all sign patterns."""
+    for n in (6, 9):
+        scores = np.random.default_rng(n).normal([[0.6], [0.0]], size=(2, n))
+        oracle = permutation_test(
+            (scores[0] - scores[1],), np.mean, permutation_type="samples", n_resamples=np.inf
+        )
+        assert stats.rank_intervals(scores, RNG).pvalues[0, 1] == pytest.approx(oracle.pvalue)
+
+
+def test_rank_intervals_step_down_on_the_greatest_statistic():
+    """By the definition, every sign pattern and every subset written out; statistics are paired t."""
+    scores = np.random.default_rng(3).normal([[0], [0.5], [1.5], [3]], size=(4, 7))
+    pairs = list(itertools.combinations(range(4), 2))
+
+    def statistics(signs):
+        return [abs(ttest_1samp(signs * (scores[a] - scores[b]), 0).statistic) for a, b in pairs]
+
+    under_flips = np.array([statistics(signs) for signs in itertools.product([1, -1], repeat=7)])
+    observed = under_flips[0]
+    found = stats.rank_intervals(scores, RNG).pvalues
+    least = 0.0
+    for k in np.argsort(-observed):
+        left = observed <= observed[k] + 1e-9  # itself and those not yet decided
+        p = np.mean(under_flips[:, left].max(axis=1) >= observed[k] - 1e-9)
+        least = max(least, p)
+        assert found[pairs[k]] == pytest.approx(least)
+    assert 0 < found[0, 3] < 0.05 < found[0, 1]
+
+
+def test_rank_intervals_of_many_occasions_draw_their_patterns():
+    scores = np.random.default_rng(4).normal([[0.7], [0.0]], size=(2, 13))
+    oracle = permutation_test(
+        (scores[0] - scores[1],), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
+    found = stats.rank_intervals(scores, np.random.default_rng(0)).pvalues[0, 1]
+    assert found == pytest.approx(oracle.pvalue, abs=4 * np.sqrt(oracle.pvalue / 2**11))
+    assert found > 0
 
 
 def test_rank_intervals_of_a_tie_span_both_places():
     noise = np.random.default_rng(0).normal(size=10)
-    scores = np.stack([5 + noise, 5 - noise, np.zeros(10)])
-    ranks = stats.rank_intervals(scores)
+    ranks = stats.rank_intervals(np.stack([5 + noise, 5 - noise, np.zeros(10)]), RNG)
     assert ranks.best.tolist() == [1, 1, 3]
     assert ranks.worst.tolist() == [2, 2, 3]
     assert ranks.better.tolist() == [[False, False, True], [False, False, True], [False] * 3]
-    oracle = wilcoxon(scores[0], scores[2], alternative="greater", method="exact").pvalue
-    assert ranks.pvalues[0, 2] == pytest.approx(6 * oracle)
+    equals = stats.rank_intervals(np.ones((3, 8)), RNG)
+    assert (equals.pvalues[~np.eye(3, dtype=bool)] == 1).all()
 
 
 def test_rank_intervals_use_the_occasions_that_a_pair_shares():
     scores = np.ones((2, 12))
     scores[0] += 1 + np.linspace(0, 0.1, 12)
     scores[0, :6] = np.nan
-    assert stats.rank_intervals(scores).pvalues[0, 1] == pytest.approx(2 / 64)
+    assert stats.rank_intervals(scores, RNG).pvalues[0, 1] == 2 / 64
     scores[1, 6:] = np.nan
-    assert stats.rank_intervals(scores).best.tolist() == [1, 1]
-    assert stats.rank_intervals(np.empty((0, 0))).best.size == 0
+    assert stats.rank_intervals(scores, RNG).best.tolist() == [1, 1]
+    assert stats.rank_intervals(np.empty((0, 0)), RNG).best.size == 0
+    assert stats.rank_intervals(np.empty((1, 0)), RNG).worst.tolist() == [1]
 
 
-def test_rank_intervals_hold_all_true_ranks_as_often_as_promised():
+@pytest.mark.parametrize("shape", ["normal", "exponential", "lattice"])
+def test_rank_intervals_hold_all_true_ranks_as_often_as_promised(shape):
     rng = np.random.default_rng(1)
+    draw = {
+        "normal": rng.normal,
+        "exponential": rng.exponential,
+        "lattice": lambda size: rng.integers(0, 4, size=size) / 2,  # as accuracies are
+    }[shape]
     truth = np.array([0.0, 0.0, 0.0, 1.5])  # true ranks: one is better than three equals
     missed = 0
-    for _ in range(200):
-        ranks = stats.rank_intervals(truth[:, None] + rng.normal(size=(4, 8)) + rng.normal(size=8))
+    for _ in range(400):
+        ranks = stats.rank_intervals(truth[:, None] + draw(size=(4, 8)) + rng.normal(size=8), rng)
         missed += bool((ranks.best > [2, 2, 2, 1]).any() or (ranks.worst < [2, 2, 2, 1]).any())
-    assert missed <= 19  # 5% of 200, and three standard deviations
+    assert missed <= 33  # 5% of 400, and three standard deviations

@@ -47,11 +47,13 @@ def test_score_is_that_of_a_plain_loop():
 def test_score_does_not_depend_on_how_the_split_is_cut(monkeypatch):
     data, network = make_data(), make_network()
     tensors = tensors_of(network)
-    (whole,) = score(network, tensors, data.validation)
-    monkeypatch.setattr(evaluate, "_EVAL_BATCH_SIZE", 7)
-    (cut,) = score(network, tensors, data.validation)
-    assert cut.accuracy == whole.accuracy
-    assert cut.loss == pytest.approx(whole.loss, rel=1e-5)
+    splits = (data.validation, data.clean_train, data.test)
+    alone = [score(network, tensors, split)[0] for split in splits]
+    for size in (7, 50, 10_000):  # in pieces, over the ends of splits, all in one pass
+        monkeypatch.setattr(evaluate, "_EVAL_BATCH_SIZE", size)
+        for together, whole in zip(score(network, tensors, *splits), alone, strict=True):
+            assert together.accuracy == pytest.approx(whole.accuracy)
+            assert together.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
 def test_score_reads_the_tensors_it_is_given_and_changes_nothing():

@@ -14,6 +14,8 @@ from benchmark.registry import lookup
 from benchmark.spec import StudySpec
 from benchmark.study_files import load_study, shipped_studies, study_path
 from benchmark.training.optimizers import Adam, RmsProp, Sgd
+from benchmark.variants.activations import ACTIVATIONS
+from benchmark.variants.norms import NORMALIZATIONS
 
 TOML = """
 name = "tiny"
@@ -238,6 +240,16 @@ def test_later_overrides_win_and_add_up(path):
 def test_an_override_may_change_the_optimizer(path):
     study = load_study(path, ['optimizer={name = "rmsprop"}', "optimizer.epsilon_inside=true"])
     assert study.optimizer == RmsProp(epsilon_inside=True)
+
+
+def test_all_stands_for_every_entry_there_is():
+    everything = ['variants.normalizations=["all"]', 'variants.activations=["all"]']
+    study = load_study("quick", everything)
+    assert study.variants.normalizations == tuple(NORMALIZATIONS)
+    assert study.variants.activations == tuple(ACTIVATIONS)
+    assert load_study("normalizers").variants.normalizations == tuple(NORMALIZATIONS)
+    with pytest.raises(InputError, match="unknown normalization 'all'"):
+        load_study("quick", ['variants.normalizations=["all", "batch"]'])
 
 
 def test_another_kind_of_section_drops_the_settings_of_the_old_one():

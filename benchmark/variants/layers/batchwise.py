@@ -65,8 +65,8 @@ class BatchRenorm(RunningNorm):
     of the budget, 1% of it for 1,000 of the paper's: batch normalization for the first 5%, then linearly to
     their ends at 40% and 25%. (That scale, and that the way is linear, are this suite's choices.)
 
-    Before its first batch there is nothing to correct towards: r = 1 and d = 0. So statistics are re-estimated
-    as Algorithm 2 of 1502.03167 has it, each batch being the first of buffers of its own.
+    Before its first batch there is nothing to correct towards: r = 1 and d = 0. So statistics are
+    re-estimated as Algorithm 2 of 1502.03167 has it, each batch being the first of buffers of its own.
 
     Args:
         num_channels: C.
@@ -119,7 +119,8 @@ class NoisyBatchNorm2d(nn.BatchNorm2d):
     Each unit's noise has a mean mu ~ U(-0.5, 0.5) and a scale sigma ~ U(1, 1.25), drawn anew at each step;
     each activation of each example then draws its own m ~ U(mu - 0.1, mu + 0.1) and s ~ N(sigma, 0.1), and
     y = s BN(x) + m. So the distribution of every layer's output shifts at every step. (The form is the
-    paper's: nonzero mean, other than unit variance, changing with the step; these numbers are the suite's.)
+    paper's: nonzero mean, other than unit variance, changing with the step; the numbers are those of public
+    reimplementations of its experiment, of which some draw one mu and sigma for all units.)
     """
 
     MEAN, SCALE, SPREAD = 0.5, 1.25, 0.1

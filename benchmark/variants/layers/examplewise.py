@@ -23,7 +23,7 @@ class RmsNorm(nn.Module):
 
     [N, C, H, W] -> [N, C, H, W], y = g x / sqrt(mean(x^2) + eps), the mean over an example's C, H and W. The
     gain g is per channel, as group normalization has it for convolutions: one per position would undo their
-    sharing of weights.
+    sharing of weights. (Equation 4 has no eps; the authors' code adds 1e-8 outside the root.)
 
     Args:
         num_channels: C.

@@ -44,7 +44,11 @@ class WeightNorm(nn.Module):
 
 
 class WeightStandardization(nn.Module):
-    """Weight standardization (Qiao et al. 2019, 1903.10520): each filter minus its mean, by its deviation."""
+    """Weight standardization (Qiao et al. 2019, 1903.10520): each filter minus its mean, by its deviation.
+
+    The deviation divides by the number of weights less 1, as the authors' code does; their text does by the
+    number.
+    """
 
     def forward(self, weight: Tensor) -> Tensor:
         """W, of any shape [F, ...] -> standardized, of the same shape."""
