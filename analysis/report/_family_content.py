@@ -182,7 +182,7 @@ def _slope(row: Row) -> str:
 TREND_COLUMNS: dict[str, Callable[[Row], str]] = {
     "measure": lambda row: row["measure"],
     "variant": lambda row: row["variant"],
-    "it": _direction,
+    "direction": _direction,
     "slope": _slope,
     "90% interval": lambda row: interval(row["slope_low"], row["slope_high"]),
     "p: falls / rises": lambda row: f"{pvalue(row['p_falls'])} / {pvalue(row['p_rises'])}",
