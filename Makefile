@@ -59,8 +59,8 @@ lint: $(TESTS) ## ruff and mypy
 	$(BIN)ruff format --check
 	$(BIN)mypy
 
-test: $(TESTS) ## the test suite
-	$(RUN) -m pytest
+test: $(TESTS) ## the test suite, two tests at a time
+	$(RUN) -m pytest -n 2
 
 clean: ## remove caches; never mlruns/
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -16,9 +16,9 @@ TITLE = "Inside the units: saturation, and the input of one unit"
 CAPTION = (
     "Upper row: share of saturated units (sigmoid, tanh: slope below 5% of its maximum) or dead units "
     "(ReLU: zero on the whole batch), a line per layer, darker for deeper ones; medians over {n} seeds. "
-    "Lower row, after Fig. 1 of Ioffe & Szegedy (2015): the 15th, 50th and 85th percentiles of the input "
-    "of one unit in the last hidden layer, for one seed, over the training. Each variant at its own best "
-    "learning rate, on one fixed batch."
+    "Lower row, after Fig. 1 of Ioffe & Szegedy (2015): the 15th, 50th and 85th percentiles of the input of "
+    "one unit in the last hidden layer, for one seed, over the training, each net on its own scale; variants "
+    "at their own best learning rates, on one fixed batch."
 )
 SHARES = {"saturated_share": "saturated", "dead_share": "dead"}
 PERCENTILES = {"preactivation_p15": 15, "preactivation_p50": 50, "preactivation_p85": 85}

@@ -25,10 +25,12 @@ COLUMNS = [
 
 
 def ranking(results: Results, rng: np.random.Generator) -> pd.DataFrame:
-    """Rank intervals of all variants by final judged validation accuracy at their own best rate.
+    """Rank intervals of the variants of each activation, by final accuracy at their own best rate.
 
-    Confirm seeds, paired; a diverged trial counts as chance. See `analysis.stats.ranks` for what the
-    intervals guarantee. A variant without a confirm cell (it has no best rate, or not yet) is not ranked.
+    Judged validation accuracy, confirm seeds, paired; a diverged trial counts as chance. Activations are
+    ranked apart: the question is which normalizer to take, and every further variant widens all intervals.
+    See `analysis.stats.ranks` for what they guarantee. A variant without a confirm cell (it has no best rate,
+    or not yet) is not ranked.
 
     Args:
         results: a study's.
@@ -37,15 +39,24 @@ def ranking(results: Results, rng: np.random.Generator) -> pd.DataFrame:
 
     Returns:
         frame with columns variant, normalization, activation, n (seeds), accuracy_iqm, accuracy_low,
-        accuracy_high (95% bootstrap interval), best_rank, worst_rank (1 is the best), num_ranked,
-        cannot_tell_from (other variants, comma-separated); the best first.
+        accuracy_high (95% bootstrap interval), best_rank, worst_rank (1 is the best of its activation),
+        num_ranked (of its activation), cannot_tell_from (other variants, comma-separated); by activation, the
+        best first.
     """
+    groups = [_rank(results, activation, rng) for activation in results.activations]
+    ranked = [group for group in groups if len(group)]
+    return pd.concat(ranked, ignore_index=True) if ranked else pd.DataFrame(columns=COLUMNS)
+
+
+def _rank(results: Results, activation: str, rng: np.random.Generator) -> pd.DataFrame:
+    """The ranking of one activation's variants."""
+    variants = [name for name in results.variants if select.split_variant(name)[1] == activation]
     trials = [
         select.confirm_trials(results, variant)[["variant", "seed", "final_val_accuracy"]]
-        for variant in results.variants
+        for variant in variants
     ]
     table = pd.concat(trials).pivot_table(index="variant", columns="seed", values="final_val_accuracy")
-    table = table.loc[[variant for variant in results.variants if variant in table.index]]
+    table = table.loc[[variant for variant in variants if variant in table.index]]
     scores = table.to_numpy(dtype=float)
     ranks = rank_intervals(scores, rng)
     rows = []
@@ -56,7 +67,7 @@ def ranking(results: Results, rng: np.random.Generator) -> pd.DataFrame:
         tied[position] = False
         accuracy = {"accuracy_iqm": size.value, "accuracy_low": size.low, "accuracy_high": size.high}
         place = {"best_rank": int(ranks.best[position]), "worst_rank": int(ranks.worst[position])}
-        normalization, activation = select.split_variant(str(variant))
+        normalization, _ = select.split_variant(str(variant))
         rows.append(
             {"variant": variant, "normalization": normalization, "activation": activation, "n": own.size}
             | accuracy
@@ -77,17 +88,18 @@ def ranking_words(results: Results, frame: pd.DataFrame) -> list[str]:
         frame: from `ranking`.
     """
     sentences = []
-    num = len(frame)
-    if num > 1:
-        first = frame[frame["best_rank"] == 1]
+    for activation, group in frame.groupby("activation", sort=False):
+        num, first = len(group), group[group["best_rank"] == 1]
+        if num < 2:
+            continue
         if len(first) == num:
-            sentences.append(f"The {num} variants cannot be told apart: none is ruled out as the best.")
+            told = f"the {num} variants cannot be told apart: none is ruled out as the best"
         elif len(first) == 1:
-            sentences.append(f"{first['variant'].iloc[0]} is the best.")
+            told = f"{first['variant'].iloc[0]} is the best"
         else:
-            sentences.append(
-                f"{', '.join(first['variant'])} may be the best; {num - len(first)} of {num} are ruled out."
-            )
+            told = f"{', '.join(first['variant'])} may be the best; {num - len(first)} of {num} are ruled out"
+        sentences.append(f"Of the {activation} nets, {told}.")
+    if sentences:
         num_seeds, needed = int(frame["n"].min()), min_seeds_to_rank()
         if num_seeds < needed:
             sentences.append(

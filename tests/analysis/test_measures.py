@@ -465,16 +465,21 @@ def test_ranking_orders_what_it_can_and_says_what_it_cannot():
     assert frame.loc["batch-relu", "accuracy_iqm"] == pytest.approx(0.9 + noise[[0, 1, 6, 7]].mean())
     assert (frame["n"] == 8).all()
     (sentence,) = measures.ranking_words(results, frame.reset_index())
-    assert "may be the best; 1 of 3 are ruled out" in sentence
+    assert sentence == "Of the relu nets, batch-relu, layer-relu may be the best; 1 of 3 are ruled out."
 
 
 def test_ranking_says_when_seeds_are_too_few_and_who_is_not_ranked():
     results = make_results(confirm_seeds=4, untrainable={"none-sigmoid"}, num_bisections=0)
     frame = measures.ranking(results, np.random.default_rng(0))
     assert (frame["best_rank"] == 1).all()
-    assert (frame["worst_rank"] == 3).all()
+    assert frame.set_index("variant")["worst_rank"].to_dict() == {
+        "batch-sigmoid": 1,  # the only one of its activation
+        "none-relu": 2,
+        "batch-relu": 2,
+    }
     words = " ".join(measures.ranking_words(results, frame))
-    assert "The 3 variants cannot be told apart" in words
+    assert "Of the relu nets, the 2 variants cannot be told apart" in words
+    assert "sigmoid nets" not in words
     assert "No result of 4 seeds could tell any two variants apart; it takes 6." in words
     assert "Not ranked, without trials at a best rate of their own: none-sigmoid." in words
 
