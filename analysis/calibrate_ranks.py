@@ -34,7 +34,7 @@ NULLS: Mapping[str, Draw] = {
     "normal, unequal spreads": lambda rng, size: rng.standard_normal(size) * _spreads(size),
     "skewed, unequal spreads": lambda rng, size: (1 - rng.exponential(size=size)) * _spreads(size),
 }
-"""Contestants that are equally good, [N, n] each; the last is a stress beyond what is promised."""
+"""Contestants that are equally good, [N, n] each. The promise is for the jointly symmetric: the normal."""
 
 
 def run(num_studies: int, seed: int) -> pd.DataFrame:
@@ -79,8 +79,8 @@ def table_markdown(table: pd.DataFrame, num_studies: int) -> str:
     """
     error = float(np.sqrt(stats.ALPHA * (1 - stats.ALPHA) / num_studies))
     notes = {
-        "missed": "Share of rankings of equally good contestants in which any interval misses, promised: at "
-        f"most .05; {num_studies} studies per cell, standard error {error:.3f} at .05.",
+        "missed": "Share of rankings of equally good contestants in which any interval misses, promised for "
+        f"the normal ones: at most .05; {num_studies} studies per cell, standard error {error:.3f} at .05.",
         "told apart": "Share of neighbours told apart, normal data, contestants this far from each other.",
     }
     lines = []
@@ -88,7 +88,7 @@ def table_markdown(table: pd.DataFrame, num_studies: int) -> str:
         wide = own.pivot(index="shape", columns=["contestants", "n"], values="rate").loc[
             list(dict.fromkeys(own["shape"]))
         ]
-        heads = [f"{num} ranked, n = {n}" for num, n in wide.columns]
+        heads = [f"{num} ranked, n = {n}" for num, n in wide.columns.to_list()]
         lines += [f"\n## Ranking: {quantity}\n", notes[str(quantity)] + "\n"]
         lines += ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
         lines += [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, OUTCOMES, Outcome, Verdict, show_effect, show_interval
+from analysis.claims import CLAIMS, OUTCOMES, Outcome, Verdict
 
 LETTERS: dict[Outcome, str] = {
     "SUPPORTED": "yes",
@@ -28,7 +28,7 @@ class Cell:
         letters: from `LETTERS`.
         outcome: in full; also its colour.
         sentence: shown on pointing at it.
-        link: where it is explained.
+        link: where it is explained; empty if nowhere.
     """
 
     letters: str
@@ -54,13 +54,13 @@ class Matrix:
     rows: list[tuple[str, bool, list[Cell | None]]]
 
 
-def cell(verdict: Verdict, page: str = "") -> Cell:
-    """A verdict's cell; it links to its claim on `page`, by default the one it stands on."""
+def cell(verdict: Verdict, page: str = "", *, linked: bool = True) -> Cell:
+    """A verdict's cell; it links to its claim on `page`, by default the one it stands on, if `linked`."""
     return Cell(
         letters=LETTERS[verdict.outcome],
         outcome=verdict.outcome,
         sentence=verdict.sentence,
-        link=f"{page}#claim-{verdict.claim}",
+        link=f"{page}#claim-{verdict.claim}" if linked else "",
     )
 
 
@@ -115,23 +115,10 @@ def against_competitors(judged: Mapping[str, Sequence[Verdict]]) -> list[Matrix]
         claims = [claim for claim in CLAIMS if claim in asked]
         for competitor, verdicts in judged.items():
             own = {v.claim: v for v in verdicts if v.activation == activation}
-            cells = [_against(competitor, own[claim]) if claim in own else None for claim in claims]
+            cells = [cell(own[claim], linked=False) if claim in own else None for claim in claims]
             rows.append((competitor, True, cells))
         matrices.append(Matrix(f"batch against competitors, {activation} nets", "against", claims, rows))
     return matrices
-
-
-def _against(competitor: str, verdict: Verdict) -> Cell:
-    """A verdict's cell, in words that name the competitor: the claim's own speak of the plain net."""
-    show = CLAIMS[verdict.claim].show
-    if verdict.n:
-        effect = show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high)
-        interval = show_interval(show, verdict.low, verdict.high)
-        found = f"{effect} (90% interval: {interval}; {verdict.n} seeds)"
-    else:
-        found = verdict.reason.replace("none-", f"{competitor}-")
-    words = f"batch against {competitor}, {verdict.activation} net: {verdict.outcome}, {found}"
-    return Cell(LETTERS[verdict.outcome], verdict.outcome, words, f"#claim-{verdict.claim}")
 
 
 def matrix_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:

@@ -61,6 +61,23 @@ CURVE_COLUMNS = (*TRIAL_KEYS, "step", *CURVE_METRICS)
 PROBE_COLUMNS = (*TRIAL_KEYS, "step", "probe", "layer", "index", "value")
 
 
+_COMPOUND_ACTIVATIONS = ("hard", "leaky")  # first words of the activations whose names have a hyphen
+
+
+def split_variant(variant: str) -> tuple[str, str]:
+    """A variant's name as (normalization, activation); either's own name may have hyphens.
+
+    `batch-renorm-relu` -> (`batch-renorm`, `relu`); `batch-hard-tanh` -> (`batch`, `hard-tanh`).
+    """
+    normalization, _, activation = variant.rpartition("-")
+    rest, _, word = normalization.rpartition("-")
+    return (
+        (rest, f"{word}-{activation}")
+        if rest and word in _COMPOUND_ACTIVATIONS
+        else (normalization, activation)
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """Everything one study run logged.

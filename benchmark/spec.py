@@ -200,6 +200,8 @@ class AxisSpec(Section):
     def _named(self) -> "AxisSpec":
         if self.names and len(self.names) != len(self.values):
             raise ValueError(f"names: expected one per value, {len(self.values)}, found {len(self.names)}")
+        if any(value in self.values[:position] for position, value in enumerate(self.values)):
+            raise ValueError(f"values: expected each value once, found {list(self.values)}")
         return self
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import CURVE_COLUMNS, PROBE_COLUMNS, TRIAL_COLUMNS, Results
+from analysis.results import split_variant
 
 NUM_CLASSES = 10
 CHANCE = 1 / NUM_CLASSES
@@ -126,11 +127,11 @@ class _Maker:
 
     def of(self, table, variant, default):
         """A setting by variant, else by its normalization, else the default."""
-        return table.get(variant, table.get(variant.rpartition("-")[0], default))
+        return table.get(variant, table.get(split_variant(variant)[0], default))
 
     def train(self, variant, rate, seed, stage, gain=1.0):
         """One trial: its outcome, curve and probes."""
-        normalization, _, activation = variant.rpartition("-")
+        normalization, activation = split_variant(variant)
         edge = self.edge_of.setdefault(
             (variant, seed), self.of(self.edges, variant, 0.3) + self.edge_spread * self.rng.normal()
         )
@@ -251,7 +252,7 @@ class _Maker:
             "preactivation_p50": 0.1 * ones,
             "preactivation_p85": 0.1 + spread,
         }
-        activation = variant.rpartition("-")[2]
+        activation = split_variant(variant)[1]
         if activation in ("sigmoid", "tanh"):
             values["saturated_share"] = (0.3 if variant.startswith("none") else 0.05) * ones
         if activation == "relu":
@@ -331,8 +332,8 @@ class _Maker:
             rate = chosen[variant]["best_learning_rate"]
             if rate is not None:
                 cells.setdefault((variant, rate), []).append("best")
-            plain = chosen.get("none-" + variant.rpartition("-")[2], {}).get("best_learning_rate")
-            if plain is not None and variant.rpartition("-")[0] != "none":
+            plain = chosen.get("none-" + split_variant(variant)[1], {}).get("best_learning_rate")
+            if plain is not None and split_variant(variant)[0] != "none":
                 for role, factor in ROLES.items():
                     cells.setdefault((variant, plain * factor), []).append(role)
         return [{"variant": v, "learning_rate": r, "roles": roles} for (v, r), roles in cells.items()]

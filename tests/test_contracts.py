@@ -11,6 +11,7 @@ from made_networks import fitting_spec, make_network
 from made_trials import make_data, make_study, make_trial, run_trial
 from torch.func import functional_call
 
+from analysis.results import split_variant
 from benchmark.config import Section
 from benchmark.data.datasets import DataSpec
 from benchmark.data.sources import DATASETS
@@ -57,6 +58,10 @@ def named(variant):
 
 def test_variants_are_told_apart_by_their_names():
     assert len(set(VARIANTS)) == len(VARIANTS)
+    for normalization, activation in itertools.product(
+        NORMALIZATIONS, ACTIVATIONS
+    ):  # as the analysis reads them
+        assert split_variant(f"{normalization}-{activation}") == (normalization, activation)
 
 
 @pytest.mark.parametrize(("variant", "optimizer"), TRAINED)

@@ -8,15 +8,16 @@ on the same trials. Exploratory: the protocol's claims are about the plain net.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.claims._base import Claim, Verdict
+from analysis.claims._base import Claim, Verdict, show_effect, show_interval
 from analysis.claims._judge import CONFIRMATORY, judge
 from analysis.load import Results
 from analysis.measures import select
+from analysis.results import split_variant
 
 PLAIN = "none"
 
@@ -39,7 +40,25 @@ def judge_against_competitors(results: Results, claims: Sequence[Claim]) -> dict
     """
     if CONFIRMATORY not in results.normalizations:
         return {}
-    return {name: judge(with_reference(results, name), claims, None) for name in competitors(results)}
+    shows = {claim.id: claim.show for claim in claims}
+    return {
+        name: [
+            dataclasses.replace(verdict, exploratory=True, sentence=_sentence(verdict, name, shows))
+            for verdict in judge(with_reference(results, name), claims, None)
+        ]
+        for name in competitors(results)
+    }
+
+
+def _sentence(verdict: Verdict, competitor: str, shows: Mapping[str, Callable[[float], str]]) -> str:
+    """A verdict in words that name the competitor: the claims' own speak of the plain net."""
+    pair = f"{verdict.normalizer} against {competitor}, {verdict.activation} net: {verdict.outcome}"
+    if not verdict.n:
+        return f"{pair}. {verdict.reason.replace(f'{PLAIN}-', f'{competitor}-')}."
+    show = shows[verdict.claim]
+    effect = show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high)
+    interval = show_interval(show, verdict.low, verdict.high)
+    return f"{pair}, {effect} (90% interval: {interval}; {verdict.n} seeds)."
 
 
 def with_reference(results: Results, competitor: str) -> Results:
@@ -92,6 +111,4 @@ def _renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     """The rows of these variants, under their new names."""
     rows = frame[frame["variant"].isin(list(names))]
     variants = rows["variant"].map(names)
-    return rows.assign(
-        variant=variants, normalization=[select.split_variant(str(name))[0] for name in variants]
-    )
+    return rows.assign(variant=variants, normalization=[split_variant(str(name))[0] for name in variants])

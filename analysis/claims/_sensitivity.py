@@ -21,6 +21,7 @@ from analysis.claims._base import Claim, Verdict
 from analysis.claims._judge import judge
 from analysis.load import Results
 from analysis.measures import select
+from analysis.results import split_variant
 
 Choice = Callable[[Results], Results]
 
@@ -171,7 +172,7 @@ def selection_flips(results: Results, shares: pd.DataFrame) -> pd.DataFrame:
 
 def _depends_on(verdict: Verdict, variant: str) -> bool:
     """Would another eta* of the variant change what this claim compares?"""
-    normalization, activation = select.split_variant(variant)
+    normalization, activation = split_variant(variant)
     if activation != verdict.activation:
         return False
     own = normalization == verdict.normalizer and verdict.claim != faster_at_same_rate.CLAIM.id

@@ -21,6 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from analysis.results import split_variant
+
 WIDTH_IN = 9.0  # the report's column
 DPI = 120
 _LEGEND_ROWS = 2  # for which figures have room as they are
@@ -121,7 +123,7 @@ class VariantStyle:
 
 def variant_style(variant: str) -> VariantStyle:
     """Style of a variant, from its name `normalization-activation` and nothing else."""
-    normalization, _, activation = variant.rpartition("-")
+    normalization, activation = split_variant(variant)
     hue = NORMALIZATION_HUES.get(normalization) or _hashed_hue(normalization)
     shade = ACTIVATION_SHADES.get(activation, _fraction(activation) * 0.7 - 0.3)
     markers = ["D", "v", "P", "X", "<", ">"]
@@ -167,7 +169,9 @@ def legend_above(figure: Figure, handles: Sequence[Any], num_columns: int = 6) -
     It takes as many columns as fit, at most `num_columns`, and what height it needs beyond two rows is added
     to the figure, not taken from the panels.
     """
-    columns = min(num_columns, max(1, len(handles)))
+    if not handles:
+        return
+    columns = min(num_columns, len(handles))
     while True:
         legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns)
         size = legend.get_window_extent()
@@ -194,7 +198,7 @@ def grouped(variants: Sequence[str]) -> list[tuple[str, list[str]]]:
         return [("", list(variants))]
     groups: dict[str, list[str]] = {}
     for variant in variants:
-        groups.setdefault(variant.rpartition("-")[2], []).append(variant)
+        groups.setdefault(split_variant(variant)[1], []).append(variant)
     return list(groups.items())
 
 

@@ -17,8 +17,9 @@ CAPTION = (
     "best learning rate (1 is the best): from 1 plus the number of variants significantly better than it, to "
     "the number of all less those significantly worse. Variants whose bars share ranks may be equals. All "
     "pairs of an activation are tested together by sign flips of {n} whole seeds, step by step on the "
-    "greatest statistic, so that all its bars hold the true ranks at once with 95% confidence (after "
-    "Mogstad, Romano, Shaikh & Wilhelm 2024). Beside each: the interquartile mean of its accuracy."
+    "greatest statistic, so that all its bars hold the true ranks at once with 95% confidence, if equals "
+    "differ symmetrically over seeds (after Mogstad, Romano, Shaikh & Wilhelm 2024). Beside each: the "
+    "interquartile mean of its accuracy."
 )
 INTERVAL_SEED = 20240430
 

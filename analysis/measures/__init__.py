@@ -36,7 +36,6 @@ from analysis.measures.select import (
     curves_of,
     paired_difference,
     reference_of,
-    split_variant,
 )
 from analysis.measures.speed import (
     anytime_accuracy,
@@ -46,6 +45,7 @@ from analysis.measures.speed import (
     time_to_target,
 )
 from analysis.measures.tables import cell_table, probe_cost, rate_multiples_table, time_table, variant_table
+from analysis.results import split_variant
 
 __all__ = [
     "Rho",

@@ -12,6 +12,7 @@ from analysis.family import Family, position_of
 from analysis.load import Results
 from analysis.measures import select
 from analysis.measures.rates import max_stable_rate
+from analysis.results import split_variant
 from analysis.stats import bootstrap_interval, estimate, holm, tests_of
 
 DECADE = 10.0
@@ -77,6 +78,7 @@ def axis_table(family: Family, rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+_ROUNDING = 1e-9
 TREND_COLUMNS = [
     "variant",
     "activation",
@@ -97,7 +99,7 @@ def axis_trends(family: Family) -> pd.DataFrame:
     Per seed, the least-squares slope over the values; of the highest stable rate, which is known as an
     interval at each value, the least and the greatest slope that the intervals allow. The unit of analysis is
     the seed, as in the claims: Hodges-Lehmann effect, 90% interval and exact signed-rank tests of zero,
-    Holm-adjusted per measure and direction over the variants.
+    Holm-adjusted per measure and direction over the planned variants.
 
     Returns:
         frame with columns variant, activation, measure (`highest stable rate`: decades; `final error`:
@@ -110,6 +112,7 @@ def axis_trends(family: Family) -> pd.DataFrame:
     places = np.array(axis_places(family))
     logarithmic = is_logarithmic(family)
     weights = (places - places.mean()) / np.square(places - places.mean()).sum()
+    weights[np.abs(weights) < _ROUNDING * np.abs(weights).max()] = 0.0  # a middle value
     weights *= np.log10(2) if logarithmic else 1.0
     rows = []
     for variant in family.newest.variants:
@@ -125,7 +128,7 @@ def axis_trends(family: Family) -> pd.DataFrame:
             rows.append(
                 {
                     "variant": variant,
-                    "activation": select.split_variant(variant)[1],
+                    "activation": split_variant(variant)[1],
                     "measure": measure,
                     "per": "doubling" if logarithmic else "unit",
                     "slope": size.effect,
@@ -137,9 +140,16 @@ def axis_trends(family: Family) -> pd.DataFrame:
                 }
             )
     frame = pd.DataFrame(rows, columns=TREND_COLUMNS)
+    planned = len(family.newest.variants)
     for column in ("p_falls", "p_rises"):
-        frame[column] = frame.groupby("measure", sort=False)[column].transform(holm)
+        frame[column] = frame.groupby("measure", sort=False)[column].transform(_holm_of, planned)
     return frame
+
+
+def _holm_of(pvalues: pd.Series[float], planned: int) -> NDArray[np.float64]:
+    """Holm-adjusted p-values of a family in which what could not be evaluated counts as p = 1."""
+    absent = np.ones(planned - len(pvalues))
+    return holm(np.concatenate([pvalues.to_numpy(dtype=float), absent]))[: len(pvalues)]
 
 
 def _by_value(family: Family, variant: str) -> dict[str, list[pd.DataFrame]]:
@@ -163,7 +173,9 @@ def _wide(pieces: list[pd.DataFrame], end: str) -> pd.DataFrame:
 
 def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weighted sums of every row; a weight of zero takes nothing of an infinite value."""
-    return np.where(weights == 0, 0.0, values * np.where(weights == 0, 1.0, weights)).sum(axis=1)
+    used = weights != 0
+    sums: NDArray[np.float64] = np.asarray(values, dtype=float)[:, used] @ weights[used]
+    return sums
 
 
 def is_logarithmic(family: Family) -> bool:
@@ -192,7 +204,7 @@ def _keys(family: Family, member: Results, variant: str) -> dict[str, Any]:
         "value": family.name_of(member),
         "x": axis_places(family)[position],
         "variant": variant,
-        "activation": select.split_variant(variant)[1],
+        "activation": split_variant(variant)[1],
     }
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.load import Results
 from analysis.measures import select
+from analysis.results import split_variant
 from analysis.stats import bootstrap_interval, iqm, min_seeds_to_rank, rank_intervals
 
 COLUMNS = [
@@ -50,7 +51,7 @@ def ranking(results: Results, rng: np.random.Generator) -> pd.DataFrame:
 
 def _rank(results: Results, activation: str, rng: np.random.Generator) -> pd.DataFrame:
     """The ranking of one activation's variants."""
-    variants = [name for name in results.variants if select.split_variant(name)[1] == activation]
+    variants = [name for name in results.variants if split_variant(name)[1] == activation]
     trials = [
         select.confirm_trials(results, variant)[["variant", "seed", "final_val_accuracy"]]
         for variant in variants
@@ -67,7 +68,7 @@ def _rank(results: Results, activation: str, rng: np.random.Generator) -> pd.Dat
         tied[position] = False
         accuracy = {"accuracy_iqm": size.value, "accuracy_low": size.low, "accuracy_high": size.high}
         place = {"best_rank": int(ranks.best[position]), "worst_rank": int(ranks.worst[position])}
-        normalization, _ = select.split_variant(str(variant))
+        normalization, _ = split_variant(str(variant))
         rows.append(
             {"variant": variant, "normalization": normalization, "activation": activation, "n": own.size}
             | accuracy
@@ -100,7 +101,7 @@ def ranking_words(results: Results, frame: pd.DataFrame) -> list[str]:
             told = f"{', '.join(first['variant'])} may be the best; {num - len(first)} of {num} are ruled out"
         sentences.append(f"Of the {activation} nets, {told}.")
     if sentences:
-        num_seeds, needed = int(frame["n"].min()), min_seeds_to_rank()
+        num_seeds, needed = int(frame["n"].max()), min_seeds_to_rank()
         if num_seeds < needed:
             sentences.append(
                 f"No result of {num_seeds} seeds could tell any two variants apart; it takes {needed}."

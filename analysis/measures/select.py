@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Results
+from analysis.results import split_variant
 
 ENDED = ("trained", "stuck", "diverged")
 """Outcomes that are results; `failed` and `running` trials have no numbers."""
@@ -17,12 +18,6 @@ FIRST_CONFIRM_SEED = 1000
 
 CACHED = 256
 """Frames kept: every claim and figure asks for the same few. Results never change; nor may these."""
-
-
-def split_variant(variant: str) -> tuple[str, str]:
-    """`batch-relu` -> (normalization, activation); a normalization's own name may hold a hyphen."""
-    normalization, _, activation = variant.rpartition("-")
-    return normalization, activation
 
 
 def reference_of(variant: str) -> str:

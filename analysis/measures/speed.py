@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.load import Results
 from analysis.measures import select
+from analysis.results import split_variant
 
 Unit = Literal["steps", "examples", "seconds"]
 TIME_COLUMNS: dict[str, str] = {"steps": "step", "examples": "examples", "seconds": "train_seconds"}
@@ -51,7 +52,7 @@ def time_to_target(
         frame with columns seed, low, high, by ascending seed. Smaller is better.
     """
     if target is None:
-        target = target_accuracy(results, select.split_variant(variant)[1])
+        target = target_accuracy(results, split_variant(variant)[1])
     trials = select.confirm_trials(results, variant, at)
     curves = select.curves_of(results, trials)
     rows = []

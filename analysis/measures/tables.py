@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from analysis.load import Results
 from analysis.measures import quality, rates, select, speed
+from analysis.results import split_variant
 from analysis.stats import estimate, iqm, restricted_mean, restricted_mean_difference
 
 ROLES = ("best", "x1", "x5", "x30")
@@ -95,7 +96,7 @@ def variant_table(results: Results) -> pd.DataFrame:
 
 def _variant(results: Results, variant: str) -> dict[str, Any]:
     """One row of the variant table."""
-    normalization, activation = select.split_variant(variant)
+    normalization, activation = split_variant(variant)
     decided = select.decided(results, variant)
     rate = select.best_rate(results, variant)
     row: dict[str, Any] = {
@@ -202,7 +203,7 @@ def _multiple(
     results: Results, variant: str, role: str, bar: pd.Series[float], reference: pd.DataFrame
 ) -> dict[str, Any]:
     """One row of the multiples' table."""
-    normalization, activation = select.split_variant(variant)
+    normalization, activation = split_variant(variant)
     rate = select.confirm_rate(results, variant, role)
     best = speed.best_accuracy(results, variant, role)
     times = speed.time_to_target(results, variant, role, target=bar)

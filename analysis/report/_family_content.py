@@ -17,7 +17,7 @@ from analysis.report._content import command_of
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, interval, number, pvalue
 from analysis.report._tables import SEED, Row, Table
-from analysis.stats import ALPHA
+from analysis.stats import ALPHA, min_seeds_to_decide
 
 PAGE = "report.html"
 FAMILY_SCHEMA_VERSION = 1
@@ -50,6 +50,7 @@ class FamilyContent:
         missing: names of the values that were not run yet, and of runs that are not complete.
         command: runs the study, or goes on with it.
         logarithmic: whether the axis is.
+        too_few: how many seeds it takes to tell any trend, if there are fewer; else None.
     """
 
     family: Family
@@ -63,6 +64,7 @@ class FamilyContent:
     missing: list[str]
     command: str
     logarithmic: bool
+    too_few: int | None
 
 
 def assemble_family(
@@ -89,7 +91,14 @@ def assemble_family(
         missing=_missing(family),
         command=command_of(family.newest),
         logarithmic=is_logarithmic(family),
+        too_few=_too_few(family, tables["trends"].frame),
     )
+
+
+def _too_few(family: Family, trends: pd.DataFrame) -> int | None:
+    """The seeds that it takes to tell any trend, where there are fewer; None where there are enough."""
+    needed = min_seeds_to_decide(len(family.newest.variants))
+    return needed if len(trends) and trends["n"].max() < needed else None
 
 
 def family_tables(family: Family, verdicts: Verdicts) -> dict[str, Table]:

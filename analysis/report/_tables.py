@@ -87,7 +87,7 @@ def tables(
 
 def _competitors(rivals: Mapping[str, Sequence[Verdict]]) -> pd.DataFrame:
     """The matrix against competitors, in long form."""
-    frames = [matrix_frame(own).assign(against=name, exploratory=True) for name, own in rivals.items()]
+    frames = [matrix_frame(own).assign(against=name) for name, own in rivals.items()]
     return pd.concat(frames, ignore_index=True) if frames else matrix_frame([]).assign(against=[])
 
 

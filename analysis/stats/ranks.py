@@ -13,9 +13,10 @@ cannot rank: the least p of n seeds is 2^-n, and N (N - 1) comparisons multiply 
 
 Guaranteed (about each contestant's rank, 1 + the number of truly better ones): with at least 95% probability
 *all* intervals hold their true ranks at once, where the differences of equally good contestants are jointly
-symmetric (flipping an occasion's signs changes nothing of their distribution). Not guaranteed: that an
-interval is short, or anything about other data than was scored. Where equal contestants differ in spread and
-are skewed, or one has outliers on one side, the 5% can become more (docs/calibration.md).
+symmetric (flipping an occasion's signs changes nothing of their distribution), as of normal data. Not
+guaranteed: that an interval is short, or anything about other data than was scored. Three and more equals
+whose scores are skewed are not jointly symmetric; by simulation the 5% hold for them too, unless they also
+differ in spread (docs/calibration.md).
 """
 
 from dataclasses import dataclass

@@ -230,6 +230,7 @@ class Tracker:
                 "seed": str(trial.seed),
                 "learning_rate": repr(trial.learning_rate),
                 "status": "running",
+                "status_ema": "running",
                 "trial_hash": trial.hash,
                 f"in_study.{self._hash}": "true",
             }

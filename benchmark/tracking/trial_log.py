@@ -60,18 +60,19 @@ class TrialLog:
         logged = {*self._known, *self._evaluations[-1].row}  # the last row's train_seconds is the final one
         final = {name: value for name, value in outcome.metrics.items() if name not in logged}
         self._add(final, int(outcome.metrics["num_steps_done"]))
-        self._flush({"status": outcome.status, "status_ema": outcome.status_ema})
         self._log_frame("curves.parquet", pd.DataFrame([e.row for e in self._evaluations]))
         probes = [row for evaluation in self._evaluations for row in evaluation.probes]
         if probes:
             self._log_frame("probes.parquet", pd.DataFrame(probes))
+        # After the files: a trial with a result is one that can be read whole.
+        self._flush({"status": outcome.status, "status_ema": outcome.status_ema})
         self._client.set_terminated(self.run_id, "FINISHED")
         return Record(self.run_id, outcome.status, outcome.metrics)
 
     def fail(self, message: str, details: str) -> None:
         """End the run as failed, with the traceback as an artifact."""
         self._client.log_text(self.run_id, details, "failure.txt")
-        self._flush({"status": "failed", "failure": message[:500]})
+        self._flush({"status": "failed", "status_ema": "failed", "failure": message[:500]})
         self._client.set_terminated(self.run_id, "FAILED")
 
     def _add(self, values: dict[str, float], step: int) -> None:

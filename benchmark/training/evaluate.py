@@ -126,7 +126,7 @@ def reestimate(
         return logits
 
     try:
-        vmap(normalize)(images.unflatten(0, (num_batches, size)), statistics)
+        vmap(normalize)(images.view(num_batches, size, *images.shape[1:]), statistics)
     finally:
         for name, norm in norms.items():
             norm.momentum = momenta[name]

@@ -295,6 +295,9 @@ def test_against_a_competitor_it_stands_in_the_plain_nets_place():
         primary = by_claim["higher-learning-rate"]
         assert primary.outcome == outcome
         assert primary.normalizer == "batch"
+        assert primary.exploratory
+        assert primary.sentence.startswith(f"batch against none-he, relu net: {outcome}, ")
+        assert "90% interval" in primary.sentence
         stable = {
             name: max_stable_rate(results, name).set_index("seed") for name in ("batch-relu", "none-he-relu")
         }

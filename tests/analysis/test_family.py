@@ -22,7 +22,7 @@ from analysis.measures import (
     max_stable_rate,
 )
 from analysis.report import write_family
-from analysis.stats import estimate
+from analysis.stats import estimate, signed_rank_pvalue
 
 AXIS = {"key": "budget.batch_size", "label": "batch size", "values": [2, 16, 256], "names": []}
 
@@ -154,9 +154,43 @@ def test_a_value_without_a_stable_rate_leaves_a_trend_open():
     assert ("final error", "none-relu") not in trends.index  # no best rate, no confirm trials
 
 
+def test_what_has_no_trend_counts_in_the_family():
+    """Holm over the planned variants: a p does not shrink because the other variant never trained."""
+    family = falling(untrainable={"batch-relu"})
+    trends = axis_trends(family).set_index(["measure", "variant"])
+    assert ("final error", "batch-relu") not in trends.index
+    errors = [1 - confirm_trials(one, "none-relu")["final_val_accuracy"].to_numpy() for one in family.members]
+    slopes = np.polyfit(np.log2([2, 16, 256]), np.stack(errors), 1)[0]
+    found = trends.loc[("final error", "none-relu")]
+    assert found["p_rises"] == min(1, 2 * signed_rank_pvalue(slopes))
+    assert found["p_falls"] == min(1, 2 * signed_rank_pvalue(-slopes))
+
+
+def test_a_middle_value_without_a_stable_rate_takes_nothing():
+    """Its weight is zero, but for rounding, on an axis of equal distances."""
+    axis = AXIS | {"values": [16, 64, 256]}
+    members = tuple(
+        member(position, axis, **SEEDS, edge_spread=0.02, untrainable={"none-relu"} if position == 1 else ())
+        for position in range(3)
+    )
+    trends = axis_trends(Family(members, members[0])).set_index(["measure", "variant"])
+    assert np.isfinite(
+        trends.loc[("highest stable rate", "none-relu"), ["slope_low", "slope_high"]].astype(float)
+    ).all()
+
+
 def test_trends_need_every_value_and_numbers(family):
     assert axis_trends(family).empty  # 16 is missing
     assert axis_trends(falling(AXIS | {"values": ["sgd", "rmsprop", "adam"]})).empty
+
+
+def test_the_head_report_says_when_no_trend_can_be_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis.report, "draw_all", lambda source, drawings, folder: [])
+    members = tuple(member(position) for position in range(3))  # five seeds: 2 * 2^-5 is above 5%
+    write_family(Family(members, members[0]), tmp_path / "study")
+    for page in ("report.html", "report.md"):
+        text = (tmp_path / "study" / page).read_text(encoding="utf-8")
+        assert "No result of these seeds could tell a trend of any of the variants: it takes 6." in text
 
 
 def test_the_head_report_says_what_falls(tmp_path, monkeypatch):

@@ -468,6 +468,17 @@ def test_ranking_orders_what_it_can_and_says_what_it_cannot():
     assert sentence == "Of the relu nets, batch-relu, layer-relu may be the best; 1 of 3 are ruled out."
 
 
+def test_hyphenated_names_are_ranked_with_their_own():
+    results = make_results(
+        activations=("tanh", "hard-tanh"), normalizations=("none", "batch"), num_bisections=0
+    )
+    frame = measures.ranking(results, np.random.default_rng(0)).set_index("variant")
+    assert frame.loc["batch-hard-tanh", ["normalization", "activation"]].tolist() == ["batch", "hard-tanh"]
+    assert (frame["num_ranked"] == 2).all()
+    assert measures.reference_of("batch-hard-tanh") == "none-hard-tanh"
+    assert measures.reference_of("batch-renorm-leaky-relu") == "none-leaky-relu"
+
+
 def test_ranking_says_when_seeds_are_too_few_and_who_is_not_ranked():
     results = make_results(confirm_seeds=4, untrainable={"none-sigmoid"}, num_bisections=0)
     frame = measures.ranking(results, np.random.default_rng(0))

@@ -1,6 +1,7 @@
 """The report: complete, self-contained, escaped, replaced as a whole or not at all."""
 
 import dataclasses
+import html
 import html.parser
 import json
 import math
@@ -12,9 +13,10 @@ import pytest
 from synthetic_results import make_results
 
 import analysis.report
-from analysis.claims import CLAIMS, Verdict, judge
+from analysis.claims import CLAIMS, Verdict, judge, judge_against_competitors
 from analysis.figures import FIGURES
 from analysis.load import Results
+from analysis.matrix import LETTERS
 from analysis.measures import variant_table
 from analysis.report import write
 from analysis.report._figures import MAX_EMBEDDED_SVG_BYTES
@@ -314,6 +316,23 @@ def test_a_study_at_one_rate_shows_its_cells_and_no_empty_tables(no_figures: Non
     numbers = text.split("The variants in numbers")[-1].split("More figures")[0]
     assert numbers.count(" sweep 0.001 2 ") == 4
     assert "optimizer.name=" not in text
+
+
+def test_competitors_have_a_matrix_of_their_own(no_figures: None, tmp_path: Path) -> None:
+    results = make_results(
+        activations=("relu",), normalizations=("none", "batch", "none-he"), seeds=6, confirm_seeds=6
+    )
+    page = write(results, tmp_path / "report").read_text(encoding="utf-8")
+    against = judge_against_competitors(results)["none-he"]
+    matrix = page[page.index("batch against competitors, relu nets") : page.index('id="verdicts"')]
+    cells = re.findall(r'<span title="([^"]+)">([a-z/]+)</span>', matrix)
+    assert cells == [(html.escape(one.sentence), LETTERS[one.outcome]) for one in against]
+    assert "none-he *" in matrix
+    assert "batch against competitors, relu nets" in (tmp_path / "report" / "report.md").read_text()
+    table = pd.read_csv(tmp_path / "report" / "tables" / "competitors.csv")
+    assert table["claim"].tolist() == [one.claim for one in against]
+    assert set(table["against"]) == {"none-he"}
+    assert table["exploratory"].all()
 
 
 def test_an_untrainable_baseline_and_an_edge_optimum_are_said_at_the_top(
