@@ -326,7 +326,8 @@ def test_competitors_have_a_matrix_of_their_own(no_figures: None, tmp_path: Path
     against = judge_against_competitors(results)["none-he"]
     matrix = page[page.index("batch against competitors, relu nets") : page.index('id="verdicts"')]
     cells = re.findall(r'<span title="([^"]+)">([a-z/]+)</span>', matrix)
-    assert cells == [(html.escape(one.sentence), LETTERS[one.outcome]) for one in against]
+    expected = [(one.sentence, LETTERS[one.outcome]) for one in against]
+    assert [(html.unescape(sentence), letters) for sentence, letters in cells] == expected
     assert "none-he *" in matrix
     assert "batch against competitors, relu nets" in (tmp_path / "report" / "report.md").read_text()
     table = pd.read_csv(tmp_path / "report" / "tables" / "competitors.csv")
