@@ -140,6 +140,7 @@ def axis_trends(family: Family) -> pd.DataFrame:
                 }
             )
     frame = pd.DataFrame(rows, columns=TREND_COLUMNS)
+    frame = frame.sort_values("measure", ascending=False, kind="stable", ignore_index=True)
     planned = len(family.newest.variants)
     for column in ("p_falls", "p_rises"):
         frame[column] = frame.groupby("measure", sort=False)[column].transform(_holm_of, planned)
