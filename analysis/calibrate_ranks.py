@@ -88,7 +88,8 @@ def table_markdown(table: pd.DataFrame, num_studies: int) -> str:
         wide = own.pivot(index="shape", columns=["contestants", "n"], values="rate").loc[
             list(dict.fromkeys(own["shape"]))
         ]
-        heads = [f"{num} ranked, n = {n}" for num, n in wide.columns.to_list()]
+        columns: list[tuple[int, int]] = wide.columns.to_list()  # type: ignore[assignment]
+        heads = [f"{num} ranked, n = {n}" for num, n in columns]
         lines += [f"\n## Ranking: {quantity}\n", notes[str(quantity)] + "\n"]
         lines += ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
         lines += [
