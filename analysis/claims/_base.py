@@ -85,7 +85,8 @@ class Claim:
         show: an effect in words, e.g. `3.2 times`.
         supported: sentence with {norm}, {act}, {effect}, {delta}; likewise the next two.
         refuted: sentence.
-        inconclusive: sentence.
+        inconclusive: sentence, without {effect}: it can be unknown.
+        best_guess: the effect in that sentence's second half, with {effect}.
         activations: the claim is about these alone; None for all.
         needs: the study's switch that logs what it reads beyond the standard metrics; empty for none.
         caveat: stands beside every verdict of the claim; empty for none.
@@ -107,6 +108,7 @@ class Claim:
     supported: str
     refuted: str
     inconclusive: str
+    best_guess: str = "{effect}"
     activations: tuple[str, ...] | None = None
     needs: str = ""
     caveat: str = ""
@@ -182,6 +184,9 @@ class Verdict:
         return pd.DataFrame({"seed": self.sample.seeds, "low": self.sample.low, "high": self.sample.high})
 
 
+NOT_MEASURABLE = "not measurable here"
+
+
 def show_effect(show: Callable[[float], str], effect: float, least: float, greatest: float) -> str:
     """An effect in words; of an infinite or unknown one, the bound that there is.
 
@@ -197,7 +202,7 @@ def show_effect(show: Callable[[float], str], effect: float, least: float, great
         return f"at least {show(least)}"
     if math.isfinite(greatest):
         return f"at most {show(greatest)}"
-    return "not measurable here"
+    return NOT_MEASURABLE
 
 
 def show_interval(show: Callable[[float], str], low: float, high: float) -> str:

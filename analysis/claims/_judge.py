@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.claims._base import (
     NOT_EVALUABLE,
+    NOT_MEASURABLE,
     Claim,
     NotEvaluable,
     Outcome,
@@ -139,11 +140,18 @@ _NOTHING = Estimate(effect=np.nan, effect_low=np.nan, effect_high=np.nan, low=np
 def _sentence(test: _Test, outcome: Outcome, size: Estimate, needed: int | None) -> str:
     """The outcome in plain words, with its figures."""
     claim = test.claim
-    templates = {"SUPPORTED": claim.supported, "REFUTED": claim.refuted, "INCONCLUSIVE": claim.inconclusive}
+    effect = show_effect(claim.show, size.effect, size.effect_low, size.effect_high)
+    # Only an unsettled effect can be without any bound: a settled one's interval excludes delta.
+    guess = f"the effect is {effect}" if effect == NOT_MEASURABLE else f"the best guess is {claim.best_guess}"
+    templates = {
+        "SUPPORTED": claim.supported,
+        "REFUTED": claim.refuted,
+        "INCONCLUSIVE": f"{claim.inconclusive}; {guess}",
+    }
     text = templates[outcome].format(
         norm=name_of(test.normalizer),
         act=test.activation,
-        effect=show_effect(claim.show, size.effect, size.effect_low, size.effect_high),
+        effect=effect,
         delta=claim.show(claim.delta).lstrip("+"),
     )
     text = f"{text[0].upper()}{text[1:]} ({_interval_words(claim, size)}, {size.n} seeds)."

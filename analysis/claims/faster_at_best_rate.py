@@ -33,8 +33,9 @@ CLAIM = Claim(
         "it is {effect} as fast"
     ),
     inconclusive=(
-        "whether {norm} makes the {act} net, each at its best rate, more than {delta} as fast to the target "
-        "in steps is not settled; the best guess is {effect} as fast"
+        "whether {norm} makes the {act} net, each at its best rate, more than {delta} as fast to the "
+        "target in steps is not settled"
     ),
+    best_guess="{effect} as fast",
     caveat=CAVEAT,
 )

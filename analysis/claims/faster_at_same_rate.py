@@ -38,8 +38,9 @@ CLAIM = Claim(
         "target in steps; it is {effect} as fast"
     ),
     inconclusive=(
-        "whether {norm} makes the {act} net, at the unnormalized net's best rate, more than {delta} as fast "
-        "to the target in steps is not settled; the best guess is {effect} as fast"
+        "whether {norm} makes the {act} net, at the unnormalized net's best rate, more than {delta} as "
+        "fast to the target in steps is not settled"
     ),
+    best_guess="{effect} as fast",
     caveat=CAVEAT,
 )

@@ -36,8 +36,8 @@ CLAIM = Claim(
         "change is {effect}"
     ),
     inconclusive=(
-        "whether {norm} lets the {act} net train at more of the learning rates tried, by over {delta}, is "
-        "not settled; the best guess is {effect}"
+        "whether {norm} lets the {act} net train at more of the learning rates tried, by over {delta}, "
+        "is not settled"
     ),
     caveat="A share on this range of rates: another range gives another share",
 )

@@ -56,8 +56,9 @@ CLAIM = Claim(
         "({delta}); with it the rate is {effect} as high"
     ),
     inconclusive=(
-        "whether {norm} makes the {act} net's highest stable learning rate more than {delta} as high is not "
-        "settled; the best guess is {effect} as high"
+        "whether {norm} makes the {act} net's highest stable learning rate more than {delta} as high is "
+        "not settled"
     ),
+    best_guess="{effect} as high",
     primary=True,
 )

@@ -55,8 +55,7 @@ CLAIM = Claim(
         "is {effect}"
     ),
     inconclusive=(
-        "whether {norm} stops the {act} net's gradients from fading by more than {delta} is not settled; "
-        "the best guess is {effect}"
+        "whether {norm} stops the {act} net's gradients from fading by more than {delta} is not settled"
     ),
     activations=("sigmoid", "tanh"),
     needs=SWITCH,

@@ -59,7 +59,7 @@ CLAIM = Claim(
     ),
     inconclusive=(
         "whether {norm} lets the {act} net train at more of the scales of its initial weights, by over "
-        "{delta}, is not settled; the best guess is {effect}"
+        "{delta}, is not settled"
     ),
     needs="several values in init.gains",
 )

@@ -52,7 +52,7 @@ CLAIM = Claim(
     ),
     inconclusive=(
         "whether {norm} narrows the {act} net's gap between validation and training loss by more than "
-        "{delta} is not settled; the best guess is {effect}"
+        "{delta} is not settled"
     ),
     caveat=f"Conditional on this one split: all seeds share one validation set. {ONE_SIDED_RISK}",
 )

@@ -70,8 +70,9 @@ CLAIM = Claim(
         "without it the gradient changes {effect} as fast along a step"
     ),
     inconclusive=(
-        "whether the {act} net's gradient changes more than {delta} as fast along a step without {norm} is "
-        "not settled; the best guess is {effect}"
+        "whether the {act} net's gradient changes more than {delta} as fast along a step without {norm} "
+        "is not settled"
     ),
+    best_guess="{effect} as fast",
     needs=SWITCH,
 )

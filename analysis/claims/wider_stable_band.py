@@ -46,8 +46,8 @@ CLAIM = Claim(
         "{effect}"
     ),
     inconclusive=(
-        "whether {norm} widens the {act} net's band of stable learning rates by more than {delta} is not "
-        "settled; the best guess is {effect}"
+        "whether {norm} widens the {act} net's band of stable learning rates by more than {delta} is "
+        "not settled"
     ),
     caveat="The lower edge is known to one step of the grid only: refinement bisects the upper one",
 )

@@ -35,8 +35,9 @@ CLAIM = Claim(
         "rate, it is {effect} as fast"
     ),
     inconclusive=(
-        "whether {norm} makes the {act} net more than {delta} as fast to the target in training time is not "
-        "settled; the best guess, each at its best rate, is {effect} as fast"
+        "whether {norm} makes the {act} net, each at its best rate, more than {delta} as fast to the "
+        "target in training time is not settled"
     ),
+    best_guess="{effect} as fast",
     caveat=f"Seconds belong to this device and to what ran beside the trials. {CAVEAT}",
 )

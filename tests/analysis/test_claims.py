@@ -117,6 +117,7 @@ def test_outcome(claim, outcome):
         assert verdict.n == 8
         assert verdict.low <= verdict.effect <= verdict.high
         assert verdict.effect_low <= verdict.effect_high
+        assert ("is not settled; the best guess is" in verdict.sentence) == (outcome == "INCONCLUSIVE")
 
 
 def test_the_primary_effect_is_the_ratio_that_was_put_in():
@@ -389,7 +390,8 @@ def test_pairs_of_which_nothing_is_known_are_counted():
     assert verdict.samples["low"].tolist()[:3] == [-np.inf] * 3
     (blank,) = only(without(results, trials["stage"] == "confirm", "diverged"), "regularizes")
     assert blank.outcome == "INCONCLUSIVE"
-    assert "not measurable here (no bounded 90% interval, 8 seeds)" in blank.sentence
+    words = "is not settled; the effect is not measurable here (no bounded 90% interval, 8 seeds)"
+    assert words in blank.sentence
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
