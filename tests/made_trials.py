@@ -75,7 +75,7 @@ def make_study(**sections):
 
 def make_trial(study, variant="batch-relu", *, learning_rate=0.1, seed=0, stage="sweep"):
     """A trial of a study on `make_data`'s images."""
-    normalization, _, activation = variant.partition("-")
+    normalization, _, activation = variant.rpartition("-")
     return Trial(study, Variant(normalization, activation), learning_rate, seed, stage, "made")
 
 

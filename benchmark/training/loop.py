@@ -96,6 +96,7 @@ class TrialLoop:
         initialize(self.network, trial.seed, trial.init_gain)
         self.network.to(self.device)
         calibrate(self.network, data.reestimation.take(slice(None)), trial.init_gain)
+        normalization = lookup(NORMALIZATIONS, trial.variant.normalization, "normalization")
         self.problem = Problem(
             self.network,
             Layout.of(self.network),
@@ -103,7 +104,13 @@ class TrialLoop:
             study.data.augmentation,
             study.optimizer,
             study.loss,
-            lookup(NORMALIZATIONS, trial.variant.normalization, "normalization").clip_norm,
+            normalization.clip_norm,
+        )
+        # Whether judged metrics differ from the moving-average ones at all.
+        self._rejudged = (
+            study.judge.statistics == "reestimated"
+            and normalization.is_reestimated
+            and bool(running_norms(self.network))
         )
         self.keys = Keys.of(trial.seed, self.device)
         self.lr = torch.tensor(trial.learning_rate, device=self.device)
@@ -271,11 +278,6 @@ class TrialLoop:
 
     def _score(self, tensors: dict[str, Tensor], *splits: Split) -> list[Score]:
         return score(self.network, tensors, *splits, loss=self.problem.loss)
-
-    @property
-    def _rejudged(self) -> bool:
-        """Whether judged metrics differ from the moving-average ones at all."""
-        return self.trial.study.judge.statistics == "reestimated" and bool(running_norms(self.network))
 
     def _judged_tensors(self) -> dict[str, Tensor]:
         batch_size = self.trial.study.budget.batch_size

@@ -59,6 +59,8 @@ class Normalization:
         reparametrize: makes the module that the layer's weights pass through, for its number of filters.
         init: the initialization it stands for, in place of the study's.
         clip_norm: the gradient's norm is clipped to this.
+        is_reestimated: whether it is judged with re-estimated statistics, if it has running ones; else with
+            these, as they are part of what it is.
         takes_noise: its module takes uniform draws as a second argument (see `NoisyBatchNorm2d`).
     """
 
@@ -70,6 +72,7 @@ class Normalization:
     reparametrize: Callable[[int], nn.Module] | None = None
     init: str | None = None
     clip_norm: float | None = None
+    is_reestimated: bool = True
     takes_noise: bool = False
 
     def num_parameters(self, place: Place) -> int:
@@ -150,7 +153,9 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     "batch-fast": replace(
         _BATCH,
         build=lambda place: _batch(place, momentum=0.1),
-        description="batch normalization with faster moving averages: momentum 0.9 in Keras' sense",
+        # Re-estimated, it would be `batch`: in training nothing reads the averages.
+        description="batch normalization judged by its moving averages, faster ones: Keras' momentum 0.9",
+        is_reestimated=False,
     ),
     "batch-last": replace(
         _BATCH,
@@ -169,6 +174,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         _BATCH,
         build=lambda place: BatchRenorm(place.num_channels, _EPSILON, _MOMENTUM, place.num_steps),
         description="batch normalization corrected towards its moving averages, within growing limits",
+        is_reestimated=False,
         source="Ioffe 2017 (1702.03275)",
     ),
     # Of one example at a time.

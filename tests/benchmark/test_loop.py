@@ -179,6 +179,8 @@ def test_the_loss_cap_is_the_constant_predictors():
     [
         ("batch-relu", "reestimated", True),
         ("batch-relu", "moving-average", False),
+        ("batch-fast-relu", "reestimated", False),
+        ("batch-renorm-relu", "reestimated", False),
         ("none-relu", "reestimated", False),
     ],
 )
@@ -190,6 +192,23 @@ def test_judged_statistics(data, tmp_path, variant, statistics, differs):
             evaluation.row[name] == evaluation.row[f"{name}_ema"] for name in ("val_loss", "clean_train_loss")
         ]
         assert same == [not differs] * 2
+
+
+@pytest.mark.parametrize("variant", ["batch-relu", "batch-renorm-relu", "weight-mean-batch-relu"])
+def test_what_is_judged_is_what_was_trained(data, tmp_path, variant):
+    """After a short run, evaluation classifies like training mode does, on batches of the training size."""
+    loop = TrialLoop(make_trial(study_of(), variant, learning_rate=0.03), data, Checkpoints(tmp_path))
+    *evaluations, _ = loop.run()
+    tensors, network = loop._tensors(), loop.network.train()
+    right = []
+    for start in range(0, len(data.validation), 16):
+        batch = slice(start, start + 16)
+        own = {name: value.clone() for name, value in tensors.items()}
+        logits = torch.func.functional_call(network, own, (data.validation.take(batch),))
+        right.append((logits.argmax(1) == data.validation.labels[batch]).float())
+    trained = torch.cat(right).mean().item()
+    assert trained > 0.5
+    assert evaluations[-1].row["val_accuracy"] == pytest.approx(trained, abs=0.05)
 
 
 def test_judging_does_not_change_training(data, tmp_path):

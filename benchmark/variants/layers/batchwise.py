@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 _POSITIONS = (0, 2, 3)  # what a channel's statistics are taken over
+_PLAIN_SHARE = 0.05  # of the budget, in which batch renormalization is batch normalization
 
 
 class RunningNorm(nn.Module):
@@ -30,12 +31,12 @@ class RunningNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(num_channels))
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
 
-    def _track(self, **statistics: Tensor) -> None:
-        """Move the running statistics of these names, [C] each, towards the batch's, in place."""
+    def _track(self, weight: float | Tensor, **statistics: Tensor) -> None:
+        """Move the running statistics of these names, [C] each, `weight` of the way to the batch's."""
         self.num_batches_tracked.add_(1)
         for name, value in statistics.items():
             running = self.get_buffer(name)
-            running.mul_(1 - self.momentum).add_(value.detach(), alpha=self.momentum)
+            running.add_((value.detach() - running) * weight)
 
 
 class MeanOnlyBatchNorm(RunningNorm):
@@ -46,7 +47,7 @@ class MeanOnlyBatchNorm(RunningNorm):
         mean = self.running_mean
         if self.training:
             mean = x.mean(_POSITIONS)
-            self._track(running_mean=mean)
+            self._track(self.momentum, running_mean=mean)
         return x - (mean - self.bias)[:, None, None]
 
 
@@ -58,15 +59,17 @@ class BatchRenorm(RunningNorm):
         evaluation  y = gamma (x - mu) / sigma + beta
 
     mu and sigma are running averages of mu_B and of sigma_B = sqrt(var_B + eps), as they were before the
-    step; no gradient flows through r and d. Of unclipped r and d, both lines are the same function.
+    step; no gradient flows through r and d. Of unclipped r and d, both lines are the same function: the
+    running averages are part of what is trained.
 
     The paper trains with r_max = 1 and d_max = 0 (batch normalization) for 5,000 steps and relaxes them to
     r_max = 3 at step 40,000 and d_max = 5 at 25,000. Budgets here are other ones, so these steps are shares
     of the budget, 1% of it for 1,000 of the paper's: batch normalization for the first 5%, then linearly to
     their ends at 40% and 25%. (That scale, and that the way is linear, are this suite's choices.)
 
-    Before its first batch there is nothing to correct towards: r = 1 and d = 0. So statistics are
-    re-estimated as Algorithm 2 of 1502.03167 has it, each batch being the first of buffers of its own.
+    The averages have to hold once they are corrected towards. The paper's have 5,000 steps for that, fifty
+    times their window of 1/alpha = 100. So here the first batches are averaged evenly, and in budgets under
+    2,000 steps the window is no longer than the first 5%: alpha = 20 / num_steps.
 
     Args:
         num_channels: C.
@@ -78,7 +81,7 @@ class BatchRenorm(RunningNorm):
     running_std: Tensor
 
     def __init__(self, num_channels: int, eps: float, momentum: float, num_steps: int) -> None:
-        super().__init__(num_channels, momentum)
+        super().__init__(num_channels, min(1.0, max(momentum, 1 / (_PLAIN_SHARE * num_steps))))
         self.eps = eps
         self.num_steps = num_steps
         self.weight = nn.Parameter(torch.ones(num_channels))
@@ -88,8 +91,8 @@ class BatchRenorm(RunningNorm):
         """r_max and d_max of the next step, scalars."""
         share = self.num_batches_tracked / self.num_steps
         return (
-            1.0 + 2.0 * ((share - 0.05) / (0.40 - 0.05)).clamp(0.0, 1.0),
-            5.0 * ((share - 0.05) / (0.25 - 0.05)).clamp(0.0, 1.0),
+            1.0 + 2.0 * ((share - _PLAIN_SHARE) / (0.40 - _PLAIN_SHARE)).clamp(0.0, 1.0),
+            5.0 * ((share - _PLAIN_SHARE) / (0.25 - _PLAIN_SHARE)).clamp(0.0, 1.0),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,7 +105,8 @@ class BatchRenorm(RunningNorm):
         if self.training:
             r, d = self._corrections(mean.detach(), std.detach())
             normalized = normalized * r[:, None, None] + d[:, None, None]
-            self._track(running_mean=mean, running_std=std)
+            weight = (1 / (self.num_batches_tracked + 1)).clamp_min(self.momentum)
+            self._track(weight, running_mean=mean, running_std=std)
         return normalized * self.weight[:, None, None] + self.bias[:, None, None]
 
     def _corrections(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
