@@ -92,8 +92,8 @@ def reestimate(
     """Normalization statistics re-estimated at fixed weights: algorithm 2 of Ioffe & Szegedy (1502.03167).
 
     Means of the batch means and of the unbiased batch variances over `split`, in batches of the training
-    size (a last, smaller one is left out, unless it is the only one), dropout and noise off. All batches pass at once, each normalized by itself: an evaluation
-    costs one forward pass, not one per batch.
+    size (a last, smaller one is left out, unless it is the only one), dropout and noise off. All batches
+    pass at once, each normalized by itself: an evaluation costs one forward pass, not one per batch.
 
     Args:
         network: has norms with running statistics.
