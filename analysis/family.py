@@ -47,11 +47,23 @@ class Family:
         return [name for position, name in enumerate(self.names) if position not in found]
 
     @property
+    def numbers(self) -> list[float] | None:
+        """The values as numbers, and so in an order with distances; None if they are other things.
+
+        Of values that are tables, such as budgets, their names count.
+        """
+        values = self.names if isinstance(self.axis["values"][0], dict) else self.axis["values"]
+        if any(isinstance(value, bool) for value in values):
+            return None
+        try:
+            return [float(value) for value in values]
+        except ValueError:
+            return None
+
+    @property
     def is_numeric(self) -> bool:
-        """Are the values numbers, and so in an order with distances?"""
-        return all(
-            isinstance(value, int | float) and not isinstance(value, bool) for value in self.axis["values"]
-        )
+        """Are the values numbers?"""
+        return self.numbers is not None
 
     def name_of(self, member: Results) -> str:
         """What a member's value is called."""

@@ -181,8 +181,8 @@ def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDAr
 
 def is_logarithmic(family: Family) -> bool:
     """Do the axis' values stand at their logarithms: positive numbers that span more than a decade?"""
-    values = family.axis["values"]
-    return family.is_numeric and min(values) > 0 and max(values) / min(values) > DECADE
+    numbers = family.numbers
+    return numbers is not None and min(numbers) > 0 and max(numbers) / min(numbers) > DECADE
 
 
 def axis_places(family: Family) -> list[float]:
@@ -190,12 +190,12 @@ def axis_places(family: Family) -> list[float]:
 
     Numbers stand at themselves, or at their log10 where they are positive and span more than a decade.
     """
-    values = family.axis["values"]
-    if not family.is_numeric:
-        return [float(position) for position in range(len(values))]
+    numbers = family.numbers
+    if numbers is None:
+        return [float(position) for position in range(len(family.names))]
     if is_logarithmic(family):
-        return [float(np.log10(value)) for value in values]
-    return [float(value) for value in values]
+        return [float(np.log10(number)) for number in numbers]
+    return numbers
 
 
 def _keys(family: Family, member: Results, variant: str) -> dict[str, Any]:

@@ -52,6 +52,25 @@ def test_members_differ_in_their_value_alone():
     assert second["axis"]["position"] == 1  # comparing takes nothing away
 
 
+@pytest.mark.parametrize(
+    ("values", "names", "places"),
+    [
+        ([2, 4, 10], [], [2, 4, 10]),
+        ([2, 20, 200], ["a", "b", "c"], np.log10([2, 20, 200])),
+        ([{"batch_size": 2}, {"batch_size": 200}], ["2", "200"], np.log10([2, 200])),
+        ([{"name": "mse"}, {"name": "focal"}], ["a", "b"], [0, 1]),
+        (["before", "after"], [], [0, 1]),
+        ([True, False], [], [0, 1]),
+    ],
+)
+def test_where_values_stand(values, names, places):
+    """Numbers at themselves, or at their logarithms; of tables, the names that are numbers."""
+    axis = {"key": "x", "label": "x", "values": values, "names": names}
+    study = make_results(activations=("relu",), seeds=1, confirm_seeds=1).study
+    made = dataclasses.replace(make_results(), study=study | {"axis": axis | {"position": 0}})
+    assert axis_places(Family((made,), made)) == pytest.approx(places)
+
+
 def test_a_section_may_be_the_value():
     axis = {
         "key": "loss",
