@@ -185,21 +185,31 @@ class AxisSpec(Section):
     Attributes:
         key: the dotted key of the study that varies, such as `budget.batch_size`.
         label: what it is, for people and figures.
-        values: what it takes in turn; a table where the key is a section.
+        values: what it takes in turn: numbers, words, or tables where the key is a section.
         names: what to call the values; by default as they are written.
         position: which value this study has; set when the study is read, never in a file.
     """
 
     key: str
     label: str
-    values: tuple[int | float | str | dict[str, Any], ...] = Field(min_length=2)
+    values: tuple[Any, ...] = Field(min_length=2)
     names: tuple[str, ...] = ()
     position: int | None = None
+
+    @field_validator("values")
+    @classmethod
+    def _of_a_known_kind(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float | str | dict):
+                raise ValueError(f"expected numbers, words or tables, found {value!r}")
+        return values
 
     @model_validator(mode="after")
     def _named(self) -> "AxisSpec":
         if self.names and len(self.names) != len(self.values):
             raise ValueError(f"names: expected one per value, {len(self.values)}, found {len(self.names)}")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"names: expected each name once, found {list(self.names)}")
         if any(value in self.values[:position] for position, value in enumerate(self.values)):
             raise ValueError(f"values: expected each value once, found {list(self.values)}")
         return self

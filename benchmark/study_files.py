@@ -55,8 +55,7 @@ def load_study(name_or_path: str, overrides: Sequence[str] = (), position: int |
     table = _read(path)
     for override in overrides:
         _apply(table, override)
-    if "position" in table.get("axis", {}):
-        raise InputError(f"{path}: axis.position: expected none, it is set by what runs the study")
+    _check_axis(table, overrides, path)
     if position is not None:
         axis = table["axis"]
         axis["position"] = position
@@ -71,7 +70,24 @@ def load_study(name_or_path: str, overrides: Sequence[str] = (), position: int |
         raise InputError(f"{path}: {_describe(first)}{more}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _check_axis(table: Mapping[str, Any], overrides: Sequence[str], path: Path) -> None:
+    """Refuse an axis.position of the file's own, and overrides of what the axis varies: it would win."""
+    axis = table.get("axis")
+    if not isinstance(axis, dict):
+        return  # none, or one that the model refuses
+    if "position" in axis:
+        raise InputError(f"{path}: axis.position: expected none, it is set by what runs the study")
+    varied = str(axis.get("key")).split(".")
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if all(mine == its for mine, its in zip(key.split("."), varied, strict=False)):
+            raise InputError(
+                f"{path}: --set {override}: expected a key beside {axis['key']}, which this study's axis "
+                f"varies, found {key}: set axis.values to choose its values"
+            )
+
+
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file's table, laid over that of the study that it `extends`, if it names one."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -80,9 +96,19 @@ def _read(path: Path) -> dict[str, Any]:
     base = table.pop("extends", None)
     if base is None:
         return table
-    if not isinstance(base, str) or base == path.stem:
+    if not isinstance(base, str):
         raise InputError(f"{path}: extends: expected the name of another study, found {base!r}")
-    return _merge(_read(study_path(base)), table)
+    try:
+        base_path = study_path(base)
+    except InputError as error:
+        raise InputError(f"{path}: extends: {error}") from None
+    chain = (*extended_by, path)
+    if base_path.resolve() in [one.resolve() for one in chain]:
+        raise InputError(
+            f"{path}: extends: expected a study that does not extend this one in turn, found "
+            f"{' -> '.join(one.stem for one in (*chain, base_path))}: remove one of them"
+        )
+    return _merge(_read(base_path, chain), table)
 
 
 def _merge(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from running import NARROW, Left, main_of
 
+import analysis.report
 from benchmark.scheduler import Scheduler
 
 TINY = """
@@ -37,6 +38,12 @@ confirm = 0
 
 [execution]
 workers = 1
+"""
+AXIS = """
+[axis]
+key = "network.width"
+label = "filters"
+values = [3, 4]
 """
 OUTCOMES = {"SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE"}
 
@@ -245,3 +252,36 @@ def test_bad_input_is_one_line_and_exit_code_2(folder):
         assert code == 2
         assert errors.splitlines()[-1].startswith("error: ")
         assert message in errors.splitlines()[-1]
+
+
+def test_a_study_with_an_axis_from_run_to_head_report(folder, monkeypatch):
+    """Every value is a study run of its own; the head report lays them side by side."""
+    monkeypatch.setattr(analysis.report, "FIGURES", {})  # a value's own figures are those of any study
+    (folder / "widths.toml").write_text(TINY.replace('"tiny"', '"widths"') + AXIS)
+    code, _, errors = main_of("benchmark", folder, "run", "widths.toml", "--device", "cpu")
+    assert code == 0, errors
+    left = Left(folder)
+    assert left.run_statuses("study") == {"FINISHED": 2}
+    assert left.run_statuses("trial") == {"FINISHED": 20}
+    assert set(left.trial_hashes().values()) == {1}
+
+    code, out, _ = main_of("benchmark", folder, "status", "widths.toml")
+    assert code == 0
+    assert out.index("filters = 3") < out.index("filters = 4")
+
+    code, out, errors = main_of("analysis", folder, "report", "widths.toml")
+    assert code == 0, errors
+    head = folder / out.strip().splitlines()[-1]
+    assert head == folder / "mlruns/reports/widths/report.html"
+    page = head.read_text()
+    for value in ("0-3", "1-4"):
+        assert f'href="{value}/report.html"' in page
+        assert (head.parent / value / "report.html").is_file()
+    document = json.loads((head.parent / "verdicts.json").read_text())
+    assert document["axis"]["key"] == "network.width"
+    assert document["missing"] == []
+    assert [one["value"] for one in document["members"]] == ["3", "4"]
+    hashes = {one["verdicts"]["study_hash"] for one in document["members"]}
+    assert hashes == {tags["study_hash"] for tags in left.tags().values() if tags["kind"] == "study"}
+    trends = (head.parent / "tables" / "trends.csv").read_text()
+    assert "highest stable rate" in trends
