@@ -11,6 +11,7 @@ from made_networks import fitting_spec, make_network
 from made_trials import make_data, make_study, make_trial, run_trial
 from torch.func import functional_call
 
+from analysis.claims import name_of
 from analysis.results import split_variant
 from benchmark.config import Section
 from benchmark.data.datasets import DataSpec
@@ -127,6 +128,21 @@ def test_normalizations_keep_the_shape_and_say_what_they_are(name):
     assert re.search(r"\(\d{4}\.\d{4,5}\)|notebook", entry.source)
     unit = make_network(name).units[0]
     assert (unit.conv.bias is not None) == entry.keeps_bias
+
+
+def test_normalizations_have_names_that_read_in_a_sentence():
+    names = {name: name_of(name) for name in NORMALIZATIONS if name != BASELINE}
+    assert len(set(names.values())) == len(names)
+    assert names["batch"] == "batch normalization"
+    assert names["group4"] == "group normalization (4 groups)"
+    assert names["weight-std-group10"] == "weight standardization with group normalization (10 groups)"
+    assert names["none-he"] == "He initialization"
+    assert names["batch-noisy"] == "noisy batch normalization"
+    for name, words in names.items():
+        assert name.isalpha() or name not in words  # no hyphens and numbers of the registry
+        assert ("normalization" in words or words == "batch renormalization") == (
+            not name.startswith("none-")
+        )
 
 
 def test_the_baseline_normalizes_nothing():

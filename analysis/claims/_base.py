@@ -17,12 +17,22 @@ Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE"]
 OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE")
 NOT_EVALUABLE: Outcome = "NOT EVALUABLE"
 
+# Of those that are not "<name> normalization". A trailing number of groups is said after them.
 NAMES = {
-    "batch": "batch normalization",
-    "layer": "layer normalization",
-    "group": "group normalization",
-    "weight": "weight normalization",
+    "batch-no-affine": "batch normalization without scale and shift",
+    "batch-fast": "batch normalization with fast moving averages",
+    "batch-last": "batch normalization of the last block",
+    "batch-noisy": "noisy batch normalization",
     "batch-renorm": "batch renormalization",
+    "layer-channel": "layer normalization over channels",
+    "rms": "RMS normalization",
+    "weight-mean-batch": "weight normalization with mean-only batch normalization",
+    "weight-std-group": "weight standardization with group normalization",
+    "none-he": "He initialization",
+    "none-lecun": "LeCun initialization",
+    "none-orthogonal": "orthogonal initialization",
+    "none-lsuv": "LSUV initialization",
+    "none-clip": "gradient clipping",
 }
 
 
@@ -218,8 +228,10 @@ def show_interval(show: Callable[[float], str], low: float, high: float) -> str:
 
 
 def name_of(normalizer: str) -> str:
-    """A normalizer in words."""
-    return NAMES.get(normalizer, f"{normalizer} normalization")
+    """A normalizer in words: `group4` -> `group normalization (4 groups)`."""
+    kind = normalizer.rstrip("0123456789")
+    name = NAMES.get(kind, f"{kind} normalization")
+    return name if kind == normalizer else f"{name} ({normalizer.removeprefix(kind)} groups)"
 
 
 def show_times(effect: float) -> str:
