@@ -25,11 +25,21 @@ def evaluate(results: Results, normalizer: str, activation: str) -> Sample | Not
 
 
 def _loss_in_nats(results: Results, pair: needs.Pair) -> str | None:
-    """The study trains on cross-entropy: delta is a difference of that."""
-    loss = results.study.get("loss", {}).get("name", "cross-entropy")
-    if loss == "cross-entropy":
-        return None
-    return f"its delta, {CLAIM.delta} nats, is of cross-entropy; this study's loss, {loss}, has another scale"
+    """The study trains on plain cross-entropy: delta is a difference of that."""
+    loss = results.study.get("loss", {})
+    name = loss.get("name", "cross-entropy")
+    if name != "cross-entropy":
+        return (
+            f"its delta, {CLAIM.delta} nats, is of cross-entropy; this study's loss, {name}, has another "
+            "scale"
+        )
+    smoothing = loss.get("label_smoothing", 0.0)
+    if smoothing:
+        return (
+            f"its delta, {CLAIM.delta} nats, is {CLAIM.delta_reason}, which cross-entropy against labels "
+            f"smoothed by {smoothing:g} does not measure"
+        )
+    return None
 
 
 CLAIM = Claim(

@@ -229,6 +229,17 @@ def test_a_loss_on_another_scale_has_no_gap_in_nats():
         )
 
 
+def test_smoothed_labels_have_no_gap_in_the_right_classs_probability():
+    results = make_results(activations=("relu",))
+    for smoothing, outcome in ((0.0, "SUPPORTED"), (0.1, "NOT EVALUABLE")):
+        loss = {"name": "cross-entropy", "label_smoothing": smoothing}
+        changed = dataclasses.replace(results, study=results.study | {"loss": loss})
+        (verdict,) = only(changed, "regularizes")
+        assert verdict.outcome == outcome
+        said = "the probability given to the right class, which cross-entropy against labels smoothed by 0.1"
+        assert (said in verdict.reason) is (smoothing > 0)
+
+
 def test_coarse_edges_wait_for_refinement_and_are_a_caveat_once_the_study_is_complete():
     results = make_results(activations=("relu",))
     coarse = without(results, results.trials["stage"] == "refine")
@@ -280,6 +291,13 @@ def test_other_normalizers_are_exploratory():
     verdicts = only(results, "fewer-failures")
     assert [(v.normalizer, v.exploratory) for v in verdicts] == [("batch", False), ("layer", True)]
     assert "layer normalization" in verdicts[1].sentence.lower()
+
+
+def test_sentences_speak_of_what_competes():
+    results = make_results(activations=("relu",), normalizations=("none", "batch", "none-he"))
+    sentences = [v.sentence for v in judge(results) if v.normalizer == "none-he"]
+    assert sentences
+    assert all("He initialization" in text and "normalization" not in text for text in sentences)
 
 
 COMPETITOR = {"activations": ("relu",), "normalizations": ("none", "batch", "none-he")}
