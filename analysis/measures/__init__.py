@@ -1,6 +1,13 @@
 """Measures derived from what was logged: Results in, tidy frames out (protocol, 6 and 7)."""
 
-from analysis.measures.axis import axis_errors, axis_places, axis_table, axis_trends, is_logarithmic
+from analysis.measures.axis import (
+    STABLE_RATE,
+    axis_errors,
+    axis_places,
+    axis_table,
+    axis_trends,
+    is_logarithmic,
+)
 from analysis.measures.inside import (
     attenuation,
     attenuation_at_init,
@@ -48,6 +55,7 @@ from analysis.measures.tables import cell_table, probe_cost, rate_multiples_tabl
 from analysis.results import split_variant
 
 __all__ = [
+    "STABLE_RATE",
     "Rho",
     "anytime_accuracy",
     "as_points",

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.claims import CLAIMS, Claim, Verdict, verdicts_document
 from analysis.load import Family
 from analysis.matrix import Matrix, by_value, matrix_frame
-from analysis.measures import axis_table, axis_trends, is_logarithmic
+from analysis.measures import STABLE_RATE, axis_table, axis_trends, is_logarithmic
 from analysis.report._content import command_of
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, interval, number, pvalue
@@ -50,7 +50,7 @@ class FamilyContent:
         missing: names of the values that were not run yet, and of runs that are not complete.
         command: runs the study, or goes on with it.
         logarithmic: whether the axis is.
-        too_few: how many seeds it takes to tell any trend, if there are fewer; else None.
+        too_few: measures of which no trend could be told, with the number of seeds that it takes.
     """
 
     family: Family
@@ -64,7 +64,7 @@ class FamilyContent:
     missing: list[str]
     command: str
     logarithmic: bool
-    too_few: int | None
+    too_few: list[tuple[str, int]]
 
 
 def assemble_family(
@@ -91,14 +91,15 @@ def assemble_family(
         missing=_missing(family),
         command=command_of(family.newest),
         logarithmic=is_logarithmic(family),
-        too_few=_too_few(family, tables["trends"].frame),
+        too_few=_too_few(tables["trends"].frame),
     )
 
 
-def _too_few(family: Family, trends: pd.DataFrame) -> int | None:
-    """The seeds that it takes to tell any trend, where there are fewer; None where there are enough."""
-    needed = min_seeds_to_decide(len(family.newest.variants))
-    return needed if len(trends) and trends["n"].max() < needed else None
+def _too_few(trends: pd.DataFrame) -> list[tuple[str, int]]:
+    """Measures of which no result of so few seeds could tell a trend, with the seeds that it takes."""
+    most = trends.groupby("measure", sort=False)[["n", "family_size"]].max()
+    needed = most["family_size"].map(min_seeds_to_decide)
+    return [(str(measure), int(needed[measure])) for measure in most.index[most["n"] < needed]]
 
 
 def family_tables(family: Family, verdicts: Verdicts) -> dict[str, Table]:
@@ -184,7 +185,7 @@ def _slope(row: Row) -> str:
     """A slope with its unit."""
     if not np.isfinite(row["slope"]):
         return "not measurable"
-    unit = " decades" if row["measure"] == "highest stable rate" else ""
+    unit = " decades" if row["measure"].startswith(STABLE_RATE) else ""
     return f"{number(row['slope'])}{unit} per {row['per']}"
 
 

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from synthetic_results import make_results
 
 import analysis.report
@@ -165,6 +166,94 @@ def test_a_trend_takes_the_least_and_the_greatest_that_intervals_allow():
     assert (found["slope_low"], found["slope_high"]) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
+def sign_flips(effects):
+    """Exact one-sided p of effects above 0: the share of sign patterns with at least this sum of ranks."""
+    ranks = stats.rankdata(np.abs(np.round(effects, 9)))
+    sums = [np.dot(signs, ranks) for signs in itertools.product((0, 1), repeat=len(ranks))]
+    return np.mean(np.array(sums) >= ranks[np.round(effects, 9) > 0].sum())
+
+
+def test_the_lead_on_the_unnormalized_net_has_a_trend_of_its_own():
+    """The difference of log10 rates and of errors, seed by seed, by brute force over the intervals' ends."""
+    values = [2, 7, 300]
+    family = falling(AXIS | {"values": values})
+    trends = axis_trends(family).set_index(["measure", "variant"])
+    assert list(trends.index.get_level_values("measure").unique()) == [
+        "highest stable rate",
+        "highest stable rate, against none",
+        "final error",
+        "final error, against none",
+    ]
+    against = trends.loc["highest stable rate, against none"]
+    assert list(against.index) == ["batch-relu"]  # the unnormalized net is not compared with itself
+    found = against.loc["batch-relu"]
+
+    places = np.log2(values)
+    edges = {v: [max_stable_rate(one, v) for one in family.members] for v in ("none-relu", "batch-relu")}
+    least, greatest = [], []
+    for seed in range(8):
+        ends = [
+            [
+                own.loc[seed, "low"] - other.loc[seed, "high"],
+                own.loc[seed, "high"] - other.loc[seed, "low"],
+            ]
+            for own, other in zip(edges["batch-relu"], edges["none-relu"], strict=True)
+        ]
+        slopes = [stats.linregress(places, chosen).slope for chosen in itertools.product(*ends)]
+        least.append(min(slopes))
+        greatest.append(max(slopes))
+    assert np.isfinite(least + greatest).all()
+    # The unnormalized net's edge falls by 0.5 decades per step, batch normalization's stays: the lead rises.
+    assert found["slope_low"] < -stats.linregress(places, [0.2, -0.3, -0.8]).slope < found["slope_high"]
+    assert found["p_rises"] == pytest.approx(sign_flips(np.array(least)))
+    assert found["p_rises"] == 2**-8  # one test in its family
+    assert found["p_falls"] == pytest.approx(sign_flips(-np.array(greatest)))
+    expected = estimate(least, greatest)
+    assert (found["slope_low"], found["slope"], found["slope_high"]) == pytest.approx(
+        (expected.low, expected.effect, expected.high), abs=1e-9
+    )
+
+    errors = {
+        v: np.stack([1 - confirm_trials(one, v)["final_val_accuracy"].to_numpy() for one in family.members])
+        for v in edges
+    }
+    slopes = [stats.linregress(places, seed).slope for seed in (errors["batch-relu"] - errors["none-relu"]).T]
+    slopes = np.round(slopes, 9)
+    found = trends.loc[("final error, against none", "batch-relu")]
+    for column, alternative, against in (("p_rises", "greater", -1e-12), ("p_falls", "less", 1e-12)):
+        every_sign = stats.PermutationMethod(n_resamples=2**8)  # which is exact with ties too
+        counted = np.where(slopes == 0, against, slopes)  # SciPy would drop a zero
+        oracle = stats.wilcoxon(counted, alternative=alternative, method=every_sign).pvalue
+        assert found[column] == pytest.approx(oracle)
+    assert (found["n"], found["family_size"]) == (8, 1)
+
+
+def test_leads_are_adjusted_over_what_is_compared_with_none():
+    normalizations = ("none", "batch", "layer", "none-he")
+    members = tuple(
+        member(position, normalizations=normalizations, edges={"none-relu": edge}, **SEEDS)
+        for position, edge in enumerate((0.2, -0.3, -0.8))
+    )
+    trends = axis_trends(Family(members, members[0])).set_index(["measure", "variant"])
+    against = trends.loc["highest stable rate, against none"]
+    assert list(against.index) == ["batch-relu", "layer-relu", "none-he-relu"]
+    assert (against["family_size"] == 3).all()
+    assert (trends.loc["highest stable rate", "family_size"] == 4).all()
+
+    without = tuple(member(position, normalizations=("batch", "layer"), **SEEDS) for position in range(3))
+    measures = axis_trends(Family(without, without[0]))["measure"]
+    assert set(measures) == {"highest stable rate", "final error"}  # nothing to compare with
+
+
+def test_a_lead_is_open_where_either_net_has_no_stable_rate():
+    for untrainable in ("none-relu", "batch-relu"):
+        trends = axis_trends(falling(untrainable={untrainable})).set_index(["measure", "variant"])
+        found = trends.loc[("highest stable rate, against none", "batch-relu")]
+        assert (found["slope_low"], found["slope_high"]) == (-np.inf, np.inf)
+        assert found["p_falls"] == found["p_rises"] == 1
+        assert ("final error, against none", "batch-relu") not in trends.index
+
+
 def test_a_value_without_a_stable_rate_leaves_a_trend_open():
     trends = axis_trends(falling(untrainable={"none-relu"})).set_index(["measure", "variant"])
     found = trends.loc[("highest stable rate", "none-relu")]
@@ -201,6 +290,8 @@ def test_a_middle_value_without_a_stable_rate_takes_nothing():
 def test_trends_need_every_value_and_numbers(family):
     assert axis_trends(family).empty  # 16 is missing
     assert axis_trends(falling(AXIS | {"values": ["sgd", "rmsprop", "adam"]})).empty
+    begun = [dataclasses.replace(one, trials=one.trials.iloc[:0], decisions={}) for one in falling().members]
+    assert axis_trends(Family(tuple(begun), begun[0])).empty
 
 
 def test_the_head_report_says_when_no_trend_can_be_told(tmp_path, monkeypatch):
@@ -209,7 +300,9 @@ def test_the_head_report_says_when_no_trend_can_be_told(tmp_path, monkeypatch):
     write_family(Family(members, members[0]), tmp_path / "study")
     for page in ("report.html", "report.md"):
         text = (tmp_path / "study" / page).read_text(encoding="utf-8")
-        assert "No result of these seeds could tell a trend of any of the variants: it takes 6." in text
+        for measure in ("Highest stable rate", "Final error"):
+            assert f"{measure}: no result of these seeds could tell a trend, it takes 6." in text
+        assert "against none: no result" not in text  # a family of one: 2^-5 is below 5%
 
 
 def test_the_head_report_says_what_falls(tmp_path, monkeypatch):
@@ -219,6 +312,9 @@ def test_the_head_report_says_what_falls(tmp_path, monkeypatch):
         text = (tmp_path / "study" / page).read_text(encoding="utf-8")
         row = text[text.index("highest stable rate", text.index("rise or fall")) :]
         assert row.index("none-relu") < row.index("falls") < row.index("decades per doubling")
+        row = text[text.index("highest stable rate, against none") :]
+        assert row.index("batch-relu") < row.index("rises") < row.index("decades per doubling")
+        assert "one-sided at 5%" in text
 
 
 @pytest.mark.parametrize("name", AXIS_FIGURES)
