@@ -1,5 +1,7 @@
-"""What can be compared, as tables for people: every entry of the registries, its source and cost."""
+"""What can be compared, and what the studies cost, as tables for people: every entry of the registries."""
 
+from benchmark.plan import stage_sizes
+from benchmark.study_files import load_studies, shipped_studies
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.network import NetworkSpec, Variant, build_network
 from benchmark.variants.norms import NORMALIZATIONS
@@ -25,6 +27,24 @@ def markdown() -> str:
     return "\n".join(rows) + "\n"
 
 
+def costs() -> str:
+    """Trials and optimizer steps of the full studies as a Markdown table, small forms aside.
+
+    At most: where the data decide, what `plan` calls a bound; without extensions of the grid.
+    """
+    rows = ["| study | trials | optimizer steps |", "|---|---|---|"]
+    for name in sorted(shipped_studies()):
+        if name.endswith("small") or name == "smoke":
+            continue
+        trials = steps = 0
+        for study in load_studies(name):
+            planned = sum(size.num_trials for size in stage_sizes(study))
+            trials += planned
+            steps += planned * study.budget.num_steps
+        rows.append(f"| `{name}` | {trials:,d} | {steps:,d} |")
+    return "\n".join(rows) + "\n"
+
+
 def _num_parameters(normalization: str) -> int:
     network = build_network(
         NetworkSpec(),
@@ -38,4 +58,4 @@ def _num_parameters(normalization: str) -> int:
 
 
 if __name__ == "__main__":
-    print(markdown(), end="")
+    print(f"{markdown()}\n{costs()}", end="")

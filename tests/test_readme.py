@@ -13,6 +13,21 @@ def test_it_lists_every_variant_with_its_source_and_cost():
     assert shown == catalogue.markdown()
 
 
+def test_it_says_how_many_trials_and_steps_the_studies_take():
+    shown = README.partition("<!-- costs -->\n")[2].partition("<!-- /costs -->")[0]
+    assert shown == catalogue.costs()
+    # quick: 4 variants x 6 rates x 8 seeds, 3 bisections of 32 edges, 4 best rates and 6 multiples x 8 seeds.
+    trials = 192 + 96 + 80
+    assert f"| `quick` | {trials} | {300 * trials:,d} |" in shown
+    # depth: cifar100 at four depths.
+    rows = dict(line.strip("| ").split(" | ", 1) for line in shown.splitlines()[2:])
+    (trials, steps), (all_trials, all_steps) = (
+        [int(number.replace(",", "")) for number in rows[f"`{name}`"].split(" | ")]
+        for name in ("cifar100", "depth")
+    )
+    assert (all_trials, all_steps) == (4 * trials, 4 * steps)
+
+
 def test_costs_are_those_of_the_notebooks_parameter_counts():
     # 414,560 trainable parameters with batch norm, 413,200 without.
     assert catalogue.extra_parameters("batch") == 414_560 - 413_200

@@ -26,7 +26,6 @@ from benchmark.variants.initializations import INITIALIZATIONS
 from benchmark.variants.norms import NORMALIZATIONS, Place
 from benchmark.variants.units import Placement, Unit, conv_unit, dense_unit
 
-_MIN_BLOCKS = 3
 Shape = tuple[int, int, int]  # (C, H, W) of one example
 
 
@@ -65,7 +64,7 @@ class NetworkSpec(_CommonSpec):
     """
 
     family: Literal["cnn"] = "cnn"
-    blocks: int = Field(default=5, ge=_MIN_BLOCKS)
+    blocks: int = Field(default=5, ge=1)
     width: int = Field(default=60, ge=3)
     dropout: float = Field(default=0.15, ge=0.0, lt=1.0)
     head: Literal["flatten", "average"] = "flatten"

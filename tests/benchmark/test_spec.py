@@ -106,7 +106,7 @@ REFUSED = {
     "name=Tiny Study": ["name", "pattern", "found 'Tiny Study'"],
     "search.sampler=sobol": ["search.sampler", "'grid'", "found 'sobol'"],
     # Ranges.
-    "network.blocks=2": ["network.blocks", "greater than or equal to 3", "found 2"],
+    "network.blocks=0": ["network.blocks", "greater than or equal to 1", "found 0"],
     "network.dropout=1.0": ["network.dropout", "less than 1", "found 1.0"],
     "search.low=0": ["search.low", "greater than 0", "found 0"],
     "search.num_extensions=3": ["search.num_extensions", "less than or equal to 2", "found 3"],
@@ -150,7 +150,7 @@ def test_the_same_words_for_what_stands_in_the_file(tmp_path):
 
 def test_further_faults_are_counted(path):
     with pytest.raises(InputError, match=r"\(1 more\)$"):
-        load_study(path, ["network.widht=7", "network.blocks=1"])
+        load_study(path, ["network.widht=7", "network.blocks=0"])
 
 
 def test_missing_keys_are_named(tmp_path):

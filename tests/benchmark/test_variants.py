@@ -139,7 +139,15 @@ def test_blocks_must_leave_something_of_the_image(side, most):
         ConvNet(NetworkSpec(blocks=most + 1, width=3), Variant("none", "relu"), (1, side, side), 2)
 
 
-@pytest.mark.parametrize("bad", [{"blocks": 2}, {"width": 2}, {"dropout": 1.0}, {"dropout": -0.1}])
+def test_one_block_pools_and_drops_nothing():
+    network = ConvNet(NetworkSpec(blocks=1, width=6), Variant("batch", "relu"), (3, 8, 8), 4)
+    assert [unit.conv.weight.shape[:2] for unit in network.units] == [(10, 3), (10, 10)]
+    assert network.pooled == [False, False]
+    assert not dropout_masks(network, 2, seeding.stream_key(0, "dropout"), torch.tensor(0))
+    assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("bad", [{"blocks": 0}, {"width": 2}, {"dropout": 1.0}, {"dropout": -0.1}])
 def test_impossible_networks_are_refused(bad):
     with pytest.raises(ValidationError):
         NetworkSpec(**bad)
