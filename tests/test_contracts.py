@@ -122,7 +122,7 @@ def test_in_training_examples_are_coupled_where_the_table_says_so(variant, data)
 @pytest.mark.parametrize("name", NORMALIZATIONS)
 def test_normalizations_keep_the_shape_and_say_what_they_are(name):
     entry = NORMALIZATIONS[name]
-    out = entry.build(Place((60, 4, 4), is_last_block=True))(torch.rand(8, 60, 4, 4))
+    out = entry.build(Place((60, 4, 4), is_last=True))(torch.rand(8, 60, 4, 4))
     assert out.shape == (8, 60, 4, 4)
     assert entry.description
     assert re.search(r"\(\d{4}\.\d{4,5}\)|notebook", entry.source)

@@ -206,8 +206,8 @@ class ConvNet(Network):
         for block in range(spec.blocks):
             last = block == spec.blocks - 1
             filters = spec.width * 5 // 3 if last else spec.width
-            place = Place((filters, height, width), last, num_steps)
-            for _ in range(2):
+            for position in range(2):
+                place = Place((filters, height, width), last and position == 1, num_steps)
                 self.units.append(
                     conv_unit(channels, self._normalization, self._activation, place, spec.placement)
                 )

@@ -27,12 +27,12 @@ class Place:
 
     Attributes:
         shape: (C, H, W) of one example there.
-        is_last_block: whether it is in the network's last block (of an mlp: after its last hidden layer).
+        is_last: whether it is in the network's last hidden unit.
         num_steps: the budget, by which schedules are scaled.
     """
 
     shape: tuple[int, int, int]
-    is_last_block: bool = False
+    is_last: bool = False
     num_steps: int = 1000
 
     @property
@@ -97,7 +97,7 @@ def _instance(place: Place) -> nn.Module:
     return nn.InstanceNorm2d(place.num_channels, eps=_EPSILON, affine=True)
 
 
-def _grouped(num_groups: int) -> Callable[[Place], nn.Module]:
+def _grouped(num_groups: int, name: str) -> Callable[[Place], nn.Module]:
     def build(place: Place) -> nn.Module:
         filters = place.num_channels
         counts = [count for count in range(1, filters + 1) if filters % count == 0]
@@ -105,7 +105,7 @@ def _grouped(num_groups: int) -> Callable[[Place], nn.Module]:
             counts.remove(filters)  # groups of a single value, of which there is no variance
         if num_groups not in counts:
             raise InputError(
-                f"normalization 'group{num_groups}': expected a number of groups that divides the layer's "
+                f"normalization {name!r}: expected a number of groups that divides the layer's "
                 f"{filters} filters ({', '.join(map(str, counts))}), found {num_groups}: choose another, or "
                 "another width"
             )
@@ -116,7 +116,7 @@ def _grouped(num_groups: int) -> Callable[[Place], nn.Module]:
 
 def _group(num_groups: int) -> Normalization:
     return Normalization(
-        _grouped(num_groups),
+        _grouped(num_groups, f"group{num_groups}"),
         f"per example, over positions and each of {num_groups} groups of channels",
         "Wu & He 2018 (1803.08494)",
     )
@@ -125,6 +125,7 @@ def _group(num_groups: int) -> Normalization:
 def _standardized_group(num_groups: int) -> Normalization:
     return replace(
         _group(num_groups),
+        build=_grouped(num_groups, f"weight-std-group{num_groups}"),
         reparametrize=lambda num_filters: WeightStandardization(),
         description=f"each filter standardized, then group normalization in {num_groups} groups",
         source="Qiao et al. 2019 (1903.10520)",
@@ -159,9 +160,9 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     ),
     "batch-last": replace(
         _BATCH,
-        build=lambda place: _batch(place) if place.is_last_block else nn.Identity(),
-        description="batch normalization in the last block alone",
-        source="after Bjorck et al. 2018 (1806.02375): there, after the last layer",
+        build=lambda place: _batch(place) if place.is_last else nn.Identity(),
+        description="one batch normalization, in the last hidden unit",
+        source="after Bjorck et al. 2018 (1806.02375)",
     ),
     "batch-noisy": replace(
         _BATCH,

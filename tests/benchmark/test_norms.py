@@ -59,7 +59,7 @@ FORMULAS = {
     "batch": lambda norm, x: affine(norm, standardized(x, (0, 2, 3))),
     "batch-fast": lambda norm, x: affine(norm, standardized(x, (0, 2, 3))),
     "batch-no-affine": lambda norm, x: standardized(x, (0, 2, 3)),
-    "batch-last": lambda norm, x: x,  # but in the last block
+    "batch-last": lambda norm, x: x,  # but in the last unit
     "batch-noisy": lambda norm, x: affine(norm, standardized(x, (0, 2, 3))),  # without its noise
     "batch-renorm": lambda norm, x: affine(norm, standardized(x, (0, 2, 3))),  # at first: r = 1, d = 0
     "layer": lambda norm, x: affine(norm, standardized(x, (1, 2, 3))),
@@ -82,6 +82,11 @@ def test_training_is_the_formula(name):
     torch.testing.assert_close(norm.train()(x), FORMULAS[name](norm, x))
 
 
+def test_batch_last_is_batch_normalization_in_the_last_unit():
+    norm, x = build("batch-last", is_last=True), maps()
+    torch.testing.assert_close(norm.train()(x), affine(norm, standardized(x, (0, 2, 3))))
+
+
 EXAMPLEWISE = [name for name, entry in NORMALIZATIONS.items() if not entry.couples_examples]
 
 
@@ -94,13 +99,21 @@ def test_what_does_not_couple_examples_evaluates_as_it_trains(name):
     assert not running_norms(norm)
 
 
-COUPLED = ["batch", "batch-fast", "batch-no-affine", "batch-noisy", "batch-renorm", "weight-mean-batch"]
+COUPLED = [
+    "batch",
+    "batch-fast",
+    "batch-last",
+    "batch-no-affine",
+    "batch-noisy",
+    "batch-renorm",
+    "weight-mean-batch",
+]
 
 
 @pytest.mark.parametrize("name", COUPLED)
 def test_batch_norms_evaluate_by_running_statistics(name):
     """After many batches: those of all of them, so evaluation is the formula with these."""
-    norm, batches = build(name), [maps(seed=seed) for seed in range(40)]
+    norm, batches = build(name, is_last=True), [maps(seed=seed) for seed in range(40)]
     for x in batches:
         norm.train()(x)
     mean, std, variance = 0.0, 1.0, 1.0
@@ -122,7 +135,7 @@ def test_batch_norms_evaluate_by_running_statistics(name):
 
 
 def test_every_coupled_entry_is_looked_at():
-    assert set(COUPLED) | {"batch-last"} == set(NORMALIZATIONS) - set(EXAMPLEWISE)
+    assert set(COUPLED) == set(NORMALIZATIONS) - set(EXAMPLEWISE)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +163,7 @@ def test_rms_of_centred_input_is_layer():
     torch.testing.assert_close(layer(x), rms(x))
 
 
-@pytest.mark.parametrize("name", ["group4", "group10", "group20"])
+@pytest.mark.parametrize("name", [name for name in NORMALIZATIONS if "group" in name])
 def test_groups_that_do_not_divide_are_refused_with_those_that_do(name):
     with pytest.raises(
         InputError, match=rf"'{name}': expected .* 13 filters \(1, 13\), found \d+: choose another"
@@ -166,10 +179,10 @@ def test_groups_of_one_value_are_refused():
         NORMALIZATIONS["instance"].build(Place((20, 1, 1)))
 
 
-@pytest.mark.parametrize("name", [*COUPLED, "batch-last"])
+@pytest.mark.parametrize("name", COUPLED)
 def test_a_batch_of_one(name):
     """Has statistics over its positions; where there is one position, it is refused."""
-    norm, x = build(name, is_last_block=True), maps(1)
+    norm, x = build(name, is_last=True), maps(1)
     assert norm.train()(x).isfinite().all()
     deep = NetworkSpec(blocks=4, width=3)
     for batch_size in (1, 2):
@@ -198,13 +211,13 @@ def test_what_it_costs_in_parameters(name):
         sum(p.numel() for p in ConvNet(spec, Variant(n, "relu"), (1, 8, 8), 4).parameters())
         for n in (name, "none")
     ]
-    expected = 2 * 2 * 100 if name == "batch-last" else COSTS[name](4 * 60 + 2 * 100)
+    expected = 2 * 100 if name == "batch-last" else COSTS[name](4 * 60 + 2 * 100)
     assert sizes[0] - sizes[1] == expected
 
 
-def test_batch_last_normalizes_the_last_block_alone():
+def test_batch_last_normalizes_the_last_unit_alone():
     network = make_network("batch-last")
-    assert [isinstance(unit.norm, nn.BatchNorm2d) for unit in network.units] == [False] * 4 + [True] * 2
+    assert [isinstance(unit.norm, nn.BatchNorm2d) for unit in network.units] == [False] * 5 + [True]
     mlp = make_network("batch-last", family="mlp")
     assert [isinstance(unit.norm, nn.BatchNorm2d) for unit in mlp.units] == [False, False, True]
 
@@ -351,6 +364,46 @@ class TestWeights:
         expected = (numbers - numbers.mean(1, keepdims=True)) / (numbers.std(1, ddof=1, keepdims=True) + 1e-5)
         torch.testing.assert_close(found, torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.parametrize("placement", ["before", "after"])
+    @pytest.mark.parametrize("family", ["cnn", "mlp"])
+    @pytest.mark.parametrize("name", ["weight", "weight-mean-batch", "weight-std-group2"])
+    def test_networks_written_out(self, name, family, placement):
+        """The layer multiplies by the function of its weights, then comes the normalization."""
+        network = make_network(name, "tanh", family=family, placement=placement).double().train()
+        generator = torch.Generator().manual_seed(0)
+        for parameter in network.parameters():  # no scale of 1, no shift or bias of 0
+            parameter.data.add_(torch.rand(parameter.shape, generator=generator, dtype=torch.float64) / 4)
+
+        def weight(unit):
+            v = unit.layer.weight
+            if name == "weight-std-group2":
+                std, mean = torch.std_mean(v.flatten(1), 1)
+                return ((v.flatten(1) - mean[:, None]) / (std[:, None] + 1e-5)).view_as(v)
+            lengths = v.flatten(1).square().sum(1).sqrt()
+            return (v.flatten(1) * (unit.reparametrization.scale / lengths)[:, None]).view_as(v)
+
+        def normalized(unit, x):
+            if name == "weight":
+                return x
+            shift = unit.norm.bias[:, None, None]
+            if name == "weight-mean-batch":
+                return x - x.mean((0, 2, 3), keepdim=True) + shift
+            return nn.functional.group_norm(x, 2, unit.norm.weight, unit.norm.bias, EPS)
+
+        images = make_data().train.take(slice(0, 16)).double()
+        x = images
+        for unit, pool in zip(network.units, network.pooled, strict=True):
+            bias = unit.layer.bias
+            assert (bias is None) == (name == "weight-mean-batch")
+            if family == "cnn":
+                x = nn.functional.conv2d(x, weight(unit), bias, padding=1)
+            else:
+                x = nn.functional.linear(x.flatten(1), weight(unit), bias)[:, :, None, None]
+            x = torch.tanh(normalized(unit, x)) if placement == "before" else normalized(unit, torch.tanh(x))
+            x = nn.functional.max_pool2d(x, 2) if pool else x
+        expected = nn.functional.linear(x.flatten(1), network.dense.weight, network.dense.bias)
+        torch.testing.assert_close(network(images), expected)
+
     @pytest.mark.parametrize("family", ["cnn", "mlp"])
     @pytest.mark.parametrize("name", ["weight", "weight-mean-batch"])
     def test_calibrated_units_start_with_mean_0_and_variance_1(self, name, family):
@@ -386,6 +439,7 @@ def test_statistics_are_reestimated(name):
     """The first layer's, whose input depends on no other's: averages over batches of what enters it."""
     network, data = make_network(name), make_data()
     tensors = {key: value.detach().clone() for key, value in network.state_dict().items()}
+    kept = {key: value.clone() for key, value in tensors.items()}
     found = reestimate(network, tensors, data.reestimation, 32)
     first = next(iter(running_norms(network)))
     seen = []
@@ -394,10 +448,10 @@ def test_statistics_are_reestimated(name):
     for start in range(0, 96, 32):
         network.train()(data.train.take(slice(start, start + 32)))
     hook.remove()
+    assert all(torch.equal(value, kept[key]) for key, value in tensors.items())
     expected = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
     torch.testing.assert_close(found[f"{first}.running_mean"], expected, rtol=1e-4, atol=1e-5)
     assert {norm.momentum for norm in running_norms(network).values()} == {0.01}
-    assert all(torch.equal(value, value) for key, value in tensors.items())
 
 
 def test_a_clipped_gradient_has_at_most_the_norm():
