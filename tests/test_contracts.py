@@ -159,11 +159,6 @@ def test_activations_are_elementwise_and_as_the_table_says(name):
     y = entry.build()(x)
     assert torch.equal(y[7:9], entry.build()(x[7:9]))
     (slope,) = torch.autograd.grad(y.sum(), x)
-    if entry.derivative_max is not None:
-        assert slope.abs().max().item() == pytest.approx(entry.derivative_max, rel=1e-6)
-    # Saturating: flat on both sides; what the probe scales by is given for these and no others.
-    saturates = max(slope[0].abs(), slope[-1].abs()) < 0.05 * slope.abs().max()
-    assert saturates == (entry.derivative_max is not None)
     assert entry.has_dead_units == bool(((y == 0) & (slope == 0))[x < 0].all())
 
 

@@ -14,7 +14,7 @@ from analysis.measures import in_hidden_layers
 
 TITLE = "Inside the units: saturation, and the input of one unit"
 CAPTION = (
-    "Upper row: share of saturated units (sigmoid, tanh: slope below 5% of its maximum) or dead units "
+    "Upper row: share of saturated units (slope below 5% of its maximum) or dead units "
     "(ReLU: zero on the whole batch), a line per layer, darker for deeper ones; medians over {n} seeds. "
     "Lower row, after Fig. 1 of Ioffe & Szegedy (2015): the 15th, 50th and 85th percentiles of the input of "
     "one unit in the last hidden layer, for one seed, over the training, each net on its own scale; variants "

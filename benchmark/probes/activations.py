@@ -35,10 +35,9 @@ def observe(view: View) -> Readings:
         levels = torch.quantile(unit, torch.tensor(_PERCENTILES, device=x.device))
         for share, level in zip(_PERCENTILES, levels, strict=True):
             yield Reading(f"preactivation_p{share * 100:.0f}", layer, level)
-        maximum = view.activation.derivative_max
-        if maximum is not None:
-            slope = _derivative(view, x)
-            yield Reading("saturated_share", layer, (slope.abs() < _SATURATION * maximum).float().mean())
+        if view.activation.saturates:
+            flat = _derivative(view, x).abs() < _SATURATION * view.activation.derivative_max
+            yield Reading("saturated_share", layer, flat.float().mean())
         if view.activation.has_dead_units:
             yield Reading("dead_share", layer, (x <= 0).all(0).float().mean())
 

@@ -1,5 +1,6 @@
 """Activations. Add one as one entry of `ACTIVATIONS`."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,36 +15,52 @@ class Activation:
         build: makes the module.
         description: one line for people.
         source: where it was proposed.
-        derivative_max: max |f'(x)|, by which the saturation probe scales; None where f does not saturate
-            on both sides.
+        derivative_max: the least upper bound of |f'(x)|, by which the saturation probe scales.
+        saturates: f'(x) vanishes towards an end, where f is not simply zero (that is `has_dead_units`).
         has_dead_units: f and f' are zero for all x <= 0, so that a unit can be dead on a whole batch.
     """
 
     build: Callable[[], nn.Module]
     description: str
     source: str
-    derivative_max: float | None = None
+    derivative_max: float
+    saturates: bool = False
     has_dead_units: bool = False
 
 
+# SELU's slope left of 0 is scale * alpha * exp(x), right of it the scale; constants of 1706.02515, section 2.
+_SELU_MAX = 1.0507009873554805 * 1.6732632423543772
+# f' = Phi(x) + x phi(x) and f'' = (2 - x^2) phi(x), so the maximum is at x = sqrt(2).
+_GELU_MAX = (1 + math.erf(1.0)) / 2 + math.exp(-1.0) / math.sqrt(math.pi)
+# With s = sigmoid(x), f' = s + x s (1 - s), and f'' = 0 where x tanh(x / 2) = 2: f' = 1/2 + x/4 there.
+_SILU_MAX = 0.5 + 2.3993572805154675 / 4
+
 ACTIVATIONS: Mapping[str, Activation] = {
     "sigmoid": Activation(
-        nn.Sigmoid, "1 / (1 + exp(-x)), saturates on both sides", "Rumelhart et al. 1986", 0.25
+        nn.Sigmoid,
+        "1 / (1 + exp(-x)), saturates on both sides",
+        "Rumelhart et al. 1986",
+        0.25,
+        saturates=True,
     ),
-    "tanh": Activation(nn.Tanh, "tanh(x), saturates on both sides", "LeCun et al. 1998", 1.0),
-    "relu": Activation(nn.ReLU, "max(0, x)", "Nair & Hinton 2010", has_dead_units=True),
-    "leaky-relu": Activation(nn.LeakyReLU, "x or 0.01 x", "Maas et al. 2013"),
-    "elu": Activation(nn.ELU, "x or exp(x) - 1", "1511.07289"),
-    "selu": Activation(nn.SELU, "scaled ELU, self-normalizing", "1706.02515"),
-    "gelu": Activation(nn.GELU, "x Phi(x)", "1606.08415"),
-    "silu": Activation(nn.SiLU, "x sigmoid(x)", "1606.08415; 1702.03118"),
-    "softplus": Activation(nn.Softplus, "log(1 + exp(x))", "Dugas et al. 2001"),
+    "tanh": Activation(nn.Tanh, "tanh(x), saturates on both sides", "LeCun et al. 1998", 1.0, saturates=True),
+    "relu": Activation(nn.ReLU, "max(0, x)", "Nair & Hinton 2010", 1.0, has_dead_units=True),
+    "leaky-relu": Activation(nn.LeakyReLU, "x or 0.01 x", "Maas et al. 2013", 1.0),
+    "elu": Activation(nn.ELU, "x or exp(x) - 1", "1511.07289", 1.0, saturates=True),
+    "selu": Activation(nn.SELU, "scaled ELU, self-normalizing", "1706.02515", _SELU_MAX, saturates=True),
+    "gelu": Activation(nn.GELU, "x Phi(x)", "1606.08415", _GELU_MAX, saturates=True),
+    "silu": Activation(nn.SiLU, "x sigmoid(x)", "1606.08415; 1702.03118", _SILU_MAX, saturates=True),
+    "softplus": Activation(nn.Softplus, "log(1 + exp(x))", "Dugas et al. 2001", 1.0, saturates=True),
     "hard-sigmoid": Activation(
         nn.Hardsigmoid,
         "clip(x / 6 + 1/2, 0, 1), saturates on both sides",
         "PyTorch; after 1511.00363, of slope 1/2",
         1 / 6,
+        saturates=True,
     ),
-    "hard-tanh": Activation(nn.Hardtanh, "clip(x, -1, 1), saturates on both sides", "Collobert 2004", 1.0),
-    "hard-swish": Activation(nn.Hardswish, "x clip(x + 3, 0, 6) / 6", "1905.02244"),
+    "hard-tanh": Activation(
+        nn.Hardtanh, "clip(x, -1, 1), saturates on both sides", "Collobert 2004", 1.0, saturates=True
+    ),
+    # Its slope, (2 x + 3) / 6 between -3 and 3, is greatest just left of 3.
+    "hard-swish": Activation(nn.Hardswish, "x clip(x + 3, 0, 6) / 6", "1905.02244", 1.5, saturates=True),
 }

@@ -97,6 +97,16 @@ def test_saturated_is_below_a_twentieth_of_the_greatest_slope():
     assert shares["saturated_share"] == pytest.approx(3 / 8)
 
 
+def test_one_sided_saturation_is_far_to_the_left():
+    # elu'(x) = exp(x) = 0.05 at -2.996; selu'(x), by its maximum left of 0, the same; softplus' at -2.944
+    x = torch.tensor([0.0, 3.0, 100.0, -2.9, -2.97, -3.1, -4.0, -100.0]).view(2, 4, 1, 1)
+    for name, share in (("elu", 3 / 8), ("selu", 3 / 8), ("softplus", 4 / 8)):
+        shares = {r.probe: r.value.item() for r in activations.observe(view_of({"conv1": x}, name))}
+        assert shares["saturated_share"] == pytest.approx(share)
+    readings = activations.observe(view_of({"conv1": x}, "leaky-relu"))
+    assert not {"saturated_share", "dead_share"} & {reading.probe for reading in readings}
+
+
 def test_a_dead_unit_is_zero_on_the_whole_batch():
     x = torch.tensor([[[[-1.0, 0.0]], [[-2.0, 3.0]]], [[[-1.0, -0.5]], [[1.0, -3.0]]]])  # [2, 2, 1, 2]
     shares = {r.probe: r.value.item() for r in activations.observe(view_of({"conv1": x}, "relu"))}
