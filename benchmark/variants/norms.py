@@ -97,6 +97,13 @@ def _instance(place: Place) -> nn.Module:
     return nn.InstanceNorm2d(place.num_channels, eps=_EPSILON, affine=True)
 
 
+def centres_each_map(norm: nn.Module) -> bool:
+    """Whether each map of each example has mean 0 before its shift."""
+    if isinstance(norm, nn.GroupNorm):
+        return norm.num_groups == norm.num_channels
+    return isinstance(norm, nn.InstanceNorm2d)
+
+
 def _grouped(num_groups: int, name: str) -> Callable[[Place], nn.Module]:
     def build(place: Place) -> nn.Module:
         filters = place.num_channels

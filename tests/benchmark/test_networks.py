@@ -27,7 +27,7 @@ from benchmark.variants.network import (
     build_network,
     initialize,
 )
-from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.norms import NORMALIZATIONS, Place, centres_each_map
 
 SPECS = TypeAdapter(AnyNetworkSpec)
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -203,3 +203,46 @@ def test_what_no_layer_can_have_is_refused_before_training():
         build_network(NetworkSpec(blocks=3, width=8), Variant("group10", "relu"), (1, 8, 8), 4, 100, 16)
     with pytest.raises(InputError, match="'instance'"):
         build_network(MlpSpec(), Variant("instance", "relu"), (1, 8, 8), 4, 100, 16)
+
+
+def average_of_the_last_maps(variant, placement, *, image_side=8, batch_size=16):
+    spec = NetworkSpec(blocks=3, width=6, head="average", placement=placement)
+    return build_network(spec, variant, (1, image_side, image_side), 4, 100, batch_size)
+
+
+def test_averages_that_are_the_same_for_every_image_are_refused():
+    """Of maps of mean 0, as they are or through what is linear within sqrt(n - 1) of n positions."""
+    message = (
+        "network.head: expected 'flatten' for normalization '{}' with {} .* found 'average': use 'flatten'"
+    )
+    instance, hard = Variant("instance", "relu"), Variant("instance", "hard-sigmoid")
+    with pytest.raises(InputError, match=message.format("instance", "placement 'after'")):
+        average_of_the_last_maps(instance, "after")
+    with pytest.raises(
+        InputError, match=message.format("instance", "activation 'hard-sigmoid' on maps of 4")
+    ):
+        average_of_the_last_maps(hard, "before")
+    for name in ("batch", "batch-last", "weight-mean-batch"):
+        cause = "placement 'after' and budget.batch_size 1"
+        with pytest.raises(InputError, match=message.format(name, cause)):
+            average_of_the_last_maps(Variant(name, "relu"), "after", batch_size=1)
+        average_of_the_last_maps(Variant(name, "relu"), "before", batch_size=1)
+        average_of_the_last_maps(Variant(name, "relu"), "after", batch_size=2)
+    average_of_the_last_maps(instance, "before")
+    average_of_the_last_maps(hard, "before", image_side=16)  # of 16 positions, one may lie beyond 3
+    average_of_the_last_maps(Variant("group2", "relu"), "after")
+    average_of_the_last_maps(Variant("none", "hard-sigmoid"), "after", batch_size=1)
+
+
+def test_groups_of_one_channel_centre_each_map_as_instance_normalization_does():
+    for norm, centred in (
+        (NORMALIZATIONS["instance"], True),
+        (NORMALIZATIONS["group4"], True),
+        (NORMALIZATIONS["group2"], False),
+        (NORMALIZATIONS["layer"], False),
+        (NORMALIZATIONS["layer-channel"], False),
+        (NORMALIZATIONS["rms"], False),
+    ):
+        module = norm.build(Place((4, 3, 3)))
+        means = module(torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(0))).mean((2, 3))
+        assert (means.abs().max() < 1e-6) == centred == centres_each_map(module)
