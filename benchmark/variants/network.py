@@ -9,7 +9,6 @@ A unit is a layer with weights (a convolution 3x3 or a fully connected one), its
 Normalizations are of the units alone: the last, dense layer is the same in every variant.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -24,8 +23,8 @@ from benchmark.errors import InputError
 from benchmark.registry import lookup
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.initializations import INITIALIZATIONS
-from benchmark.variants.norms import NORMALIZATIONS, Place, centres_each_map
-from benchmark.variants.units import Placement, Unit, conv_unit, dense_unit
+from benchmark.variants.norms import NORMALIZATIONS, Place
+from benchmark.variants.units import Placement, Unit, check_average, conv_unit, dense_unit
 
 Shape = tuple[int, int, int]  # (C, H, W) of one example
 
@@ -281,45 +280,9 @@ def build_network(
             "are 1 x 1 (of one value there are no statistics), found 1: raise it, or use fewer blocks"
         )
     if isinstance(spec, NetworkSpec) and spec.head == "average":
-        _check_average(network, spec, variant, alone=couples and batch_size == 1)
+        last = network.hidden()[f"conv{len(network.units)}"]
+        check_average(last, variant.normalization, variant.activation, alone=couples and batch_size == 1)
     return network
-
-
-def _check_average(network: Network, spec: NetworkSpec, variant: Variant, *, alone: bool) -> None:
-    """Raise InputError if averages of the last maps say nothing of the image.
-
-    Normalized over its own positions, a map has mean 0; any affine function of it then has the same average
-    in every image. The activation between is affine in placement "before" if it is so wherever one of n
-    values of mean 0 and variance 1 can lie: within sqrt(n - 1).
-
-    Args:
-        network: just built.
-        spec: its section.
-        variant: its normalization and activation.
-        alone: its normalization is over the batch, and batches are of one image.
-    """
-    last = network.hidden()[f"{network.unit_name}{len(network.units)}"]
-    own_statistics = centres_each_map(last.norm)
-    if spec.placement == "after":
-        if not (own_statistics or alone):
-            return
-        cause = "placement 'after'" + (" and budget.batch_size 1" if alone else "")
-    else:
-        n = last.place.num_positions
-        if not (own_statistics and _is_affine(last.activation, math.sqrt(n - 1))):
-            return
-        cause = f"activation {variant.activation!r} on maps of {n} positions"
-    raise InputError(
-        f"network.head: expected 'flatten' for normalization {variant.normalization!r} with {cause} (the "
-        "average of a map is then the same for every image), found 'average': use 'flatten', or another "
-        "normalization"
-    )
-
-
-def _is_affine(activation: nn.Module, reach: float) -> bool:
-    """Whether an activation is a x + b on [-reach, reach]."""
-    x = torch.linspace(-reach, reach, 101, dtype=torch.float64)
-    return bool(activation(x).diff(n=2).abs().max() < 1e-9)
 
 
 def check_blocks(blocks: int, height: int, width: int) -> None:

@@ -3,14 +3,16 @@
 Shapes: N images, C channels, H x W positions, F filters.
 """
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from benchmark.errors import InputError
 from benchmark.variants.activations import Activation
 from benchmark.variants.layers.weights import WeightNorm
-from benchmark.variants.norms import Normalization, Place
+from benchmark.variants.norms import Normalization, Place, centres_each_map
 
 Placement = Literal["before", "after"]
 
@@ -109,3 +111,39 @@ def scale_to_unit_variance(layer: nn.Conv2d | nn.Linear, output: Tensor) -> None
     first makes it 1.
     """
     layer.weight.div_(output.std())
+
+
+def check_average(last: Unit, normalization: str, activation: str, *, alone: bool) -> None:
+    """Raise InputError if averages of the last maps say nothing of the image.
+
+    Normalized over its own positions, a map has mean 0; any affine function of it then has the same average
+    in every image. The activation between is affine in placement "before" if it is so wherever one of n
+    values of mean 0 and variance 1 can lie: within sqrt(n - 1).
+
+    Args:
+        last: the network's last unit.
+        normalization: its name.
+        activation: its name.
+        alone: its normalization is over the batch, and batches are of one image.
+    """
+    own_statistics = centres_each_map(last.norm)
+    if last.placement == "after":
+        if not (own_statistics or alone):
+            return
+        cause = "placement 'after'" + (" and budget.batch_size 1" if alone else "")
+    else:
+        n = last.place.num_positions
+        if not (own_statistics and _is_affine(last.activation, math.sqrt(n - 1))):
+            return
+        cause = f"activation {activation!r} on maps of {n} positions"
+    raise InputError(
+        f"network.head: expected 'flatten' for normalization {normalization!r} with {cause} (the "
+        "average of a map is then the same for every image), found 'average': use 'flatten', or another "
+        "normalization"
+    )
+
+
+def _is_affine(activation: nn.Module, reach: float) -> bool:
+    """Whether an activation is a x + b on [-reach, reach]."""
+    x = torch.linspace(-reach, reach, 101, dtype=torch.float64)
+    return bool(activation(x).diff(n=2).abs().max() < 1e-9)
