@@ -14,8 +14,9 @@ TITLE = "Internal covariate shift, layer by layer"
 CAPTION = (
     "After definition 2.1 of Santurkar et al. (2018), each variant at its own best learning rate. Upper"
     " row: how much a layer's gradient changes, on one fixed batch, once the layers below it have taken"
-    " their step. Lower row: the cosine between the two gradients, 1 where they agree. A line per layer"
-    " that has layers below it, darker for deeper ones; medians over {n} seeds."
+    " their step; where a normalization injects noise, the layers below have the next step's. Lower row: "
+    "the cosine between the two gradients, 1 where they agree. A line per layer that has layers below it, "
+    "darker for deeper ones; medians over {n} seeds."
 )
 ROWS = {"covariate_shift": "change of the gradient", "covariate_shift_cosine": "cosine"}
 

@@ -1,6 +1,7 @@
 """What is watched inside the network. Add a probe as one file here and one entry of `PROBES`.
 
-Probes read copies and use no random numbers, so a trial's numbers are the same with and without them.
+Probes read copies, and their only random numbers, a network's noise, come from its stream by step: nothing
+advances, so a trial's numbers are the same with and without them.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,6 +34,9 @@ class Probe:
     observe: Callable[[View], Readings]
     metrics: Mapping[str, tuple[str, str]]
 
+
+Noise = list[Tensor] | None
+"""A pass' draws, as `Network.forward` takes them."""
 
 PROBES: Mapping[str, Probe] = {
     "gradients": Probe(gradients.observe, gradients.METRICS),
@@ -76,6 +80,7 @@ class Probes:
         num_evaluations: how many evaluations follow the one at initialization.
         walk_rate: the learning rate that landscape walks step at; None: no walks.
         loss: mean loss of logits [N, K] and labels [N].
+        noise: (number of images, step) -> the draws of a network that takes noise; None: no noise.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Probes:
         num_evaluations: int,
         walk_rate: float | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+        noise: Callable[[int, int], Noise] | None = None,
     ) -> None:
         self._spec = spec
         self._network = network
@@ -94,6 +100,7 @@ class Probes:
         self._last = num_evaluations
         self._walk_rate = walk_rate
         self._loss = loss
+        self._noise = noise
         chunk = slice(0, min(spec.num_images, len(split)))
         self._images, self._labels = split.take(chunk), split.labels[chunk]
         self._layers = network.weighted_layers()
@@ -118,7 +125,7 @@ class Probes:
         Returns:
             Rows (step, probe, layer, index, value); index is the layer's depth from 0, -1 for all.
         """
-        view = self._view(tensors, updates)
+        view = self._view(step, tensors, updates)
         readings = [reading for name in self._spec.enabled for reading in PROBES[name].observe(view)]
         if not readings:
             return []
@@ -135,26 +142,35 @@ class Probes:
             for reading, value in zip(readings, values, strict=True)
         ]
 
-    def _view(self, tensors: dict[str, Tensor], updates: dict[str, Tensor] | None) -> View:
+    def _view(self, step: int, tensors: dict[str, Tensor], updates: dict[str, Tensor] | None) -> View:
+        noise = self._draws(step)
+        before = None if updates is None else self._draws(step - 1)
         preactivations: dict[str, Tensor] = {}
         hooks = [
             unit.activation.register_forward_hook(_keep_input(preactivations, name))
             for name, unit in self._network.hidden().items()
         ]
         try:
-            loss, gradients = self._pass(tensors)
+            loss, gradients = self._pass(tensors, noise)
         finally:
             for hook in hooks:
                 hook.remove()
 
-        def displaced(displacement: Tensor) -> tuple[Tensor, Tensor]:
+        def displaced(displacement: Tensor, draws: Noise = noise) -> tuple[Tensor, Tensor]:
             parts = torch.nn.utils.parameters_to_vector(tensors[name] for name in gradients) + displacement
             moved = dict(
                 zip(gradients, torch.split(parts, [g.numel() for g in gradients.values()]), strict=True)
             )
-            new_loss, new = self._pass(tensors | {n: moved[n].view_as(tensors[n]) for n in moved})
+            new_loss, new = self._pass(tensors | {n: moved[n].view_as(tensors[n]) for n in moved}, draws)
             return new_loss, _flat(new)
 
+        def partly_stepped(num_layers: int) -> Tensor:
+            assert update is not None
+            taken_back = update.clone()
+            taken_back[: list(self._starts.values())[num_layers]] = 0
+            return displaced(-taken_back, self._mixed(noise, before, num_layers))[1]
+
+        update = None if updates is None else _flat({name: updates[name] for name in gradients})
         names = self._weight_names.items()
         return View(
             weights={layer: tensors[name].detach() for layer, name in names},
@@ -165,18 +181,31 @@ class Probes:
             loss=loss,
             gradient=_flat(gradients),
             loss_and_gradient=displaced,
-            update=None if updates is None else _flat({name: updates[name] for name in gradients}),
+            partly_stepped=None if updates is None else partly_stepped,
             starts=self._starts,
             walk_rate=self._walk_rate,
         )
 
-    def _pass(self, tensors: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _draws(self, step: int) -> Noise:
+        return None if self._noise is None else self._noise(len(self._labels), step)
+
+    def _mixed(self, stepped: Noise, others: Noise, num_layers: int) -> Noise:
+        """The draws of `stepped` for the first `num_layers` layers, of `others` for the others."""
+        if stepped is None or others is None:
+            return None
+        depths = [depth for depth, unit in enumerate(self._network.hidden().values()) if unit.takes_noise]
+        return [
+            new if depth < num_layers else old
+            for depth, new, old in zip(depths, stepped, others, strict=True)
+        ]
+
+    def _pass(self, tensors: dict[str, Tensor], noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the probe batch, and its gradient by every parameter, by name."""
         # Copies: batch normalization in training mode moves its running statistics.
         own = {name: value.detach().clone() for name, value in tensors.items()}
         parameters = {name: own[name].requires_grad_() for name, _ in self._network.named_parameters()}
         self._network.train()
-        logits = functional_call(self._network, own, (self._images,))
+        logits = functional_call(self._network, own, (self._images, None, noise))
         loss = self._loss(logits, self._labels)
         gradients = torch.autograd.grad(loss, tuple(parameters.values()))
         return loss.detach(), dict(zip(parameters, gradients, strict=True))

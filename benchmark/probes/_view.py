@@ -15,6 +15,9 @@ from benchmark.variants.activations import Activation
 class View:
     """A network seen from inside, in training mode (batch statistics), dropout off, on one fixed batch.
 
+    A normalization that takes noise takes the draws of the step that comes next, the same in every pass, but
+    for `partly_stepped`.
+
     Attributes:
         weights: by layer name and depth (conv1, ..., dense); convolutions [F, C, 3, 3], others [F, D].
         gradients: dL/dW of each, of the batch's mean loss.
@@ -25,7 +28,9 @@ class View:
         loss: the batch's mean loss, scalar.
         gradient: of the loss by all parameters, [P].
         loss_and_gradient: the same two with a displacement [P] added to the parameters.
-        update: what the last training step added to all parameters, [P]; None before the first.
+        partly_stepped: the gradient [P] where the first so many layers have taken the last training step and
+            the others have not, their noise being that of the next step and of the last; None before the
+            first step.
         starts: where each layer's parameters (its normalization's too) begin in [P], by layer and depth.
         walk_rate: the learning rate that landscape walks step at; None: no walks.
     """
@@ -38,7 +43,7 @@ class View:
     loss: Tensor
     gradient: Tensor
     loss_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
-    update: Tensor | None
+    partly_stepped: Callable[[int], Tensor] | None
     starts: dict[str, int]
     walk_rate: float | None
 

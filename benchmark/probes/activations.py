@@ -1,7 +1,8 @@
 """What enters the activations, layer by layer: its distribution, and the share that has stopped learning.
 
 Ioffe & Szegedy's figure 1 shows the percentiles of a typical unit of the last hidden layer; here of each
-layer's first unit, fixed beforehand, since "typical" is a choice.
+layer's first unit, fixed beforehand, since "typical" is a choice. Noise that a normalization injects is on,
+in one draw per reading, as it would be in the next training step: it is there to shift these distributions.
 
 Shapes: N images of the probe batch, F filters, H x W positions.
 """

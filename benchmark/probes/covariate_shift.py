@@ -3,8 +3,9 @@
 How much the gradient of a layer changes when the layers below it take their step and it does not: G is its
 gradient before the step, G' after the step of all layers below, both on the same batch: here the probe batch,
 the same throughout, where they take the step's own; and a layer's parameters are its weights, its bias and
-its normalization's, where they name the weights. The step is the last training step, so there is nothing to
-read at initialization.
+its normalization's, where they name the weights. Noise that a normalization injects belongs to its layer too:
+in G all layers have the draws of the last training step, in G' the layers below have those of the next. The
+step is the last training step, so there is nothing to read at initialization.
 """
 
 from torch.linalg import vector_norm
@@ -20,14 +21,12 @@ METRICS = {
 
 def observe(view: View) -> Readings:
     """The readings of `METRICS`, one per layer; the first has no layers below it, so its shift is 0."""
-    if view.update is None:
+    if view.partly_stepped is None:
         return
-    _, before = view.loss_and_gradient(-view.update)
-    ends = [*list(view.starts.values())[1:], len(view.update)]
-    for (layer, start), end in zip(view.starts.items(), ends, strict=True):
-        taken_back = view.update.clone()
-        taken_back[:start] = 0
-        _, after = view.loss_and_gradient(-taken_back)
+    before = view.partly_stepped(0)
+    ends = [*list(view.starts.values())[1:], len(view.gradient)]
+    for depth, ((layer, start), end) in enumerate(zip(view.starts.items(), ends, strict=True)):
+        after = view.partly_stepped(depth)
         old, new = before[start:end], after[start:end]
         yield Reading("covariate_shift", layer, vector_norm(old - new))
         yield Reading("covariate_shift_cosine", layer, cosine_similarity(old, new, dim=0))

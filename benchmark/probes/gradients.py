@@ -1,4 +1,7 @@
-"""Gradients, weights and updates, layer by layer: does the gradient reach the first layers alive?"""
+"""Gradients, weights and updates, layer by layer: does the gradient reach the first layers alive?
+
+Noise that a normalization injects is on, in one draw per reading, as it would be in the next training step.
+"""
 
 from torch.linalg import vector_norm
 

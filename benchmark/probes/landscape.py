@@ -1,7 +1,8 @@
 """How the loss changes along its gradient: a walk from w to w - a g, after Santurkar et al. (1805.11604).
 
 The steps a are 1/2, 1, 2 and 4 times one learning rate, the unnormalized variant's best, so that all variants
-of an activation walk with the same steps; loss and gradient are those of the same fixed batch throughout.
+of an activation walk with the same steps; loss and gradient are those of the same fixed batch throughout, and
+of one draw of the noise that a normalization injects: along a walk the loss is one function.
 """
 
 import torch

@@ -18,7 +18,7 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import Score, is_trained, reestimate, running_norms, score
 from benchmark.training.losses import loss_cap
 from benchmark.training.state import Layout, TrainState, flatten
-from benchmark.training.step import BatchOrder, Keys, Problem, step
+from benchmark.training.step import BatchOrder, Keys, Problem, noise_draws, step
 from benchmark.variants.calibration import calibrate
 from benchmark.variants.network import Network, Variant, build_network, initialize
 from benchmark.variants.norms import NORMALIZATIONS
@@ -123,6 +123,7 @@ class TrialLoop:
             num_evaluations(trial),
             trial.walk_rate,
             study.loss,
+            lambda num_images, at: noise_draws(self.network, num_images, self.keys.noise, at),
         )
         self._before_last_step: Tensor | None = None
 

@@ -102,7 +102,9 @@ def dropout_masks(network: Network, batch_size: int, key: Tensor, position: Tens
     return [part.view(shape) for part, shape in zip(torch.split(keep, counts), shapes, strict=True)]
 
 
-def noise_draws(network: Network, batch_size: int, key: Tensor, position: Tensor) -> list[Tensor] | None:
+def noise_draws(
+    network: Network, batch_size: int, key: Tensor, position: Tensor | int
+) -> list[Tensor] | None:
     """One step's uniform draws: one [2 + 2 B, F, H, W] per layer that takes noise; None where none does.
 
     Cut from one run of the stream, as dropout's masks are.

@@ -1,5 +1,6 @@
 """What is watched inside: against plain autograd, NumPy and hand-made numbers, and without a trace."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,20 +9,24 @@ import torch
 from made_trials import make_data, make_study, make_trial, run_trial, without_timings
 from torch import nn
 
+from benchmark import seeding
 from benchmark.probes import PROBES, Probes, ProbesSpec, activations, landscape
 from benchmark.probes._view import View
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.loop import TrialLoop
+from benchmark.training.step import noise_draws
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.network import ConvNet, NetworkSpec, Variant, initialize
 
 SPEC = ProbesSpec(enabled=("gradients", "activations"), num_images=20)
 
 
-def make_probes(variant="batch-relu", spec=SPEC, num_evaluations=4, walk_rate=None):
-    normalization, activation = variant.split("-")
+def make_probes(variant="batch-relu", spec=SPEC, num_evaluations=4, walk_rate=None, noise=None):
+    normalization, _, activation = variant.rpartition("-")
     data = make_data()
     network = ConvNet(NetworkSpec(blocks=3, width=6), Variant(normalization, activation), (1, 8, 8), 4)
     initialize(network, 0)
-    probes = Probes(spec, network, activation, data.reestimation, num_evaluations, walk_rate)
+    probes = Probes(spec, network, activation, data.reestimation, num_evaluations, walk_rate, noise=noise)
     tensors = {name: value.detach().clone() for name, value in network.state_dict().items()}
     return probes, network, tensors, data
 
@@ -159,11 +164,15 @@ def test_the_walk_goes_against_the_networks_own_gradient():
     assert {row["index"] for row in probes.observe(0, tensors, None)} == {-1}
 
 
-@pytest.mark.parametrize("variant", ["none-tanh", "batch-relu"])
+@pytest.mark.parametrize("variant", ["none-tanh", "batch-relu", "batch-noisy-relu"])
 def test_covariate_shift_is_what_the_step_of_the_layers_below_does_to_a_gradient(variant):
-    """Against networks put together by hand: layers below after the step, the others before it."""
+    """Against networks put together by hand: layers below after the step, the others before it.
+
+    Of noise, those below take the draws of the step that comes, the others those of the one before.
+    """
     spec = ProbesSpec(enabled=("covariate-shift",), num_images=20)
-    probes, network, after, data = make_probes(variant, spec)
+    noise = keyed_noise if variant == "batch-noisy-relu" else None
+    probes, network, after, data = make_probes(variant, spec, noise=noise)
     draws = torch.Generator().manual_seed(0)
     names = [name for name, _ in network.named_parameters()]
     updates = {name: 0.1 * torch.randn(after[name].shape, generator=draws) for name in names}
@@ -171,20 +180,22 @@ def test_covariate_shift_is_what_the_step_of_the_layers_below_does_to_a_gradient
 
     images = (data.reestimation.images[:20].float() - data.train.offset) * data.train.scale
 
-    def gradient(stepped):
-        """By name, of the network in which the first `stepped` parameters have taken their step."""
+    def gradient(stepped, depth=0):
+        """By name, of the network in which the first `stepped` parameters, of `depth` layers, took a step."""
         own = {n: after[n] if i < stepped else after[n] - updates[n] for i, n in enumerate(names)}
         network.load_state_dict(after | own)
         network.train()
         network.zero_grad()
-        nn.CrossEntropyLoss()(network(images), data.reestimation.labels[:20]).backward()
+        draws = noise and noise(20, 7)[:depth] + noise(20, 6)[depth:]
+        nn.CrossEntropyLoss()(network(images, None, draws), data.reestimation.labels[:20]).backward()
         return {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
 
     before = gradient(0)
     prefixes = [f"units.{i}." for i in range(6)] + ["dense."]
-    for layer, prefix in zip([*(f"conv{i}" for i in range(1, 7)), "dense"], prefixes, strict=True):
+    layers = [*(f"conv{i}" for i in range(1, 7)), "dense"]
+    for depth, (layer, prefix) in enumerate(zip(layers, prefixes, strict=True)):
         own = [name for name in names if name.startswith(prefix)]
-        shifted = gradient(names.index(own[0]))
+        shifted = gradient(names.index(own[0]), depth)
         old, new = (torch.cat([g[name].flatten() for name in own]) for g in (before, shifted))
         assert found["covariate_shift", layer] == pytest.approx((old - new).norm().item(), rel=1e-3, abs=1e-6)
         cosine = nn.functional.cosine_similarity(old, new, dim=0).item()
@@ -192,6 +203,82 @@ def test_covariate_shift_is_what_the_step_of_the_layers_below_does_to_a_gradient
     assert found["covariate_shift", "conv1"] == pytest.approx(0, abs=1e-5)
     assert found["covariate_shift", "dense"] > 1e-3
     assert probes.observe(0, after, None) == []
+
+
+def keyed_noise(num_images, step):
+    """Draws for the network of `make_probes`, whose six units have these filters and maps."""
+    shapes = [(6, 8, 8), (6, 8, 8), (6, 4, 4), (6, 4, 4), (10, 2, 2), (10, 2, 2)]
+    key = seeding.stream_key(5, "noise")
+    counts = [(2 + 2 * num_images) * math.prod(shape) for shape in shapes]
+    draws = torch.split(seeding.uniform(key, step, (sum(counts),)), counts)
+    return [draw.view(-1, *shape) for draw, shape in zip(draws, shapes, strict=True)]
+
+
+def test_noise_is_on_in_every_probe():
+    """Readings differ from the noise-free ones and from another step's, and repeat themselves."""
+    spec = ProbesSpec(enabled=tuple(PROBES), num_images=20)
+    quiet, _, tensors, _ = make_probes("batch-noisy-relu", spec, walk_rate=0.1)
+    noisy = make_probes("batch-noisy-relu", spec, walk_rate=0.1, noise=keyed_noise)[0]
+    updates = {name: 0.01 * value for name, value in tensors.items() if value.is_floating_point()}
+    rows = noisy.observe(7, tensors, updates)
+    assert noisy.observe(7, tensors, updates) == rows
+    found = observed(rows)
+    for rows in (quiet.observe(7, tensors, updates), noisy.observe(8, tensors, updates)):
+        other = observed(rows)
+        for name in ("gradient_norm", "preactivation_mean", "covariate_shift"):
+            assert found[name, "conv6"] != pytest.approx(other[name, "conv6"], rel=1e-3)
+        assert found["landscape_smoothness", "all"] != pytest.approx(
+            other["landscape_smoothness", "all"], rel=1e-3
+        )
+
+
+def test_a_noisy_walk_is_of_one_draw():
+    """Against a walk taken by hand: the same draws, those of the coming step, at every point of it."""
+    spec = ProbesSpec(enabled=("landscape", "gradients"), num_images=20)
+    probes, network, tensors, data = make_probes("batch-noisy-relu", spec, walk_rate=0.1, noise=keyed_noise)
+    found = observed(probes.observe(7, tensors, None))
+
+    images, labels = data.reestimation.take(slice(0, 20)), data.reestimation.labels[:20]
+    draws, parameters = keyed_noise(20, 7), list(network.parameters())
+    network.train()
+
+    def loss_and_gradient():
+        loss = nn.functional.cross_entropy(network(images, None, draws), labels)
+        return loss.item(), nn.utils.parameters_to_vector(torch.autograd.grad(loss, parameters))
+
+    start = nn.utils.parameters_to_vector(parameters).detach().clone()
+    loss, gradient = loss_and_gradient()
+    losses, changes = [loss], []
+    for a in (0.05, 0.1, 0.2, 0.4):
+        nn.utils.vector_to_parameters(start - a * gradient, parameters)
+        loss, moved = loss_and_gradient()
+        losses.append(loss)
+        changes.append(((moved - gradient).norm() / (a * gradient).norm()).item())
+    assert found["landscape_loss_range", "all"] == pytest.approx(max(losses) - min(losses), rel=1e-3)
+    assert found["landscape_smoothness", "all"] == pytest.approx(max(changes), rel=1e-3)
+    conv1 = network.weighted_layers()["conv1"].weight.numel()
+    assert found["gradient_norm", "conv1"] == pytest.approx(gradient[:conv1].norm().item(), rel=1e-3)
+
+
+def test_a_trials_probes_take_the_noise_of_its_seed_and_step(tmp_path):
+    study = make_study(
+        variants={"normalizations": ["none", "batch-noisy"], "reference": "none-relu"},
+        probes={"enabled": ["gradients"], "num_images": 20},
+    )
+    data = make_data()
+    trial = make_trial(study, "batch-noisy-relu", seed=3)
+    loop = TrialLoop(trial, data, Checkpoints(tmp_path))
+    tensors = {name: value.clone() for name, value in loop.network.state_dict().items()}
+    found = observed(next(loop.run()).probes)
+
+    network = loop.network
+    network.load_state_dict(tensors)
+    network.train()
+    draws = noise_draws(network, 20, seeding.stream_key(3, "noise"), 0)
+    logits = network(data.reestimation.take(slice(0, 20)), None, draws)
+    nn.functional.cross_entropy(logits, data.reestimation.labels[:20]).backward()
+    for layer, module in network.weighted_layers().items():
+        assert found["gradient_norm", layer] == pytest.approx(module.weight.grad.norm().item(), rel=1e-4)
 
 
 def test_no_rate_to_walk_at_means_no_walk():
@@ -225,12 +312,12 @@ def test_none_enabled_is_never_due():
     assert not any(make_probes(spec=ProbesSpec())[0].due(evaluation) for evaluation in range(5))
 
 
-@pytest.mark.parametrize("variant", ["batch-relu", "none-sigmoid"])
+@pytest.mark.parametrize("variant", ["batch-relu", "none-sigmoid", "batch-noisy-relu"])
 def test_probes_do_not_change_the_trials_numbers(variant, tmp_path):
     """To the bit: curves, outcome and weights."""
     data = make_data()
     sections = {
-        "variants": {"activations": ["relu", "sigmoid"]},
+        "variants": {"normalizations": ["none", "batch", "batch-noisy"], "activations": ["relu", "sigmoid"]},
         "budget": {"num_steps": 50, "eval_every": 5},
     }
     without = make_trial(make_study(**sections), variant)

@@ -135,7 +135,7 @@ class NoisyBatchNorm2d(nn.BatchNorm2d):
         Args:
             input: [N, C, H, W].
             uniforms: [2 + 2 N, C, H, W] in [0, 1): of the units' mu and sigma, then of each example's m, then
-                of each example's s. None (in evaluation, re-estimation and probes): no noise.
+                of each example's s. None (in evaluation and re-estimation): no noise.
         """
         out = super().forward(input)
         if uniforms is None:
