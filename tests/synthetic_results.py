@@ -267,13 +267,23 @@ class _Maker:
         }
 
     def landscape_probe(self, variant, steps):
+        """[probes x steps] values of a walk, in long form."""
         level = self.of(self.smoothness, variant, 5.0)
+        factors = {
+            "landscape_smoothness": 1.0,
+            "landscape_loss_min": 0.1,
+            "landscape_loss_max": 0.3,
+            "landscape_gradient_change_min": 0.5,
+            "landscape_gradient_change_max": 2.0,
+        }
+        values = np.exp(0.1 * self.rng.normal(size=(len(factors), len(steps))))
+        values *= level * np.array(list(factors.values()))[:, None]
         return {
-            "step": steps,
-            "probe": np.repeat("landscape_smoothness", len(steps)),
-            "layer": np.repeat("all", len(steps)),
-            "index": np.full(len(steps), -1),
-            "value": level * np.exp(0.1 * self.rng.normal(size=len(steps))),
+            "step": np.tile(steps, len(factors)),
+            "probe": np.repeat(list(factors), len(steps)),
+            "layer": np.repeat("all", values.size),
+            "index": np.full(values.size, -1),
+            "value": values.ravel(),
         }
 
     def select(self):

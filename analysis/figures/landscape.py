@@ -1,61 +1,95 @@
-"""How smooth the loss is along its gradient, through the training."""
+"""How the loss and its gradient change along the gradient, through the training."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import _style
-from analysis.figures._base import Drawing
+from analysis.figures._base import Drawing, in_unit
 from analysis.figures.gradient_depth import probes_of
 from analysis.load import Results
 
 TITLE = "Along the gradient: how smooth the loss is"
 CAPTION = (
-    "After Fig. 4 of Santurkar et al. (2018): a walk along the gradient of one fixed batch, with the "
-    "same steps for all variants of an activation, each variant at its own best learning rate. Range of"
-    " the loss on it, and effective smoothness: the greatest change of the gradient per length walked; "
-    "less is smoother. Lines: medians over {n} seeds; bands: from the least to the greatest of them, "
-    "down to the bottom where a net is flat (dead)."
+    "After Fig. 4 of Santurkar et al. (2018): a walk along the gradient of one fixed batch, and of one "
+    "draw of any noise that a normalization injects, with the same steps for all variants of an activation, "
+    "each variant at its own best learning rate. Loss, and l2 change of the gradient: from the least to "
+    "the greatest on the walk, each end a median over {n} seeds; where more than six variants share a "
+    "panel, the greatest alone. Effective smoothness: the greatest change of the gradient per length "
+    "walked; less is smoother; line: median over the seeds, band: from the least to the greatest of them. "
+    "Down to the bottom where a net is flat (dead). Runs logged before the walk's ends were show the "
+    "smoothness alone."
 )
-PANELS = {"landscape_loss_range": "range of the loss", "landscape_smoothness": "effective smoothness"}
+ENDS = {
+    "loss": ("landscape_loss_min", "landscape_loss_max"),
+    "gradient_change": ("landscape_gradient_change_min", "landscape_gradient_change_max"),
+}
+SMOOTHNESS = "landscape_smoothness"
+PANELS = {
+    "loss": "loss on the walk",
+    "gradient_change": "change of the gradient",
+    SMOOTHNESS: "effective smoothness",
+}
 
 
 def prepare(results: Results) -> pd.DataFrame:
-    """Median and range over seeds.
+    """Over seeds: medians of the walk's ends; of the smoothness median and range.
 
     Returns:
-        frame with columns variant, probe, step, median, low, high (least and greatest seed), n.
+        frame with columns variant, panel (of `PANELS`), step, low, median (NaN for the walk's ends), high, n,
+        unit.
     """
-    probes = probes_of(results, tuple(PANELS))
+    probes = probes_of(results, (*ENDS["loss"], *ENDS["gradient_change"], SMOOTHNESS))
     groups = probes.groupby(["variant", "probe", "step"], sort=False)["value"]
-    return groups.agg(median="median", low="min", high="max", n="count").reset_index()
+    seeds = groups.agg(low="min", median="median", high="max", n="count").reset_index()
+    pieces = [seeds[seeds["probe"] == SMOOTHNESS].assign(panel=SMOOTHNESS, unit="loss/weight²")]
+    for panel, names in ENDS.items():
+        least, greatest = (seeds.loc[seeds["probe"] == name] for name in names)
+        both = least.merge(greatest, on=["variant", "step"], suffixes=("_least", "_greatest"))
+        ends = {"low": both["median_least"], "high": both["median_greatest"], "n": both["n_greatest"]}
+        unit = results.loss_unit if panel == "loss" else "loss/weight"
+        pieces.append(both[["variant", "step"]].assign(panel=panel, unit=unit, **ends))
+    columns = ["variant", "panel", "step", "low", "median", "high", "n", "unit"]
+    return pd.concat(pieces, ignore_index=True).reindex(columns=columns)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """A panel per probe, a band per variant."""
-    shown = [probe for probe in PANELS if (frame["probe"] == probe).any()]
-    figure, axes = _style.panels(1, len(shown), 2.8)
-    for panel, probe in zip(axes.flat, shown, strict=True):
-        own = frame[frame["probe"] == probe]
-        values = own[["low", "median", "high"]].to_numpy(dtype=float)
-        floor = values[values > 0].min(initial=1.0) / 2  # zero has no logarithm
-        for variant, rows in own.groupby("variant", sort=False):
-            _draw_band(panel, str(variant), rows.sort_values("step"), floor)
-        panel.set(title=PANELS[probe], xlabel="optimizer step", yscale="log")
-        panel.set_ylim(bottom=floor)
-    _style.legend_above(figure, _style.variant_handles(list(frame["variant"].unique())))
+    """A row per group of variants, a panel per quantity."""
+    shown = [panel for panel in PANELS if (frame["panel"] == panel).any()]
+    variants = list(frame["variant"].unique())
+    groups = _style.grouped(variants)
+    figure, axes = _style.panels(len(groups), len(shown), 2.8)
+    for row, (activation, own) in zip(axes, groups, strict=True):
+        for panel, name in zip(row, shown, strict=True):
+            rows = frame[(frame["panel"] == name) & frame["variant"].isin(own)].sort_values("step")
+            values = rows[["low", "high"]].to_numpy(dtype=float)
+            floor = values[values > 0].min(initial=1.0) / 2  # zero has no logarithm
+            for variant in own:
+                of_variant = rows[rows["variant"] == variant]
+                _draw_variant(panel, variant, of_variant, floor, len(own) <= _style.MAX_BANDS)
+            title = f"{activation}, {PANELS[name]}" if activation else PANELS[name]
+            unit = frame.loc[frame["panel"] == name, "unit"].iloc[0]
+            panel.set(title=title, xlabel="optimizer step", ylabel=in_unit("", unit).strip(), yscale="log")
+            panel.set_ylim(bottom=floor)
+    _style.legend_above(figure, _style.variant_handles(variants))
     return figure
 
 
-def _draw_band(panel: Axes, variant: str, rows: pd.DataFrame, floor: float) -> None:
+def _draw_variant(panel: Axes, variant: str, rows: pd.DataFrame, floor: float, banded: bool) -> None:
     style = _style.variant_style(variant)
-    low, high = rows["low"].clip(lower=floor), rows["high"].clip(lower=floor)
-    panel.fill_between(rows["step"], low, high, color=style.colour, alpha=0.18, linewidth=0)
-    panel.plot(rows["step"], rows["median"].clip(lower=floor), **style.line())
+    low, median, high = (rows[name].clip(lower=floor) for name in ("low", "median", "high"))
+    ends_of_walk = rows["median"].isna().all()
+    if banded:
+        panel.fill_between(rows["step"], low, high, color=style.colour, alpha=0.18, linewidth=0)
+    if not ends_of_walk:
+        panel.plot(rows["step"], median, **style.line())
+        return
+    for end in (low, high) if banded else (high,):
+        panel.plot(rows["step"], end, linewidth=1.0, **style.line())
 
 
 def applies(results: Results) -> str | None:
-    """Needs landscape or covariate-shift probes."""
+    """Needs landscape probes."""
     if prepare(results).empty:
         return 'the study logged no walks along the gradient (switch: "landscape" in probes.enabled)'
     return None

@@ -6,17 +6,15 @@ of one draw of the noise that a normalization injects: along a walk the loss is 
 """
 
 import torch
-from torch import Tensor
 from torch.linalg import vector_norm
 
 from benchmark.probes._view import Reading, Readings, View
 
 METRICS = {
-    "landscape_loss_range": ("nats", "greatest minus least loss on the walk along the gradient"),
-    "landscape_gradient_range": (
-        "loss/weight",
-        "greatest minus least ||grad(w - a g) - g|| on that walk",
-    ),
+    "landscape_loss_min": ("nats", "least loss on the walk along the gradient, its start included"),
+    "landscape_loss_max": ("nats", "greatest loss on that walk"),
+    "landscape_gradient_change_min": ("loss/weight", "least ||grad(w - a g) - g|| on that walk"),
+    "landscape_gradient_change_max": ("loss/weight", "greatest ||grad(w - a g) - g|| on that walk"),
     "landscape_smoothness": (
         "loss/weight^2",
         "max ||grad(w - a g) - g|| / ||a g|| on that walk: the effective smoothness, less is smoother",
@@ -39,11 +37,7 @@ def observe(view: View) -> Readings:
         losses.append(loss)
         changes.append(change)
         ratios.append(change / vector_norm(step))
-    yield Reading("landscape_loss_range", "all", _range(losses))
-    yield Reading("landscape_gradient_range", "all", _range(changes))
+    for name, values in (("loss", losses), ("gradient_change", changes)):
+        yield Reading(f"landscape_{name}_min", "all", torch.stack(values).min())
+        yield Reading(f"landscape_{name}_max", "all", torch.stack(values).max())
     yield Reading("landscape_smoothness", "all", torch.stack(ratios).max())
-
-
-def _range(values: list[Tensor]) -> Tensor:
-    stacked = torch.stack(values)
-    return stacked.max() - stacked.min()

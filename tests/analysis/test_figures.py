@@ -145,7 +145,7 @@ def test_a_diverged_trial_counts_as_the_constant_predictor_to_the_end() -> None:
 def test_losses_carry_the_unit_of_the_studys_loss(complete: Results) -> None:
     schema = complete.schema | {"metrics": {"val_loss": {"unit": "1", "direction": "min", "description": ""}}}
     unitless = dataclasses.replace(complete, schema=schema)
-    for name in ("learning-curves", "all-variants", "rate-response", "generalization-gap"):
+    for name in ("learning-curves", "all-variants", "rate-response", "generalization-gap", "landscape"):
         for results, shown in ((complete, True), (unitless, False)):
             with styled():
                 figure = FIGURES[name].draw(FIGURES[name].prepare(results))
@@ -282,11 +282,54 @@ def test_landscape_shows_every_seed_between_its_ends(complete: Results) -> None:
         & np.isclose(probes["trial_learning_rate"], best)
         & (probes["probe"] == "landscape_smoothness")
     ].groupby("step")["value"]
+    frame = frame[frame["panel"] == "landscape_smoothness"]
     shown = frame[frame["variant"] == "batch-relu"].set_index("step")
     np.testing.assert_allclose(shown["low"], own.min())
     np.testing.assert_allclose(shown["median"], own.median())
     np.testing.assert_allclose(shown["high"], own.max())
     assert (shown["n"] == 4).all()
+
+
+@pytest.mark.parametrize("quantity", ["loss", "gradient_change"])
+def test_landscape_bands_run_between_the_medians_of_the_walks_ends(complete: Results, quantity: str) -> None:
+    best = complete.decisions["variants"]["none-relu"]["best_learning_rate"]
+    probes = complete.probes
+    own = probes[
+        (probes["variant"] == "none-relu")
+        & (probes["stage"] == "confirm")
+        & np.isclose(probes["trial_learning_rate"], best)
+    ]
+    frame = FIGURES["landscape"].prepare(complete)
+    shown = frame[(frame["variant"] == "none-relu") & (frame["panel"] == quantity)].set_index("step")
+    for column, end in (("low", "min"), ("high", "max")):
+        values = own[own["probe"] == f"landscape_{quantity}_{end}"]
+        wide = values.pivot_table(index="step", columns="seed", values="value")
+        np.testing.assert_allclose(shown[column], np.median(wide, axis=1))
+    assert (shown["n"] == 4).all()
+    with styled():
+        figure = FIGURES["landscape"].draw(frame)
+    assert len(figure.axes) == 3
+    assert all(len(panel.collections) == len(complete.variants) for panel in figure.axes)
+
+
+def test_landscape_of_an_older_run_shows_the_smoothness_alone(complete: Results) -> None:
+    old = complete.probes[~complete.probes["probe"].str.match("landscape_(loss|gradient)")]
+    frame = FIGURES["landscape"].prepare(dataclasses.replace(complete, probes=old))
+    assert set(frame["panel"]) == {"landscape_smoothness"}
+    with styled():
+        (panel,) = FIGURES["landscape"].draw(frame).axes
+    assert panel.get_title(loc="left") == "effective smoothness"
+
+
+def test_landscape_of_many_variants_has_no_bands() -> None:
+    names = ("none", *(f"group{n}" for n in range(6)))
+    many = make_results(
+        seeds=2, confirm_seeds=2, **RELU, normalizations=names, num_bisections=0, with_landscape=True
+    )
+    with styled():
+        figure = FIGURES["landscape"].draw(FIGURES["landscape"].prepare(many))
+    assert [len(panel.collections) for panel in figure.axes] == [0, 0, 0]
+    assert [len(panel.get_lines()) for panel in figure.axes] == [7, 7, 7]
 
 
 def test_covariate_shift_leaves_out_the_layer_with_none_below_it(complete: Results) -> None:
