@@ -63,13 +63,13 @@ def draw(frame: pd.DataFrame) -> Figure:
         for panel, name in zip(row, shown, strict=True):
             rows = frame[(frame["panel"] == name) & frame["variant"].isin(own)].sort_values("step")
             values = rows[["low", "high"]].to_numpy(dtype=float)
-            floor = values[values > 0].min(initial=1.0) / 2  # zero has no logarithm
+            positive = values[values > 0]
+            floor = positive.min() / 2 if len(positive) else 1.0  # zero has no logarithm
             for variant in own:
                 of_variant = rows[rows["variant"] == variant]
                 _draw_variant(panel, variant, of_variant, floor, len(own) <= _style.MAX_BANDS)
-            title = f"{activation}, {PANELS[name]}" if activation else PANELS[name]
-            unit = frame.loc[frame["panel"] == name, "unit"].iloc[0]
-            panel.set(title=title, xlabel="optimizer step", ylabel=in_unit("", unit).strip(), yscale="log")
+            label = in_unit(PANELS[name], frame.loc[frame["panel"] == name, "unit"].iloc[0])
+            panel.set(title=activation, xlabel="optimizer step", ylabel=label, yscale="log")
             panel.set_ylim(bottom=floor)
     _style.legend_above(figure, _style.variant_handles(variants))
     return figure

@@ -318,7 +318,7 @@ def test_landscape_of_an_older_run_shows_the_smoothness_alone(complete: Results)
     assert set(frame["panel"]) == {"landscape_smoothness"}
     with styled():
         (panel,) = FIGURES["landscape"].draw(frame).axes
-    assert panel.get_title(loc="left") == "effective smoothness"
+    assert panel.get_ylabel().startswith("effective smoothness")
 
 
 def test_landscape_of_many_variants_has_no_bands() -> None:
