@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-PROTOCOL = "1.0"
+PROTOCOL = "1.1"
 """Results compare only within one Major.Minor of the protocol; the patch level is free."""
 
 DEFAULT_TRACKING_URI = "sqlite:///mlruns/mlflow.db"

@@ -385,7 +385,7 @@ class _Maker:
         counts = trials["stage"].value_counts()
         return Results(
             study=self.study(),
-            schema={"schema_version": 1, "protocol_version": "1.0", "metrics": METRICS, "probes": {}},
+            schema={"schema_version": 1, "protocol_version": "1.1", "metrics": METRICS, "probes": {}},
             decisions=decisions,
             environment=ENVIRONMENT,
             progress={

@@ -21,7 +21,7 @@ NOT_EVALUABLE: Outcome = "NOT EVALUABLE"
 NAMES = {
     "batch-no-affine": "batch normalization without scale and shift",
     "batch-fast": "batch normalization with fast moving averages",
-    "batch-last": "batch normalization of the last block",
+    "batch-last": "batch normalization of the last unit",
     "batch-noisy": "noisy batch normalization",
     "batch-renorm": "batch renormalization",
     "layer-channel": "layer normalization over channels",

@@ -14,6 +14,7 @@ from analysis.load import (
     CURVE_COLUMNS,
     FINAL_METRICS,
     PROBE_COLUMNS,
+    PROTOCOL,
     TRIAL_KEYS,
     _Artifacts,
     load,
@@ -62,7 +63,10 @@ def store(logged, tmp_path_factory):
         client, experiment("new-protocol"), logged, schema={"schema_version": 1, "protocol_version": "2.0.1"}
     )
     log_study(
-        client, experiment("patched"), logged, schema={"schema_version": 1, "protocol_version": "1.0.7"}
+        client,
+        experiment("patched"),
+        logged,
+        schema={"schema_version": 1, "protocol_version": f"{PROTOCOL}.7"},
     )
     log_axis(client, experiment("along"), logged)
     experiment("empty")
@@ -282,12 +286,12 @@ def test_other_schemas_and_protocols_are_refused_in_one_line(store):
     with pytest.raises(InputError, match="schema version 99, this analysis reads 1") as error:
         load("old-schema", store[0])
     assert "\n" not in str(error.value)
-    with pytest.raises(InputError, match=r"protocol 2.0.1, this analysis judges 1.0.x"):
+    with pytest.raises(InputError, match=rf"protocol 2.0.1, this analysis judges {PROTOCOL}.x"):
         load("new-protocol", store[0])
 
 
 def test_a_patch_of_the_protocol_is_read(store):
-    assert load("patched", store[0]).schema["protocol_version"] == "1.0.7"
+    assert load("patched", store[0]).schema["protocol_version"] == f"{PROTOCOL}.7"
 
 
 def test_the_report_lands_in_the_studys_run(store, tmp_path):

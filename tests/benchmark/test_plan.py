@@ -211,9 +211,9 @@ def test_the_trials_own_fields_identify_it(monkeypatch):
     assert replace(BASE).hash == BASE.hash
 
     # Results compare within one Major.Minor of the protocol.
-    monkeypatch.setattr(benchmark.plan, "PROTOCOL_VERSION", "1.0.7")
+    monkeypatch.setattr(benchmark.plan, "PROTOCOL_VERSION", f"{benchmark.PROTOCOL_VERSION}.7")
     assert replace(BASE).hash == BASE.hash
-    monkeypatch.setattr(benchmark.plan, "PROTOCOL_VERSION", "1.1")
+    monkeypatch.setattr(benchmark.plan, "PROTOCOL_VERSION", "0.9")
     assert replace(BASE).hash != BASE.hash
 
 
