@@ -136,7 +136,7 @@ def test_normalizations_have_names_that_read_in_a_sentence():
     assert len(set(names.values())) == len(names)
     assert names["batch"] == "batch normalization"
     assert names["group4"] == "group normalization (4 groups)"
-    assert names["weight-std-group10"] == "weight standardization with group normalization (10 groups)"
+    assert names["weight-std-group10"] == "weight standardization and group normalization (10 groups)"
     assert names["none-he"] == "He initialization"
     assert names["batch-noisy"] == "noisy batch normalization"
     for name, words in names.items():
