@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -53,12 +54,11 @@ class Family:
         Of values that are tables, such as budgets, their names count.
         """
         values = self.names if isinstance(self.axis["values"][0], dict) else self.axis["values"]
-        if any(isinstance(value, bool) for value in values):
-            return None
         try:
-            return [float(value) for value in values]
-        except ValueError:
+            numbers = [float(value) for value in values]
+        except (TypeError, ValueError):
             return None
+        return numbers if all(map(math.isfinite, numbers)) else None
 
     @property
     def is_numeric(self) -> bool:

@@ -97,19 +97,21 @@ def load(study: str, tracking_uri: str | None = None, run_id: str | None = None)
 def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
     """Of a study with an axis, the newest run at every value, beside the run given.
 
+    Runs under another protocol or schema are not of the family: what they ran has to be run again.
+
     Args:
         newest: from `load`.
         tracking_uri: as for `load`.
-
-    Raises:
-        InputError: a run at another value was logged under other rules.
     """
     uri = resolve_uri(tracking_uri)
     study = str(newest.study["name"])
     members = {position_of(newest): newest}
     for run in _study_runs(_client(uri), study):
-        other = _Artifacts(uri, run.info.artifact_uri).json("study.json")
-        if of_one_family(other, newest.study) and other["axis"]["position"] not in members:
+        artifacts = _Artifacts(uri, run.info.artifact_uri)
+        other = artifacts.json("study.json")
+        if not (of_one_family(other, newest.study) and _same_rules(artifacts.json("schema.json"), newest)):
+            continue
+        if other["axis"]["position"] not in members:
             members[other["axis"]["position"]] = load(study, uri, run.info.run_id)
     return Family(tuple(members[position] for position in sorted(members)), newest)
 
@@ -186,6 +188,13 @@ def _at_its_value(uri: str, runs: Sequence[Any], own: Results) -> Sequence[Any]:
     return [run for run, study in zip(runs, studies, strict=True) if study.get("axis") == axis]
 
 
+def _same_rules(schema: dict[str, Any], own: Results) -> bool:
+    """Was a run logged under the same protocol, but for its patch number, and schema?"""
+    return all(
+        str(schema.get(key)).split(".")[:2] == str(own.schema.get(key)).split(".")[:2] for key in VERSIONS
+    )
+
+
 def _siblings(client: Any, uri: str, runs: Sequence[Any], own: Results) -> Iterator[Results]:
     """Complete runs that differ in the optimizer alone; by the primary measure, which needs no curves."""
     for run in runs:
@@ -193,8 +202,11 @@ def _siblings(client: Any, uri: str, runs: Sequence[Any], own: Results) -> Itera
             continue
         artifacts = _Artifacts(uri, run.info.artifact_uri)
         study, schema = artifacts.json("study.json"), artifacts.json("schema.json")
-        same_rules = all(schema.get(key) == own.schema.get(key) for key in VERSIONS)
-        if same_rules and study.get("optimizer") != own.study["optimizer"] and _alike(study, own.study):
+        if (
+            _same_rules(schema, own)
+            and study.get("optimizer") != own.study["optimizer"]
+            and _alike(study, own.study)
+        ):
             yield _logged(run, artifacts, _trial_runs(client, run.data.tags["study_hash"]))
 
 

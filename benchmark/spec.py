@@ -154,8 +154,8 @@ class JudgeSpec(Section):
     """The `[judge]` section.
 
     Attributes:
-        statistics: which normalization statistics judged metrics use: re-estimated at the evaluation, or the
-            moving averages.
+        statistics: which normalization statistics judged metrics use: re-estimated at the evaluation (but for
+            normalizations of which moving averages are a part), or the moving averages.
         rho: share of a variant's best accuracy above chance that a stable trial keeps.
     """
 

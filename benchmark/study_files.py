@@ -85,6 +85,12 @@ def _check_axis(table: Mapping[str, Any], overrides: Sequence[str], path: Path) 
                 f"{path}: --set {override}: expected a key beside {axis['key']}, which this study's axis "
                 f"varies, found {key}: set axis.values to choose its values"
             )
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    if axis.get("names") and "axis.values" in keys and "axis.names" not in keys:
+        raise InputError(
+            f"{path}: --set axis.values: expected new axis.names beside it, as this study's values have "
+            "names, found none: set both"
+        )
 
 
 def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:

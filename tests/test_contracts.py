@@ -4,6 +4,7 @@ import io
 import itertools
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -247,6 +248,13 @@ def test_shipped_studies_plan_and_fit_their_data(name):
     assert {len(one) for one in hashes} == {8}
 
 
+@pytest.mark.parametrize("name", ["batch-size", "batch-size-small"])
+def test_batch_sizes_are_called_what_they_are_and_see_the_same_images(name):
+    studies = load_studies(name)
+    assert [study.axis.value_name for study in studies] == [str(s.budget.batch_size) for s in studies]
+    assert len({study.budget.batch_size * study.budget.num_steps for study in studies}) == 1
+
+
 def test_shipped_studies_are_different_studies():
     hashes = {study_hash(load_study(name)) for name in shipped_studies()}
     assert len(hashes) == len(shipped_studies())
@@ -352,3 +360,5 @@ def test_both_packages_speak_of_one_schema_and_protocol():
 
     assert load.SCHEMA_VERSION == tracking.SCHEMA_VERSION
     assert PROTOCOL_VERSION.split(".")[:2] == load.PROTOCOL.split(".")[:2]
+    text = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    assert f"Version {load.PROTOCOL}." in text

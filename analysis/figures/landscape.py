@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing, in_unit
+from analysis.figures._cells import in_study_order
 from analysis.figures.gradient_depth import probes_of
 from analysis.load import Results
 
@@ -14,11 +15,11 @@ CAPTION = (
     "After Fig. 4 of Santurkar et al. (2018): a walk along the gradient of one fixed batch, and of one "
     "draw of any noise that a normalization injects, with the same steps for all variants of an activation, "
     "each variant at its own best learning rate. Loss, and l2 change of the gradient: from the least to "
-    "the greatest on the walk, each end a median over {n} seeds; where more than six variants share a "
-    "panel, the greatest alone. Effective smoothness: the greatest change of the gradient per length "
-    "walked; less is smoother; line: median over the seeds, band: from the least to the greatest of them. "
-    "Down to the bottom where a net is flat (dead). Runs logged before the walk's ends were show the "
-    "smoothness alone."
+    "the greatest on the walk, each end a median over {n} seeds (those whose walk stays finite). Effective "
+    "smoothness: the greatest change of the gradient per length walked; less is smoother; line: median over "
+    "the seeds, band: from the least to the greatest of them. "
+    "Where more than six variants share a panel: the greatest on the walk, and the median smoothness, alone. "
+    "Down to the bottom where a net is flat (dead)."
 )
 ENDS = {
     "loss": ("landscape_loss_min", "landscape_loss_max"),
@@ -44,11 +45,14 @@ def prepare(results: Results) -> pd.DataFrame:
     seeds = groups.agg(low="min", median="median", high="max", n="count").reset_index()
     pieces = [seeds[seeds["probe"] == SMOOTHNESS].assign(panel=SMOOTHNESS, unit="loss/weight²")]
     for panel, names in ENDS.items():
-        least, greatest = (seeds.loc[seeds["probe"] == name] for name in names)
-        both = least.merge(greatest, on=["variant", "step"], suffixes=("_least", "_greatest"))
-        ends = {"low": both["median_least"], "high": both["median_greatest"], "n": both["n_greatest"]}
+        of_walk = probes[probes["probe"].isin(names)]
+        walks = of_walk.pivot(index=["variant", "step", "trial_hash"], columns="probe", values="value")
+        # Both ends of a seed or neither: a walk may leave what is finite on one side alone.
+        both = walks.reindex(columns=list(names)).set_axis(["low", "high"], axis=1).dropna()
+        over_seeds = both.groupby(["variant", "step"], sort=False)
+        ends = over_seeds.median().assign(n=over_seeds["low"].count())
         unit = results.loss_unit if panel == "loss" else "loss/weight"
-        pieces.append(both[["variant", "step"]].assign(panel=panel, unit=unit, **ends))
+        pieces.append(in_study_order(ends.reset_index().assign(panel=panel, unit=unit), results))
     columns = ["variant", "panel", "step", "low", "median", "high", "n", "unit"]
     return pd.concat(pieces, ignore_index=True).reindex(columns=columns)
 

@@ -18,7 +18,7 @@ CAPTION = (
     "on training images (solid) and with the moving averages kept during training (dotted). Where they "
     "part, the moving averages have not caught up with the net: the difference lies in the bookkeeping, "
     "not in what was learned. Means over {n} seeds with 95% bootstrap bands, each variant at its own best "
-    "learning rate."
+    "learning rate. A variant that is judged by its moving averages is not shown."
 )
 KINDS = {"re-estimated": "val_accuracy", "moving average": "val_accuracy_ema"}
 PER_ROW = 4

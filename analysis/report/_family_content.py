@@ -146,6 +146,7 @@ def _members(family: Family) -> list[Member]:
             link=_page(family, index),
             facts={
                 "status": member.status,
+                "steps": f"{member.study['budget']['num_steps']:,d}",
                 "trials": str(len(member.trials)),
                 "wall time": duration(member.progress.get("wall_time_s")),
                 "study hash": member.study_hash,

@@ -302,13 +302,14 @@ def _variant_tags(variant: Variant) -> dict[str, str]:
 
 def _note(study: StudySpec) -> str:
     variants = ", ".join(map(str, study.variants.product()))
+    statistics = "re-estimated" if study.judge.statistics == "reestimated" else "moving-average"
     return f"""{study.description}
 
 **Variants** {variants}. **Data** {study.data.dataset}. **Budget** {study.budget.num_steps} steps.
 
 Runs are nested: a study run holds one run per variant, and that one run per trial, named
 `variant lr=... seed=...`. Filter trials with `tags.kind = 'trial'` and, for example,
-`tags.stage = 'confirm' and tags.status = 'diverged'`. `val_*` metrics are judged with re-estimated
+`tags.stage = 'confirm' and tags.status = 'diverged'`. `val_*` metrics are judged with {statistics}
 normalization statistics, `*_ema` with moving averages. The study run's artifacts have the report
 (`report/report.html`), the resolved study, its decisions and the environment.
 """

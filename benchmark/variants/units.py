@@ -138,8 +138,8 @@ def check_average(last: Unit, normalization: str, activation: str, *, alone: boo
         cause = f"activation {activation!r} on maps of {n} positions"
     raise InputError(
         f"network.head: expected 'flatten' for normalization {normalization!r} with {cause} (the "
-        "average of a map is then the same for every image), found 'average': use 'flatten', or another "
-        "normalization"
+        "average of a map is then, in training, the same for every image), found 'average': use 'flatten', "
+        "or another normalization"
     )
 
 

@@ -61,7 +61,8 @@ def test_members_differ_in_their_value_alone():
         ([{"batch_size": 2}, {"batch_size": 200}], ["2", "200"], np.log10([2, 200])),
         ([{"name": "mse"}, {"name": "focal"}], ["a", "b"], [0, 1]),
         (["before", "after"], [], [0, 1]),
-        ([True, False], [], [0, 1]),
+        ([1, {"batch_size": 2}], [], [0, 1]),
+        ([{"name": "a"}, {"name": "b"}], ["nan", "1"], [0, 1]),
     ],
 )
 def test_where_values_stand(values, names, places):

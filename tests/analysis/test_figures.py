@@ -312,15 +312,6 @@ def test_landscape_bands_run_between_the_medians_of_the_walks_ends(complete: Res
     assert all(len(panel.collections) == len(complete.variants) for panel in figure.axes)
 
 
-def test_landscape_of_an_older_run_shows_the_smoothness_alone(complete: Results) -> None:
-    old = complete.probes[~complete.probes["probe"].str.match("landscape_(loss|gradient)")]
-    frame = FIGURES["landscape"].prepare(dataclasses.replace(complete, probes=old))
-    assert set(frame["panel"]) == {"landscape_smoothness"}
-    with styled():
-        (panel,) = FIGURES["landscape"].draw(frame).axes
-    assert panel.get_ylabel().startswith("effective smoothness")
-
-
 def test_landscape_of_many_variants_has_no_bands() -> None:
     names = ("none", *(f"group{n}" for n in range(6)))
     many = make_results(

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def store(logged, tmp_path_factory):
     client = MlflowClient(tracking_uri=uri)
 
     def experiment(name):
-        return client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri())
+        return new_experiment(client, uri, name)
 
     quick = experiment("quick")
     log_study(client, quick, logged)
@@ -73,17 +74,32 @@ def store(logged, tmp_path_factory):
     return uri, client
 
 
+def new_experiment(client, uri, name):
+    """An experiment whose artifacts lie beside the store: MLflow's default is the working folder."""
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    return client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri())
+
+
 def log_axis(client, experiment, results):
-    """Runs of a study with an axis: the second value, the first twice, and one with another budget."""
+    """Runs of a study with an axis: two values, one of them twice, another budget, another protocol."""
     axis = {"key": "network.width", "label": "width", "values": [4, 8, 16], "names": []}
-    for position, study_hash, num_steps in ((1, "b1", 50), (0, "a1", 50), (0, "a2", 50), (2, "c1", 10)):
+    other = {"schema_version": 1, "protocol_version": "0.9"}
+    for position, study_hash, num_steps, schema in (
+        (2, "c0", 50, other),
+        (1, "b1", 50, None),
+        (0, "a1", 50, None),
+        (0, "a2", 50, None),
+        (2, "c1", 10, None),
+    ):
         study = results.study | {
             "name": "along",
             "axis": axis | {"position": position},
             "network": results.study["network"] | {"width": axis["values"][position]},
             "budget": results.study["budget"] | {"num_steps": num_steps},
         }
-        log_study(client, experiment, dataclasses.replace(results, study=study, study_hash=study_hash))
+        log_study(
+            client, experiment, dataclasses.replace(results, study=study, study_hash=study_hash), schema
+        )
 
 
 def log_study(client, experiment, results, schema=None, status="complete"):
@@ -177,7 +193,7 @@ def test_a_failed_trial_is_there_without_numbers_and_other_studies_trials_are_no
 def test_of_a_retried_trial_the_latest_run_counts(store, logged):
     uri, client = store
     trial = logged.trials.iloc[0].to_dict() | {"trial_hash": "retried"}
-    experiment = client.create_experiment("another")
+    experiment = new_experiment(client, uri, "another")
     log_trial(client, experiment, trial, "0000aaaa", status="failed")
     log_trial(client, experiment, trial, "0000aaaa")
     log_study(client, experiment, dataclasses.replace(logged, study_hash="0000aaaa"))
@@ -189,7 +205,7 @@ def test_of_a_retried_trial_the_latest_run_counts(store, logged):
 
 def test_the_newest_run_is_read_unless_another_is_named(store, logged):
     uri, client = store
-    experiment = client.create_experiment("twice")
+    experiment = new_experiment(client, uri, "twice")
     for study_hash in ("00000001", "00000002"):
         log_study(client, experiment, dataclasses.replace(logged, study_hash=study_hash))
     runs = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
@@ -203,7 +219,7 @@ def test_the_newest_run_is_read_unless_another_is_named(store, logged):
 
 def test_which_of_several_runs_is_read_is_said_in_one_line(store, logged, capsys):
     uri, client = store
-    experiment = client.create_experiment("again")
+    experiment = new_experiment(client, uri, "again")
     for study_hash in ("00000003", "00000004"):
         log_study(client, experiment, dataclasses.replace(logged, study_hash=study_hash))
     newer, older = load("again", uri).run_ids
@@ -218,7 +234,7 @@ def test_which_of_several_runs_is_read_is_said_in_one_line(store, logged, capsys
 
 def test_siblings_are_complete_runs_that_differ_in_the_optimizer_alone(store, logged):
     uri, client = store
-    experiment = client.create_experiment("optimizers")
+    experiment = new_experiment(client, uri, "optimizers")
     own = logged.study | {"description": "one", "execution": {"workers": 1}}
     rmsprop = {"name": "rmsprop", "rho": 0.9}
     runs = {
@@ -304,23 +320,19 @@ def test_the_report_lands_in_the_studys_run(store, tmp_path):
 
 def family_of(uri, study_hash):
     """The family of one of the runs of `along`."""
-    runs = [load("along", uri, run_id) for run_id in all_runs(uri)]
-    return load_family(next(run for run in runs if run.study_hash == study_hash), uri)
-
-
-def all_runs(uri):
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("along")
-    return [run.info.run_id for run in client.search_runs([experiment.experiment_id])]
+    runs = client.search_runs([experiment.experiment_id], f"tags.study_hash = '{study_hash}'")
+    return load_family(load("along", uri, runs[0].info.run_id), uri)
 
 
 def test_a_family_is_the_newest_run_of_every_value(store):
     uri, _ = store
     family = family_of(uri, "b1")
     assert [member.study_hash for member in family.members] == ["a2", "b1"]
-    assert family.missing == ["16"]
+    assert family.missing == ["16"]  # run under another protocol
     assert family.newest.study_hash == "b1"
     assert [member.study_hash for member in family_of(uri, "a1").members] == ["a1", "b1"]  # the one asked for
     assert [member.study_hash for member in family_of(uri, "c1").members] == ["c1"]  # another budget

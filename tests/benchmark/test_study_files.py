@@ -204,6 +204,16 @@ def test_what_an_axis_varies_cannot_be_set(extending, axis, override):
         assert "\n" not in message
 
 
+def test_named_values_are_set_with_their_names(extending):
+    """Else the old names would stand for the new values."""
+    path = extending('[axis]\nkey = "network.width"\nlabel = "width"\nvalues = [6, 9]\nnames = ["6", "9"]')
+    with pytest.raises(InputError, match=r"--set axis.values: expected new axis.names beside it") as caught:
+        load_studies(path, ["axis.values=[3, 12]"])
+    assert "\n" not in str(caught.value)
+    studies = load_studies(path, ["axis.values=[3, 12]", 'axis.names=["3", "12"]'])
+    assert [(s.network.width, s.axis.value_name) for s in studies] == [(3, "3"), (12, "12")]
+
+
 def test_keys_beside_the_axis_can_be_set(extending):
     study = load_study(extending(AXIS), ["network.dropout=0.1", "name=network"])
     assert (study.network.dropout, study.name) == (0.1, "network")
