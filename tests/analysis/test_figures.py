@@ -312,6 +312,18 @@ def test_landscape_bands_run_between_the_medians_of_the_walks_ends(complete: Res
     assert all(len(panel.collections) == len(complete.variants) for panel in figure.axes)
 
 
+def test_a_walk_that_leaves_the_finite_counts_at_neither_end(complete: Results) -> None:
+    probes = complete.probes.copy()
+    lost = (probes["probe"] == "landscape_loss_max") & (probes["seed"] == probes["seed"].max())
+    probes.loc[lost, "value"] = np.inf
+    frame = FIGURES["landscape"].prepare(dataclasses.replace(complete, probes=probes))
+    without = complete.probes[complete.probes["seed"] < probes["seed"].max()]
+    expected = FIGURES["landscape"].prepare(dataclasses.replace(complete, probes=without))
+    shown, rest = (f[f["panel"] == "loss"].reset_index(drop=True) for f in (frame, expected))
+    pd.testing.assert_frame_equal(shown, rest)
+    assert (shown["n"] == 3).all()
+
+
 def test_landscape_of_many_variants_has_no_bands() -> None:
     names = ("none", *(f"group{n}" for n in range(6)))
     many = make_results(
