@@ -17,6 +17,29 @@ TIMINGS = {"train_seconds", "examples_per_s", "probe_seconds"}
 """What differs between two runs of a trial that are otherwise equal to the bit."""
 
 
+SMALL_TOML = """
+[optimizer]
+name = "sgd"
+momentum = 0.5
+
+[budget]
+num_steps = 100
+batch_size = 16
+eval_every = 10
+confirm_eval_every = 2
+
+[search]
+low = 1e-3
+high = 1
+num_rates = 4
+
+[seeds]
+sweep = 6
+confirm = 6
+"""
+"""What a small study's file says of training: of the sections with keys that have no default, and SGD."""
+
+
 def make_data(*, num_train=96, num_validation=64, shape=(1, 8, 8), num_classes=NUM_CLASSES, seed=0):
     """Images of `num_classes` random patterns under noise."""
     rng = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ advances, so a trial's numbers are the same with and without them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -144,7 +145,7 @@ class Probes:
 
     def _view(self, step: int, tensors: dict[str, Tensor], updates: dict[str, Tensor] | None) -> View:
         noise = self._draws(step)
-        before = None if updates is None else self._draws(step - 1)
+        before = cache(lambda: self._draws(step - 1))  # of one probe alone, and for all layers
         preactivations: dict[str, Tensor] = {}
         hooks = [
             unit.activation.register_forward_hook(_keep_input(preactivations, name))
@@ -168,7 +169,7 @@ class Probes:
             assert update is not None
             taken_back = update.clone()
             taken_back[: list(self._starts.values())[num_layers]] = 0
-            return displaced(-taken_back, self._mixed(noise, before, num_layers))[1]
+            return displaced(-taken_back, self._mixed(noise, before(), num_layers))[1]
 
         update = None if updates is None else _flat({name: updates[name] for name in gradients})
         names = self._weight_names.items()

@@ -100,6 +100,13 @@ def test_every_figure_draws_or_says_why_not(case: tuple[str, Results], name: str
     assert not set("{}") & set(drawing.describe(frame))
 
 
+def of_best(results: Results, rows: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """Curves or probes of a variant's confirm trials at its own best rate."""
+    best = results.decisions["variants"][variant]["best_learning_rate"]
+    at_best = np.isclose(rows["trial_learning_rate"], best)
+    return rows[(rows["variant"] == variant) & (rows["stage"] == "confirm") & at_best]
+
+
 @pytest.mark.parametrize("name", ["outcome-map", "max-stable-rate"])
 def test_files_are_the_same_each_time(complete: Results, name: str, tmp_path) -> None:
     drawing = FIGURES[name]
@@ -114,13 +121,7 @@ def test_files_are_the_same_each_time(complete: Results, name: str, tmp_path) ->
 
 def test_learning_curves_are_means_over_fresh_seeds_at_the_own_best_rate(complete: Results) -> None:
     frame = FIGURES["learning-curves"].prepare(complete)
-    best = complete.decisions["variants"]["batch-relu"]["best_learning_rate"]
-    curves = complete.curves
-    own = curves[
-        (curves["variant"] == "batch-relu")
-        & (curves["stage"] == "confirm")
-        & np.isclose(curves["trial_learning_rate"], best)
-    ]
+    own = of_best(complete, complete.curves, "batch-relu")
     expected = own.groupby("step")["val_accuracy"].mean()
     shown = frame[
         (frame["variant"] == "batch-relu")
@@ -182,12 +183,7 @@ def test_time_to_target_without_censoring_is_the_empirical_distribution(complete
     frame = FIGURES["time-to-target"].prepare(complete)
     curve = frame[(frame["variant"] == "batch-relu") & (frame["comparison"].str.startswith("each"))]
     target = complete.decisions["targets"]["relu"]["accuracy"]
-    best = complete.decisions["variants"]["batch-relu"]["best_learning_rate"]
-    own = complete.curves[
-        (complete.curves["variant"] == "batch-relu")
-        & (complete.curves["stage"] == "confirm")
-        & np.isclose(complete.curves["trial_learning_rate"], best)
-    ]
+    own = of_best(complete, complete.curves, "batch-relu")
     arrivals = own[own["val_accuracy"] >= target].groupby("seed")["step"].min()
     assert len(arrivals) == 4
     for row in curve.itertuples():
@@ -274,14 +270,8 @@ def test_the_fixed_unit_of_an_mlp_is_in_its_last_hidden_layer(complete: Results)
 
 def test_landscape_shows_every_seed_between_its_ends(complete: Results) -> None:
     frame = FIGURES["landscape"].prepare(complete)
-    best = complete.decisions["variants"]["batch-relu"]["best_learning_rate"]
-    probes = complete.probes
-    own = probes[
-        (probes["variant"] == "batch-relu")
-        & (probes["stage"] == "confirm")
-        & np.isclose(probes["trial_learning_rate"], best)
-        & (probes["probe"] == "landscape_smoothness")
-    ].groupby("step")["value"]
+    own = of_best(complete, complete.probes, "batch-relu")
+    own = own[own["probe"] == "landscape_smoothness"].groupby("step")["value"]
     frame = frame[frame["panel"] == "landscape_smoothness"]
     shown = frame[frame["variant"] == "batch-relu"].set_index("step")
     np.testing.assert_allclose(shown["low"], own.min())
@@ -292,13 +282,7 @@ def test_landscape_shows_every_seed_between_its_ends(complete: Results) -> None:
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient_change"])
 def test_landscape_bands_run_between_the_medians_of_the_walks_ends(complete: Results, quantity: str) -> None:
-    best = complete.decisions["variants"]["none-relu"]["best_learning_rate"]
-    probes = complete.probes
-    own = probes[
-        (probes["variant"] == "none-relu")
-        & (probes["stage"] == "confirm")
-        & np.isclose(probes["trial_learning_rate"], best)
-    ]
+    own = of_best(complete, complete.probes, "none-relu")
     frame = FIGURES["landscape"].prepare(complete)
     shown = frame[(frame["variant"] == "none-relu") & (frame["panel"] == quantity)].set_index("step")
     for column, end in (("low", "min"), ("high", "max")):

@@ -4,7 +4,7 @@ import json
 import tomllib
 
 import pytest
-from made_trials import make_study, study_table
+from made_trials import SMALL_TOML, make_study, study_table
 from pydantic import ValidationError
 
 from benchmark.data.augment import Augmentation
@@ -17,33 +17,17 @@ from benchmark.training.optimizers import Adam, RmsProp, Sgd
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.norms import NORMALIZATIONS
 
-TOML = """
+TOML = (
+    """
 name = "tiny"
 description = "a study in a file of one's own"
 
 [network]
 blocks = 3
 width = 6
-
-[optimizer]
-name = "sgd"
-momentum = 0.5
-
-[budget]
-num_steps = 100
-batch_size = 16
-eval_every = 10
-confirm_eval_every = 2
-
-[search]
-low = 1e-3
-high = 1
-num_rates = 4
-
-[seeds]
-sweep = 6
-confirm = 6
 """
+    + SMALL_TOML
+)
 
 
 @pytest.fixture

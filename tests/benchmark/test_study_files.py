@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made_trials import study_table
+from made_trials import SMALL_TOML, study_table
 
 from benchmark.errors import InputError
 from benchmark.spec import StudySpec
@@ -12,7 +12,8 @@ from benchmark.training.losses import MeanSquaredError
 from benchmark.training.optimizers import Adam, RmsProp, Sgd
 from benchmark.variants.network import MlpSpec, NetworkSpec
 
-BASE = """
+BASE = (
+    """
 name = "base"
 description = "what the others extend"
 
@@ -23,26 +24,9 @@ activations = ["relu"]
 blocks = 3
 width = 6
 dropout = 0.0
-
-[optimizer]
-name = "sgd"
-momentum = 0.5
-
-[budget]
-num_steps = 100
-batch_size = 16
-eval_every = 10
-confirm_eval_every = 2
-
-[search]
-low = 1e-3
-high = 1.0
-num_rates = 4
-
-[seeds]
-sweep = 6
-confirm = 6
 """
+    + SMALL_TOML
+)
 AXIS = """
 [axis]
 key = "network.width"
