@@ -12,10 +12,11 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.claims import judge
+from analysis.data.load import load, load_family, log_report
 from analysis.errors import InputError
-from analysis.load import Results, load, load_family, log_report
 from analysis.matrix import by_normalizer, by_value
 from analysis.printing import print_matrices, print_verdicts
+from analysis.results import Results
 
 REPORTS = Path("mlruns/reports")
 CALIBRATION_STUDIES = 1000
@@ -136,7 +137,8 @@ def _title(results: Results) -> str:
 
 def _calibrate(options: argparse.Namespace) -> None:
     """Simulate studies and print the table of error rates."""
-    from analysis import calibrate, calibrate_ranks
+    from analysis.calibration import ranks as calibrate_ranks
+    from analysis.calibration import verdicts as calibrate
 
     table = calibrate.run(options.studies, CALIBRATION_SEED, options.out)
     print(calibrate.table_markdown(table))

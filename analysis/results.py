@@ -1,4 +1,4 @@
-"""What a study run logged, as measures, claims, figures and report read it; `analysis.load` fills it."""
+"""What a study run logged, as measures, claims, figures and report read it; `analysis.data.load` fills it."""
 
 from __future__ import annotations
 

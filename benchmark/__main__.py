@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.errors import InputError
+from benchmark.base.errors import InputError
 
 FOLDER = Path("mlruns")
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
         # Imported here: `--help` need not wait for torch.
-        from benchmark import commands
+        from benchmark.cli import commands
 
         verb = {"plan": commands.plan, "run": commands.run, "status": commands.status}[options.verb]
         return verb(options, FOLDER, again)

@@ -2,8 +2,8 @@
 
 import functools
 
-from benchmark.errors import InputError
-from benchmark.variants.network import MlpSpec, NetworkSpec, Variant, build_network, initialize
+from benchmark.base.errors import InputError
+from benchmark.variants.networks.network import MlpSpec, NetworkSpec, Variant, build_network, initialize
 
 IMAGE_SHAPE = (1, 8, 8)
 NUM_CLASSES = 4

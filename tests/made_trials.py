@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from benchmark.data.datasets import DeviceData, Split, channel_statistics
-from benchmark.plan import Trial
-from benchmark.spec import StudySpec
+from benchmark.study.plan import Trial
+from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.loop import Outcome, TrialLoop
-from benchmark.variants.network import Variant
+from benchmark.variants.networks.network import Variant
 
 NUM_CLASSES = 4
 TIMINGS = {"train_seconds", "examples_per_s", "probe_seconds"}

@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.load import CURVE_COLUMNS, PROBE_COLUMNS, TRIAL_COLUMNS, Results
-from analysis.results import split_variant
+from analysis.results import CURVE_COLUMNS, PROBE_COLUMNS, TRIAL_COLUMNS, Results, split_variant
 
 NUM_CLASSES = 10
 CHANCE = 1 / NUM_CLASSES

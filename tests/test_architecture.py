@@ -28,8 +28,8 @@ MODULES = modules()
 def imports_of(name):
     """(imported module, whether only inside a function) of every import that runs.
 
-    `from benchmark import plan` imports the module `benchmark.plan`, not only its package. Imports under
-    `if TYPE_CHECKING` never run.
+    `from benchmark.study import plan` imports the module `benchmark.study.plan`, not only its package.
+    Imports under `if TYPE_CHECKING` never run.
     """
     found = set()
 
@@ -74,23 +74,23 @@ def below(*roots):
 
 def test_the_sources_are_read():
     """Lest the tests below pass for want of anything to look at."""
-    assert {"benchmark.training.loop", "benchmark.variants.norms", "analysis.load"} <= set(MODULES)
+    assert {"benchmark.training.loop", "benchmark.variants.norms", "analysis.data.load"} <= set(MODULES)
     assert "torch" in imported("benchmark.training.loop")
-    assert "benchmark.plan" in imported("benchmark.study_run")
-    assert ("mlflow", True) in IMPORTS["benchmark.tracking.store"]
+    assert "benchmark.study.plan" in imported("benchmark.stages.run")
+    assert ("mlflow", True) in IMPORTS["benchmark.tracking.mlflow.store"]
 
 
 def test_the_packages_never_import_each_other():
     assert importers_of("analysis") <= below("analysis")
-    assert importers_of("benchmark") <= below("benchmark")
+    assert importers_of("benchmark") - below("benchmark") <= importers_of("benchmark.contract")
 
 
 def test_one_module_imports_optuna():
-    assert importers_of("optuna") == {"benchmark.search"}
+    assert importers_of("optuna") == {"benchmark.stages.rates"}
 
 
 def test_one_place_a_package_imports_mlflow_and_only_when_it_is_needed():
-    assert importers_of("mlflow") <= below("benchmark.tracking") | {"analysis.load"}
+    assert importers_of("mlflow") <= below("benchmark.tracking") | {"analysis.data.load"}
     for name in MODULES:
         assert not {m for m in imported(name, at_top=True) if m.partition(".")[0] == "mlflow"}, name
 
@@ -102,40 +102,50 @@ def test_one_place_a_package_imports_mlflow_and_only_when_it_is_needed():
         (
             ("benchmark.training", "benchmark.variants", "benchmark.data", "benchmark.probes"),
             (
-                "benchmark.runner",
-                "benchmark.study_run",
-                "benchmark.scheduler",
+                "benchmark.stages.axis",
+                "benchmark.stages.run",
+                "benchmark.execution.chains",
                 "benchmark.tracking",
-                "benchmark.search",
-                "benchmark.executors",
-                "benchmark.decisions",
-                "benchmark.display",
-                "benchmark.commands",
+                "benchmark.stages.rates",
+                "benchmark.execution.executors",
+                "benchmark.stages.decisions",
+                "benchmark.cli.display",
+                "benchmark.cli.commands",
                 "mlflow",
                 "optuna",
             ),
         ),
         (
             ("benchmark.variants",),
-            ("benchmark.data", "benchmark.training", "benchmark.probes", "benchmark.spec"),
+            ("benchmark.data", "benchmark.training", "benchmark.probes", "benchmark.study.spec"),
         ),
         (
             ("benchmark.data",),
-            ("benchmark.variants", "benchmark.training", "benchmark.probes", "benchmark.spec"),
+            ("benchmark.variants", "benchmark.training", "benchmark.probes", "benchmark.study.spec"),
         ),
-        (("benchmark.probes",), ("benchmark.training", "benchmark.spec")),
+        (("benchmark.probes",), ("benchmark.training", "benchmark.study.spec")),
         # Pure: studies, plans and decisions neither train nor write.
         (
-            ("benchmark.spec", "benchmark.plan", "benchmark.decisions"),
-            ("benchmark.runner", "benchmark.tracking", "benchmark.search", "benchmark.executors"),
+            ("benchmark.study.spec", "benchmark.study.plan", "benchmark.stages.decisions"),
+            (
+                "benchmark.stages.axis",
+                "benchmark.tracking",
+                "benchmark.stages.rates",
+                "benchmark.execution.executors",
+            ),
         ),
         (
-            ("benchmark.seeding", "benchmark.config", "benchmark.errors", "benchmark.registry"),
-            ("benchmark.spec",),
+            (
+                "benchmark.base.seeding",
+                "benchmark.base.section",
+                "benchmark.base.errors",
+                "benchmark.base.registry",
+            ),
+            ("benchmark.study.spec",),
         ),
         (
-            ("benchmark.search", "benchmark.tracking", "benchmark.executors"),
-            ("benchmark.runner", "benchmark.study_run"),
+            ("benchmark.stages.rates", "benchmark.tracking", "benchmark.execution.executors"),
+            ("benchmark.stages.axis", "benchmark.stages.run"),
         ),
         (("benchmark",), ("matplotlib", "seaborn")),
         # Measures and statistics come from frames; only `load` knows where these come from.
@@ -143,8 +153,8 @@ def test_one_place_a_package_imports_mlflow_and_only_when_it_is_needed():
             ("analysis.stats", "analysis.measures"),
             ("analysis.claims", "analysis.figures", "analysis.report", "mlflow", "matplotlib", "seaborn"),
         ),
-        (("analysis.stats",), ("analysis.load", "analysis.measures")),
-        (("analysis.load",), ("analysis.claims", "analysis.figures", "analysis.report")),
+        (("analysis.stats",), ("analysis.data.load", "analysis.measures")),
+        (("analysis.data",), ("analysis.claims", "analysis.figures", "analysis.report")),
         (("analysis.claims",), ("analysis.figures", "analysis.report", "matplotlib", "seaborn")),
         (("analysis.figures",), ("analysis.report",)),
         (("analysis",), ("torch",)),
@@ -162,7 +172,7 @@ def test_there_are_no_cycles():
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
-    assert order.index("benchmark.seeding") < order.index("benchmark.runner")
+    assert order.index("benchmark.base.seeding") < order.index("benchmark.stages.axis")
 
 
 def test_private_names_stay_in_their_module():

@@ -14,23 +14,22 @@ from torch.func import functional_call
 
 from analysis.claims import name_of
 from analysis.results import split_variant
-from benchmark.config import Section
+from benchmark.base.errors import InputError
+from benchmark.base.section import Section
+from benchmark.contract import BASELINE, CURVE_METRICS, FINAL_METRICS
 from benchmark.data.datasets import DataSpec
 from benchmark.data.sources import DATASETS
-from benchmark.errors import InputError
-from benchmark.plan import Trial, grid, stage_sizes, study_hash
 from benchmark.probes import PROBES, Probes, ProbesSpec
-from benchmark.spec import BASELINE
-from benchmark.study_files import load_studies, load_study, shipped_studies
+from benchmark.study.files import load_studies, load_study, shipped_studies
+from benchmark.study.plan import Trial, grid, stage_sizes, study_hash
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.loop import TrialLoop
-from benchmark.training.metrics import CURVE_METRICS, FINAL_METRICS
 from benchmark.training.optimizers import OPTIMIZERS, Sgd
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import Keys, Problem, step
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.calibration import calibrate
-from benchmark.variants.network import FAMILIES, ConvNet, NetworkSpec, Variant, build_network
+from benchmark.variants.networks.network import FAMILIES, ConvNet, NetworkSpec, Variant, build_network
 from benchmark.variants.norms import NORMALIZATIONS, Place
 
 VARIANTS = [f"{norm}-{act}" for norm, act in itertools.product(NORMALIZATIONS, ACTIVATIONS)]
@@ -355,8 +354,9 @@ def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization
 
 def test_both_packages_speak_of_one_schema_and_protocol():
     """They never import each other, so each says its own."""
-    from analysis import load
-    from benchmark import PROTOCOL_VERSION, tracking
+    from analysis.data import load
+    from benchmark import tracking
+    from benchmark.contract import PROTOCOL_VERSION
 
     assert load.SCHEMA_VERSION == tracking.SCHEMA_VERSION
     assert PROTOCOL_VERSION.split(".")[:2] == load.PROTOCOL.split(".")[:2]

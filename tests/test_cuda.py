@@ -7,7 +7,7 @@ import torch
 from made_trials import make_study, make_trial
 from running import NARROW, main_of
 
-from benchmark import seeding
+from benchmark.base import seeding
 from benchmark.data.datasets import DataSpec, load
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.loop import TrialLoop

@@ -7,7 +7,7 @@ import pytest
 from running import NARROW, Left, main_of
 
 import analysis.report
-from benchmark.scheduler import Scheduler
+from benchmark.execution.chains import Scheduler
 
 TINY = """
 name = "tiny"
@@ -152,7 +152,7 @@ def test_plan_trains_nothing_and_status_says_so(tmp_path):
 
 
 def test_trials_that_fail_are_reported_and_tried_again(folder, monkeypatch):
-    from benchmark import executors
+    from benchmark.execution import executors
 
     real = executors.TrialLoop
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from benchmark import catalogue
-from benchmark.study_files import shipped_studies
+from benchmark.cli import catalogue
+from benchmark.study.files import shipped_studies
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -35,7 +35,7 @@ from analysis.claims._base import (
     show_interval,
 )
 from analysis.claims._sensitivity import selection_flips, selection_shares, sensitivity_table
-from analysis.load import Results
+from analysis.results import Results
 
 CLAIMS: dict[str, Claim] = {
     module.CLAIM.id: module.CLAIM

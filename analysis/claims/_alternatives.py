@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.load import Results
 from analysis.measures import select
 from analysis.measures.rates import Rho, stability_threshold
+from analysis.results import Results
 
 TARGET_SHARE = 0.95
 """Of the accuracy above chance that a target asks for (protocol, 6)."""

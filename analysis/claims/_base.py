@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import Results
+from analysis.results import Results
 
 Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE"]
 OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE")

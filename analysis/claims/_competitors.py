@@ -15,9 +15,8 @@ import pandas as pd
 
 from analysis.claims._base import Claim, Verdict, show_effect, show_interval
 from analysis.claims._judge import CONFIRMATORY, judge
-from analysis.load import Results
 from analysis.measures import select
-from analysis.results import split_variant
+from analysis.results import Results, split_variant
 
 PLAIN = "none"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.claims._base import Claim, Verdict
-from analysis.load import Results
+from analysis.results import Results
 from analysis.stats import ALPHA
 
 VERDICTS_SCHEMA_VERSION = 1

@@ -20,7 +20,7 @@ from analysis.claims._base import (
     show_effect,
     show_interval,
 )
-from analysis.load import Results
+from analysis.results import Results
 from analysis.stats import Estimate, decide, estimate, holm, min_seeds_to_decide, seeds_needed, tests_of
 
 CONFIRMATORY = "batch"

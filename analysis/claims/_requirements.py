@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.claims._base import NotEvaluable
-from analysis.load import Results
 from analysis.measures import max_stable_rate, select
+from analysis.results import Results
 
 EDGE_RESOLUTION = 0.15
 """Decades within which refinement is to know the stability edge (protocol, 4)."""

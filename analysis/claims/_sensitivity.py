@@ -19,9 +19,8 @@ from analysis.claims import (
 )
 from analysis.claims._base import Claim, Verdict
 from analysis.claims._judge import judge
-from analysis.load import Results
 from analysis.measures import select
-from analysis.results import split_variant
+from analysis.results import Results, split_variant
 
 Choice = Callable[[Results], Results]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from analysis.claims import _requirements as needs
 from analysis.claims._base import NotEvaluable, Sample
-from analysis.load import Results
 from analysis.measures import log_speedup, time_to_target
 from analysis.measures.speed import Unit
+from analysis.results import Results
 
 CAVEAT = "Conditional on this one split: all seeds share one validation set"
 

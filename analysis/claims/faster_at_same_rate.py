@@ -6,7 +6,7 @@ import math
 
 from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
 from analysis.claims._speed import CAVEAT, paired_speedup
-from analysis.load import Results
+from analysis.results import Results
 
 
 def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:

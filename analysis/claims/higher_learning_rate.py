@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from analysis.claims import _requirements as needs
 from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
-from analysis.load import Results
 from analysis.measures import max_stable_rate, paired_difference
+from analysis.results import Results
 
 
 def evaluate(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from analysis.claims import _requirements as needs
 from analysis.claims._base import ONE_SIDED_RISK, Claim, NotEvaluable, Sample, show_slope
-from analysis.load import Results
 from analysis.measures import as_points, attenuation_at_init, paired_difference, select
+from analysis.results import Results
 
 SWITCH = '"gradients" in probes.enabled'
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from analysis.claims import _requirements as needs
 from analysis.claims._base import Claim, NotEvaluable, Sample, show_share
-from analysis.load import Results
 from analysis.measures import gain_stability, paired_difference, planned_gains, select, stability
+from analysis.results import Results
 
 
 def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:

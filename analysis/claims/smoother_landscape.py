@@ -7,8 +7,8 @@ import pandas as pd
 
 from analysis.claims import _requirements as needs
 from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
-from analysis.load import Results
 from analysis.measures import effective_smoothness, paired_difference
+from analysis.results import Results
 
 PROBE = "landscape_smoothness"
 SWITCH = '"landscape" in probes.enabled'

@@ -1,5 +1,6 @@
 """The report's figures: one file each. A new one is a file with a `DRAWING` and a line here."""
 
+from analysis.family import Family
 from analysis.figures import (
     all_variants,
     axis_error,
@@ -23,7 +24,7 @@ from analysis.figures import (
 )
 from analysis.figures._base import Drawing, Source
 from analysis.figures._style import save, styled
-from analysis.load import Family, Results
+from analysis.results import Results
 
 __all__ = ["AXIS_FIGURES", "FIGURES", "Drawing", "Source", "save", "styled"]
 

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.family import Family
 from analysis.figures import _style
-from analysis.load import Family
 
 Places = np.ndarray[Any, Any]
 SPREAD = 0.15  # of the least distance between two values, over which the variants are laid out

@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.load import Family, Results
+from analysis.family import Family
+from analysis.results import Results
 
 Source = TypeVar("Source", Results, Family)
 """What a figure is drawn from: one study run, or one at every value of an axis."""

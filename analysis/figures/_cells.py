@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from analysis.load import Results
 from analysis.measures import select
 from analysis.measures.rates import cell_losses
+from analysis.results import Results
 
 LOSSES = ("train_loss", "val_loss", "val_loss_ema", "clean_train_loss", "clean_train_loss_ema")
 ACCURACIES = (

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures.learning_curves import applies, bound_loss_axis, draw_band, metric_label, prepare
-from analysis.load import Results
+from analysis.results import Results
 
 TITLE = "All variants together"
 CAPTION = (

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.family import Family
 from analysis.figures import _axis, _style
 from analysis.figures._base import Drawing
-from analysis.load import Family
 from analysis.measures import axis_table
 
 TITLE = "Highest stable learning rate along the axis"

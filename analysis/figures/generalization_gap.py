@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing, in_unit
-from analysis.load import Results
 from analysis.measures import generalization_gap, reference_of
+from analysis.results import Results
 
 TITLE = "Generalization gap at matched training loss"
 CAPTION = (

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import best_trials, in_study_order
-from analysis.load import Results
+from analysis.results import Results
 
 TITLE = "Gradient norm by depth, through training"
 CAPTION = (

@@ -8,7 +8,7 @@ from analysis.figures import _style
 from analysis.figures._base import Drawing, in_unit
 from analysis.figures._cells import in_study_order
 from analysis.figures.gradient_depth import probes_of
-from analysis.load import Results
+from analysis.results import Results
 
 TITLE = "Along the gradient: how smooth the loss is"
 CAPTION = (

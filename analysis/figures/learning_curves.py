@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from analysis.figures import _style
 from analysis.figures._base import Drawing, in_unit
 from analysis.figures._cells import best_trials, completed_curves
-from analysis.load import Results
+from analysis.results import Results
 from analysis.stats import bootstrap_band
 
 TITLE = "Learning curves"

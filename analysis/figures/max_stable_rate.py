@@ -8,8 +8,8 @@ from matplotlib.ticker import LogLocator
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing
-from analysis.load import Results
 from analysis.measures import max_stable_rate
+from analysis.results import Results
 
 TITLE = "Highest stable learning rate, seed by seed"
 CAPTION = (

@@ -7,8 +7,8 @@ from matplotlib.patches import Patch
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
-from analysis.load import Results
 from analysis.measures.select import ENDED, ended_trials
+from analysis.results import Results
 
 TITLE = "What became of every trial"
 CAPTION = (

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import best_trials
-from analysis.load import Results
+from analysis.results import Results
 from analysis.stats import probability_of_improvement
 
 TITLE = "Probability of improvement"

@@ -8,8 +8,8 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing
-from analysis.load import Results
 from analysis.measures import ranking
+from analysis.results import Results
 
 TITLE = "Ranks by final accuracy, and where they cannot be told"
 CAPTION = (

@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 from analysis.figures import _style
 from analysis.figures._base import Drawing, in_unit
 from analysis.figures._cells import in_study_order
-from analysis.load import Results
 from analysis.measures import stability
 from analysis.measures.select import ended_trials
+from analysis.results import Results
 
 TITLE = "Accuracy and loss against the learning rate"
 CAPTION = (

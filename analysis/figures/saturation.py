@@ -9,8 +9,8 @@ from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
 from analysis.figures.gradient_depth import PER_ROW, probes_of
-from analysis.load import Results
 from analysis.measures import in_hidden_layers
+from analysis.results import Results
 
 TITLE = "Inside the units: saturation, and the input of one unit"
 CAPTION = (

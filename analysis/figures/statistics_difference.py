@@ -9,7 +9,7 @@ from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import best_trials, completed_curves
 from analysis.figures.learning_curves import BAND_SEED, draw_band
-from analysis.load import Results
+from analysis.results import Results
 from analysis.stats import bootstrap_band
 
 TITLE = "Which statistics: re-estimated or moving averages"

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing
-from analysis.load import Results
 from analysis.measures import split_variant, target_accuracy, time_to_target
+from analysis.results import Results
 from analysis.stats import kaplan_meier
 
 TITLE = "Steps to the target accuracy"

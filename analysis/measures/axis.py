@@ -9,10 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.family import Family, position_of
-from analysis.load import Results
 from analysis.measures import select
 from analysis.measures.rates import max_stable_rate
-from analysis.results import split_variant
+from analysis.results import Results, split_variant
 from analysis.stats import bootstrap_interval, estimate, holm, tests_of
 
 DECADE = 10.0

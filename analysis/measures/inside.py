@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.load import Results
 from analysis.measures import rates, select
+from analysis.results import Results
 
 GRADIENT_FLOOR = 1e-30
 """Norms below it (exact zeros) are floored, so that they have a logarithm, and flagged."""

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.load import Results
 from analysis.measures import select
+from analysis.results import Results
 from analysis.stats import iqm
 
 SPIKE_WINDOW = 10

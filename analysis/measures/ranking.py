@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.load import Results
 from analysis.measures import select
-from analysis.results import split_variant
+from analysis.results import Results, split_variant
 from analysis.stats import bootstrap_interval, iqm, min_seeds_to_rank, rank_intervals
 
 COLUMNS = [

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import Results
 from analysis.measures import select
+from analysis.results import Results
 
 Rho = float | Literal["trained"] | None
 """Share of the best accuracy above chance that a stable trial keeps; None: as the study decided."""

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.load import Results
-from analysis.results import split_variant
+from analysis.results import Results, split_variant
 
 ENDED = ("trained", "stuck", "diverged")
 """Outcomes that are results; `failed` and `running` trials have no numbers."""

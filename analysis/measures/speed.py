@@ -7,9 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.load import Results
 from analysis.measures import select
-from analysis.results import split_variant
+from analysis.results import Results, split_variant
 
 Unit = Literal["steps", "examples", "seconds"]
 TIME_COLUMNS: dict[str, str] = {"steps": "step", "examples": "examples", "seconds": "train_seconds"}

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis.load import Results
 from analysis.measures import quality, rates, select, speed
-from analysis.results import split_variant
+from analysis.results import Results, split_variant
 from analysis.stats import estimate, iqm, restricted_mean, restricted_mean_difference
 
 ROLES = ("best", "x1", "x5", "x30")

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.claims import Verdict, judge, judge_against_competitors, verdicts_document
+from analysis.family import Family
 from analysis.figures import AXIS_FIGURES, FIGURES
-from analysis.load import Family, Results
 from analysis.report._content import assemble
 from analysis.report._family_content import assemble_family, family_document, family_tables
 from analysis.report._figures import draw_all
@@ -31,6 +31,7 @@ from analysis.report._render import (
     render_markdown,
 )
 from analysis.report._tables import Table, tables
+from analysis.results import Results
 
 DIRECTORY_MODE = 0o755
 

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims import CLAIMS, Claim, Verdict, name_of, show_effect, show_interval
-from analysis.load import Results
 from analysis.matrix import Matrix, against_competitors, by_normalizer
 from analysis.measures import ranking_words
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, pvalue
 from analysis.report._tables import Table
+from analysis.results import Results
 
 STRIP_ENDS = (-6.0, 24.0)  # multiples of delta at the ends of a verdict's strip
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import CLAIMS, Claim, Verdict, verdicts_document
-from analysis.load import Family
+from analysis.family import Family
 from analysis.matrix import Matrix, by_value, matrix_frame
 from analysis.measures import STABLE_RATE, axis_table, axis_trends, is_logarithmic
 from analysis.report._content import command_of

@@ -17,7 +17,6 @@ from analysis.claims import (
     sensitivity_table,
     show_interval,
 )
-from analysis.load import Results
 from analysis.matrix import matrix_frame
 from analysis.measures import (
     cell_table,
@@ -28,6 +27,7 @@ from analysis.measures import (
     variant_table,
 )
 from analysis.report._format import MISSING, interval, number, share
+from analysis.results import Results
 
 Row = Mapping[Hashable, Any]
 SEED = 20190829  # of the bootstraps behind the tables, so that a report is the same each time

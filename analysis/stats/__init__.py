@@ -3,7 +3,16 @@
 Every stochastic function takes an explicit `numpy.random.Generator`.
 """
 
-from analysis.stats.decisions import (
+from analysis.stats.descriptive import (
+    Band,
+    Interval,
+    bootstrap_band,
+    bootstrap_interval,
+    iqm,
+    performance_profile,
+    probability_of_improvement,
+)
+from analysis.stats.outcomes import (
     ALPHA,
     INCONCLUSIVE,
     REFUTED,
@@ -13,15 +22,6 @@ from analysis.stats.decisions import (
     min_seeds_to_decide,
     seeds_needed,
     tests_of,
-)
-from analysis.stats.descriptive import (
-    Band,
-    Interval,
-    bootstrap_band,
-    bootstrap_interval,
-    iqm,
-    performance_profile,
-    probability_of_improvement,
 )
 from analysis.stats.ranks import Ranks, min_seeds_to_rank, rank_intervals
 from analysis.stats.signed_rank import (

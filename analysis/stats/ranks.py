@@ -25,7 +25,7 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.stats.decisions import ALPHA
+from analysis.stats.outcomes import ALPHA
 from analysis.stats.signed_rank import DECIMALS, Floats
 
 _MAX_EXACT = 12  # occasions of which all sign patterns are tried; of more, as many patterns are drawn

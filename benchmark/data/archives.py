@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.errors import InputError
+from benchmark.base.errors import InputError
 
 TIMEOUT_S = 30.0
 """How long a silent server is waited for; torchvision sets no limit."""

@@ -31,7 +31,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from benchmark.config import Section
+from benchmark.base.section import Section
 
 NUM_DRAWS = 4
 """Uniform draws that `augment` needs per image."""

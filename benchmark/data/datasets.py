@@ -15,13 +15,13 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from benchmark.config import Section
+from benchmark.base.registry import lookup
+from benchmark.base.section import Section
 from benchmark.data.augment import Augmentation
 from benchmark.data.cache import cached
 from benchmark.data.raw import Indices, Pixels, RawData
 from benchmark.data.sources import DATASETS
 from benchmark.data.splits import Partition, partition
-from benchmark.registry import lookup
 
 
 class DataSpec(Section):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.base.errors import InputError
 from benchmark.data.raw import Indices, Pixels, RawData
-from benchmark.errors import InputError
 
 TEST_FOLDERS = ("test", "val")
 """Where the test images may be, the first found taken."""

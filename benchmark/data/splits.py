@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.base.errors import InputError
 from benchmark.data.raw import Indices
-from benchmark.errors import InputError
 
 NUM_REESTIMATION = 512
 """Training images for re-estimating normalization statistics (protocol, 5)."""

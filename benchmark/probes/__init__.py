@@ -14,13 +14,13 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmark.config import Section
+from benchmark.base.registry import lookup
+from benchmark.base.section import Section
 from benchmark.data.datasets import Split
 from benchmark.probes import activations, covariate_shift, gradients, landscape
 from benchmark.probes._view import Readings, View
-from benchmark.registry import lookup
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.network import Network
+from benchmark.variants.networks.network import Network
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ An experiment per study; in it a run per study run, a child per variant, a grand
 logged, and how it is named, is the contract with `analysis`; `SCHEMA_VERSION` numbers it.
 """
 
-from benchmark.tracking.store import connect, default_uri
-from benchmark.tracking.study_log import SCHEMA_VERSION, Tracker, count_trials
-from benchmark.tracking.trial_log import Record, TrialLog
+from benchmark.tracking.mlflow.store import connect, default_uri
+from benchmark.tracking.mlflow.study_log import SCHEMA_VERSION, Tracker, count_trials
+from benchmark.tracking.mlflow.trial_log import Record, TrialLog
 
 __all__ = ["SCHEMA_VERSION", "Record", "Tracker", "TrialLog", "connect", "count_trials", "default_uri"]

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmark.contract import TRAINED_CONFIDENCE
 from benchmark.data.datasets import Split
 from benchmark.training.losses import CROSS_ENTROPY, Loss
 from benchmark.variants.layers.batchwise import RunningNorm
 
 _EVAL_BATCH_SIZE = 1024  # examples per forward pass; evaluation mode, so it changes nothing but memory
-
-_TRAINED_CONFIDENCE = 0.999  # one-sided (protocol, section 5)
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def is_trained(accuracy: float, num_examples: int, num_classes: int) -> bool:
 
     The score interval of Wilson (JASA 22, 1927), by hand because scipy.stats doubles a worker's start-up.
     """
-    z = NormalDist().inv_cdf(_TRAINED_CONFIDENCE)
+    z = NormalDist().inv_cdf(TRAINED_CONFIDENCE)
     n = num_examples
     centre = accuracy + z**2 / (2 * n)
     margin = z * math.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))

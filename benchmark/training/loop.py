@@ -9,23 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmark.base.registry import lookup
+from benchmark.contract import DIVERGENCE_FACTOR
 from benchmark.data.datasets import DeviceData, Split
-from benchmark.plan import Trial
 from benchmark.probes import Probes
-from benchmark.registry import lookup
-from benchmark.spec import StudySpec
+from benchmark.study.plan import Trial
+from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import Score, is_trained, reestimate, running_norms, score
 from benchmark.training.losses import loss_cap
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import BatchOrder, Keys, Problem, noise_draws, step
 from benchmark.variants.calibration import calibrate
-from benchmark.variants.network import Network, Variant, build_network, initialize
+from benchmark.variants.networks.network import Network, Variant, build_network, initialize
 from benchmark.variants.norms import NORMALIZATIONS
-
-# A training loss above this multiple of max(loss cap, initial loss) counts as diverged: the relative-loss
-# rule after Bjorck et al. (1806.02375).
-_DIVERGENCE_FACTOR = 1000.0
 
 Row = dict[str, float]
 
@@ -191,7 +188,7 @@ class TrialLoop:
 
     def _has_diverged(self, row: Row) -> bool:
         """Section 5: a non-finite loss or parameter, or a loss a thousand times where it began."""
-        limit = _DIVERGENCE_FACTOR * max(self.loss_cap, self._progress.initial_loss)
+        limit = DIVERGENCE_FACTOR * max(self.loss_cap, self._progress.initial_loss)
         # The judged losses too: the interval's last step is the first that its own losses do not see.
         losses = (row["train_loss"], row["val_loss"], row["clean_train_loss"])
         finite = all(map(math.isfinite, losses)) and bool(self.state.parameters.isfinite().all())

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.config import Section
+from benchmark.base.section import Section
 
 Reduction = Literal["mean", "sum"]
 

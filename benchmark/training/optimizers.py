@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.config import Section
+from benchmark.base.section import Section
 
 Moments = dict[str, Tensor]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmark import seeding
+from benchmark.base import seeding
 from benchmark.data.augment import Augmentation, augment
 from benchmark.data.datasets import Split
 from benchmark.training.losses import CROSS_ENTROPY, Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
 from benchmark.training.state import Layout, TrainState
-from benchmark.variants.network import Network
+from benchmark.variants.networks.network import Network
 
 
 @dataclass(frozen=True)

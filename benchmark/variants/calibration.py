@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.variants.layers.weights import WeightNorm
-from benchmark.variants.network import Network
-from benchmark.variants.units import Unit, scale_to_unit_variance
+from benchmark.variants.networks.network import Network
+from benchmark.variants.networks.units import Unit, scale_to_unit_variance
 
 
 @torch.no_grad()

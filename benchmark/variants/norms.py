@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from benchmark.errors import InputError
+from benchmark.base.errors import InputError
 from benchmark.variants.layers.batchwise import BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
 from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
 from benchmark.variants.layers.weights import WeightNorm, WeightStandardization

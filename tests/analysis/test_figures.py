@@ -12,7 +12,7 @@ from synthetic_results import CHANCE, LOSS_CAP, make_results
 
 from analysis.figures import FIGURES, _style, save, styled
 from analysis.figures._style import ACTIVATION_SHADES, NORMALIZATION_DASHES, NORMALIZATION_HUES, variant_style
-from analysis.load import Results
+from analysis.results import Results
 from analysis.stats import descriptive
 
 # Linear-RGB simulation of full deuteranopia: Machado, Oliveira & Fernandes 2009, table 1 (severity 1.0).

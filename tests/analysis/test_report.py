@@ -15,12 +15,12 @@ from synthetic_results import make_results
 import analysis.report
 from analysis.claims import CLAIMS, Verdict, judge, judge_against_competitors
 from analysis.figures import FIGURES
-from analysis.load import Results
 from analysis.matrix import LETTERS
 from analysis.measures import variant_table
 from analysis.report import write
 from analysis.report._figures import MAX_EMBEDDED_SVG_BYTES
 from analysis.report._format import duration, interval, number, pvalue, share
+from analysis.results import Results
 
 VOID = {"meta", "br", "img", "line", "link", "hr", "input"}
 HOSTILE = "<script>alert('x')</script>&|`_"

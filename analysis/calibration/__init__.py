@@ -1,0 +1,1 @@
+"""How often the rules err, by simulation."""

@@ -1,0 +1,1 @@
+"""From what was logged to tidy frames."""

@@ -1,0 +1,1 @@
+"""What everything stands on: sections, registries, errors, random streams, the machine."""

@@ -1,0 +1,43 @@
+"""How long a study will take: from a few steps and one evaluation of each variant on this device."""
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import fmean
+
+from benchmark.contract import STAGES
+from benchmark.data.datasets import DeviceData
+from benchmark.study.plan import Trial, grid
+from benchmark.study.spec import StudySpec
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.loop import TrialLoop, num_evaluations
+
+_NUM_STEPS = 5
+
+
+def measure(study: StudySpec, data: DeviceData) -> dict[str, float]:
+    """Seconds per trial of each stage, mean over variants.
+
+    A trial of `_NUM_STEPS` steps and one evaluation is run per variant and scaled up; nothing is kept.
+    """
+    steps, evaluations = [], []
+    short = study.budget.model_copy(update={"num_steps": _NUM_STEPS, "eval_every": _NUM_STEPS})
+    rehearsal = study.model_copy(update={"budget": short})
+    for variant in study.variants.product():
+        trial = Trial(rehearsal, variant, grid(study)[0], 0, "sweep", data.fingerprint)
+        with tempfile.TemporaryDirectory() as folder:
+            events = TrialLoop(trial, data, Checkpoints(Path(folder))).run()
+            next(events)  # the evaluation at initialization
+            began = time.perf_counter()
+            row = next(events).row  # type: ignore[union-attr]
+            seconds = time.perf_counter() - began
+            events.close()  # type: ignore[attr-defined]
+        # The warm-up step is in `seconds` but not in `train_seconds`.
+        step = row["train_seconds"] / _NUM_STEPS
+        steps.append(step)
+        evaluations.append(max(seconds - row["train_seconds"] - step, 0.0))
+    return {
+        stage: study.budget.num_steps * fmean(steps)
+        + fmean(evaluations) * (1 + num_evaluations(Trial(study, variant, 1.0, 0, stage, "")))
+        for stage in STAGES
+    }

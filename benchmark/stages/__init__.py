@@ -1,0 +1,1 @@
+"""What a study does, stage by stage."""

@@ -1,0 +1,1 @@
+"""What a study is: its sections, its TOML, its plan."""

@@ -1,0 +1,1 @@
+"""Writing to MLflow: the one package of `benchmark` that imports it, lazily, for that takes seconds."""

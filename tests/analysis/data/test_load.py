@@ -1,0 +1,399 @@
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_results import make_results
+
+from analysis.__main__ import main, study_name
+from analysis.claims import CLAIMS
+from analysis.data.load import (
+    CURVE_COLUMNS,
+    FINAL_METRICS,
+    PROBE_COLUMNS,
+    PROTOCOL,
+    TRIAL_KEYS,
+    _Artifacts,
+    load,
+    load_family,
+    log_report,
+    resolve_uri,
+)
+from analysis.errors import InputError
+
+
+@pytest.fixture(scope="session")
+def logged():
+    """Results with a few trials of every stage: each trial logged takes a while."""
+    full = make_results(
+        activations=("relu",), seeds=2, confirm_seeds=2, num_bisections=1, num_steps=50, with_probes=True
+    )
+    kept = full.trials.groupby(["variant", "stage"]).head(2).reset_index(drop=True)
+    curves, probes = (
+        frame[frame["trial_hash"].isin(kept["trial_hash"])].reset_index(drop=True)
+        for frame in (full.curves, full.probes)
+    )
+    return dataclasses.replace(full, trials=kept, curves=curves, probes=probes)
+
+
+@pytest.fixture(scope="session")
+def store(logged, tmp_path_factory):
+    """One MLflow store with the experiments: quick, old-schema, new-protocol, empty; and a client of it."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("mlruns")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+
+    def experiment(name):
+        return new_experiment(client, uri, name)
+
+    quick = experiment("quick")
+    log_study(client, quick, logged)
+    log_trials(client, quick, logged)
+    log_noise(client, quick, logged)
+    log_study(
+        client, experiment("old-schema"), logged, schema={"schema_version": 99, "protocol_version": "1.0"}
+    )
+    log_study(
+        client, experiment("new-protocol"), logged, schema={"schema_version": 1, "protocol_version": "2.0.1"}
+    )
+    log_study(
+        client,
+        experiment("patched"),
+        logged,
+        schema={"schema_version": 1, "protocol_version": f"{PROTOCOL}.7"},
+    )
+    log_axis(client, experiment("along"), logged)
+    experiment("empty")
+    return uri, client
+
+
+def new_experiment(client, uri, name):
+    """An experiment whose artifacts lie beside the store: MLflow's default is the working folder."""
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    return client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri())
+
+
+def log_axis(client, experiment, results):
+    """Runs of a study with an axis: two values, one of them twice, another budget, another protocol."""
+    axis = {"key": "network.width", "label": "width", "values": [4, 8, 16], "names": []}
+    other = {"schema_version": 1, "protocol_version": "0.9"}
+    for position, study_hash, num_steps, schema in (
+        (2, "c0", 50, other),
+        (1, "b1", 50, None),
+        (0, "a1", 50, None),
+        (0, "a2", 50, None),
+        (2, "c1", 10, None),
+    ):
+        study = results.study | {
+            "name": "along",
+            "axis": axis | {"position": position},
+            "network": results.study["network"] | {"width": axis["values"][position]},
+            "budget": results.study["budget"] | {"num_steps": num_steps},
+        }
+        log_study(
+            client, experiment, dataclasses.replace(results, study=study, study_hash=study_hash), schema
+        )
+
+
+def log_study(client, experiment, results, schema=None, status="complete"):
+    """A study run as the benchmark logs it; progress.json is missing, as in a study that just began."""
+    tags = {
+        "kind": "study",
+        "study_hash": results.study_hash,
+        "git_commit": results.commit,
+        "status": status,
+    }
+    run = client.create_run(experiment, tags=tags)
+    artifacts = {
+        "schema.json": schema or results.schema,
+        "study.json": results.study,
+        "decisions.json": results.decisions,
+        "environment.json": results.environment,
+    }
+    for name, content in artifacts.items():
+        client.log_text(run.info.run_id, json.dumps(content), name)
+    client.set_terminated(run.info.run_id)
+
+
+def log_trials(client, experiment, results):
+    """Every trial of the results as a run of its own."""
+    for trial in results.trials.to_dict("records"):
+        run_id = log_trial(client, experiment, trial, results.study_hash)
+        for name, frame in (("curves", results.curves), ("probes", results.probes)):
+            rows = frame[frame["trial_hash"] == trial["trial_hash"]].drop(columns=list(TRIAL_KEYS))
+            log_parquet(client, run_id, name, rows)
+
+
+def log_trial(client, experiment, trial, study_hash, **changes):
+    from mlflow.entities import Metric
+
+    names = ("trial_hash", "variant", "normalization", "activation", "stage", "status", "status_ema")
+    tags = {"kind": "trial", "seed": str(trial["seed"]), "learning_rate": repr(trial["learning_rate"])}
+    tags |= {name: trial[name] for name in names} | {f"in_study.{study_hash}": "true"} | changes
+    run_id = client.create_run(experiment, tags=tags).info.run_id
+    client.log_param(run_id, "init_gain", trial["init_gain"])
+    metrics = {name: trial[name] for name in FINAL_METRICS if np.isfinite(trial[name])}
+    client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()])
+    client.set_terminated(run_id)
+    return run_id
+
+
+def log_parquet(client, run_id, name, rows):
+    folder = client.get_run(run_id).info.artifact_uri.removeprefix("file://")
+    os.makedirs(folder, exist_ok=True)
+    rows.to_parquet(f"{folder}/{name}.parquet", index=False)
+
+
+def log_noise(client, experiment, results):
+    """What a real store also holds: a failed run that was retried, another study's trial, a variant run."""
+    trial = results.trials.iloc[0].to_dict()
+    client.create_run(experiment, tags={"kind": "variant", f"in_study.{results.study_hash}": "true"})
+    log_trial(client, experiment, trial | {"trial_hash": "elsewhere"}, "ffffffff")
+    failed = trial | dict.fromkeys(FINAL_METRICS, np.nan) | {"trial_hash": "broken"}
+    log_trial(client, experiment, failed, results.study_hash, status="failed")
+
+
+def by_trial(frame, *keys):
+    return frame.sort_values(["trial_hash", *keys], ignore_index=True)
+
+
+def test_what_was_logged_comes_back(store, logged):
+    results = load("quick", store[0])
+    assert (results.study, results.decisions) == (logged.study, logged.decisions)
+    assert (results.schema, results.environment) == (logged.schema, logged.environment)
+    assert (results.study_hash, results.commit, results.status) == (
+        logged.study_hash,
+        logged.commit,
+        "complete",
+    )
+    assert results.progress == {}
+    assert results.run_ids == (results.run_id,)
+    assert (results.which_run, results.siblings) == ("", ())
+    trials = by_trial(results.trials[results.trials["status"] != "failed"]).drop(columns="run_id")
+    pd.testing.assert_frame_equal(trials, by_trial(logged.trials).drop(columns="run_id"))
+    for name, keys in (("curves", ["step"]), ("probes", ["step", "probe", "index"])):
+        pd.testing.assert_frame_equal(
+            by_trial(getattr(results, name), *keys), by_trial(getattr(logged, name), *keys)
+        )
+
+
+def test_a_failed_trial_is_there_without_numbers_and_other_studies_trials_are_not(store, logged):
+    trials = load("quick", store[0]).trials.set_index("trial_hash")
+    assert set(trials.index) == set(logged.trials["trial_hash"]) | {"broken"}
+    assert trials.loc["broken", list(FINAL_METRICS)].isna().all()
+
+
+def test_of_a_retried_trial_the_latest_run_counts(store, logged):
+    uri, client = store
+    trial = logged.trials.iloc[0].to_dict() | {"trial_hash": "retried"}
+    experiment = new_experiment(client, uri, "another")
+    log_trial(client, experiment, trial, "0000aaaa", status="failed")
+    log_trial(client, experiment, trial, "0000aaaa")
+    log_study(client, experiment, dataclasses.replace(logged, study_hash="0000aaaa"))
+    results = load("another", uri)
+    assert results.trials["status"].tolist() == [trial["status"]]
+    assert (len(results.curves), tuple(results.curves.columns)) == (0, CURVE_COLUMNS)
+    assert (len(results.probes), tuple(results.probes.columns)) == (0, PROBE_COLUMNS)
+
+
+def test_the_newest_run_is_read_unless_another_is_named(store, logged):
+    uri, client = store
+    experiment = new_experiment(client, uri, "twice")
+    for study_hash in ("00000001", "00000002"):
+        log_study(client, experiment, dataclasses.replace(logged, study_hash=study_hash))
+    runs = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
+    older, newer = (run.info.run_id for run in runs)
+    assert load("twice", uri).study_hash == "00000002"
+    assert load("twice", uri).run_ids == (newer, older)
+    assert load("twice", uri, older).study_hash == "00000001"
+    with pytest.raises(InputError, match=f"study 'twice' has no study run 'nope'; it has: {newer}, {older}"):
+        load("twice", uri, "nope")
+
+
+def test_which_of_several_runs_is_read_is_said_in_one_line(store, logged, capsys):
+    uri, client = store
+    experiment = new_experiment(client, uri, "again")
+    for study_hash in ("00000003", "00000004"):
+        log_study(client, experiment, dataclasses.replace(logged, study_hash=study_hash))
+    newer, older = load("again", uri).run_ids
+    assert main(["claims", "again", "--tracking-uri", uri]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"Run {newer} (study hash 00000004) is the newest of the 2 runs of study")
+    assert older in said
+    assert said.count("\n") == 1
+    assert main(["claims", "again", "--tracking-uri", uri, "--run", older]) == 0
+    assert capsys.readouterr().err.startswith(f"Run {older} (study hash 00000003) is one of the 2 runs")
+
+
+def test_siblings_are_complete_runs_that_differ_in_the_optimizer_alone(store, logged):
+    uri, client = store
+    experiment = new_experiment(client, uri, "optimizers")
+    own = logged.study | {"description": "one", "execution": {"workers": 1}}
+    rmsprop = {"name": "rmsprop", "rho": 0.9}
+    runs = {
+        "ffffffff": (own | {"optimizer": {"name": "adamw"}}, {"schema": {"schema_version": 99}}),
+        "bbbbbbbb": (own | {"optimizer": rmsprop, "description": "two", "execution": {"workers": 2}}, {}),
+        "cccccccc": (own | {"optimizer": {"name": "adam"}}, {"status": "incomplete"}),
+        "dddddddd": (own | {"optimizer": rmsprop, "budget": own["budget"] | {"num_steps": 7}}, {}),
+        "eeeeeeee": (own | {"seeds": {"sweep": 3, "confirm": 3}}, {}),
+        "aaaaaaaa": (own, {}),
+    }
+    for study_hash, (study, changes) in runs.items():
+        log_study(
+            client, experiment, dataclasses.replace(logged, study=study, study_hash=study_hash), **changes
+        )
+    trial = logged.trials.iloc[0].to_dict() | {"trial_hash": "with rmsprop"}
+    log_trial(client, experiment, trial, "bbbbbbbb")
+    results = load("optimizers", uri)
+    (sibling,) = results.siblings
+    assert results.study_hash == "aaaaaaaa"
+    assert (sibling.study_hash, sibling.study["optimizer"]) == ("bbbbbbbb", rmsprop)
+    assert sibling.trials["trial_hash"].tolist() == ["with rmsprop"]
+    assert sibling.decisions == logged.decisions
+
+
+def test_artifacts_that_are_not_local_files_come_through_mlflow(store, logged):
+    uri, client = store
+    run = client.get_run(load("quick", uri).run_id).info
+    client.log_text(run.run_id, json.dumps(logged.study), "kept/study.json")
+    for where in (
+        f"{run.artifact_uri}/kept",
+        f"runs:/{run.run_id}/kept",
+    ):  # the second is MLflow's to resolve
+        artifacts = _Artifacts(uri, where)
+        assert artifacts.json("study.json") == logged.study
+        assert artifacts.json("progress.json") == {}
+
+
+def test_a_missing_database_is_not_created(tmp_path):
+    path = tmp_path / "nothing.db"
+    with pytest.raises(InputError, match=r"no results at .*nothing\.db"):
+        load("quick", f"sqlite:///{path}")
+    assert not path.exists()
+
+
+def test_the_tracking_uri_is_the_argument_then_the_environment_then_the_default(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert resolve_uri(None) == "http://tracking:5000"
+    assert resolve_uri("http://other") == "http://other"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"mlruns/mlflow\.db"):
+        resolve_uri(None)
+
+
+def test_a_study_that_was_never_run_names_those_that_were(store):
+    with pytest.raises(
+        InputError, match=r"'slow' was never run here; studies with results: .*old-schema.*quick"
+    ):
+        load("slow", store[0])
+    with pytest.raises(InputError, match="'empty' has an experiment but no study run yet"):
+        load("empty", store[0])
+
+
+def test_other_schemas_and_protocols_are_refused_in_one_line(store):
+    with pytest.raises(InputError, match="schema version 99, this analysis reads 1") as error:
+        load("old-schema", store[0])
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=rf"protocol 2.0.1, this analysis judges {PROTOCOL}.x"):
+        load("new-protocol", store[0])
+
+
+def test_a_patch_of_the_protocol_is_read(store):
+    assert load("patched", store[0]).schema["protocol_version"] == f"{PROTOCOL}.7"
+
+
+def test_the_report_lands_in_the_studys_run(store, tmp_path):
+    uri, client = store
+    (tmp_path / "report.html").write_text("<p>found</p>")
+    results = load("quick", uri)
+    log_report(results, tmp_path, uri)
+    assert [file.path for file in client.list_artifacts(results.run_id, "report")] == ["report/report.html"]
+
+
+def family_of(uri, study_hash):
+    """The family of one of the runs of `along`."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("along")
+    runs = client.search_runs([experiment.experiment_id], f"tags.study_hash = '{study_hash}'")
+    return load_family(load("along", uri, runs[0].info.run_id), uri)
+
+
+def test_a_family_is_the_newest_run_of_every_value(store):
+    uri, _ = store
+    family = family_of(uri, "b1")
+    assert [member.study_hash for member in family.members] == ["a2", "b1"]
+    assert family.missing == ["16"]  # run under another protocol
+    assert family.newest.study_hash == "b1"
+    assert [member.study_hash for member in family_of(uri, "a1").members] == ["a1", "b1"]  # the one asked for
+    assert [member.study_hash for member in family_of(uri, "c1").members] == ["c1"]  # another budget
+
+
+def test_other_runs_of_a_member_are_those_at_its_value(store):
+    uri, _ = store
+    assert len(family_of(uri, "a2").newest.run_ids) == 2
+    assert family_of(uri, "b1").newest.which_run == ""
+
+
+def test_a_study_with_an_axis_is_reported_whole_and_each_run_gets_its_part(
+    store, tmp_path, capsys, monkeypatch
+):
+    uri, client = store
+    run_id = family_of(uri, "a2").newest.run_id
+    options = ["along", "--tracking-uri", uri, "--run", run_id]
+    assert main(["report", *options, "--out", str(tmp_path / "along")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "along" / "report.html")
+    logged = {file.path for file in client.list_artifacts(run_id, "report")}
+    assert {"report/report.html", "report/0-4", "report/1-8"} <= logged
+    other = family_of(uri, "b1").newest.run_id
+    assert "report/report.html" in {file.path for file in client.list_artifacts(other, "report")}
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["claims", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "width = 4" in printed
+    assert "width = 8" in printed
+    assert "width = 16: not run yet" in printed
+    assert "yes: supported" in printed
+
+
+def test_claims_prints_every_verdict(store, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["claims", "quick", "--tracking-uri", store[0]]) == 0
+    printed = capsys.readouterr().out
+    table, *_ = printed.split("effects in the unit")
+    assert all(claim in table for claim in CLAIMS if claim != "no-vanishing-gradient")  # not asked of relu
+    assert "NOT EVALUABLE" in table
+    assert "2 seeds can" not in printed  # caveats belong to the report
+    assert "batch normalization" in printed
+
+
+def test_bad_input_is_one_line_and_exit_code_2(store, tmp_path, capsys):
+    assert main(["claims", "slow", "--tracking-uri", store[0]]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: study 'slow' was never run here")
+    assert printed.err.count("\n") == 1
+    assert main(["report", str(tmp_path / "no.toml")]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["calibrate", "--studies", "0"])
+
+
+def test_a_study_may_be_named_by_its_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "my-study"\n')
+    assert study_name(str(path)) == "my-study"
+    path.write_text("")
+    assert study_name(str(path)) == "mine"
+    path.write_text("name = ")
+    with pytest.raises(InputError, match="expected a study in TOML"):
+        study_name(str(path))
+    assert study_name("quick") == "quick"

@@ -1,0 +1,128 @@
+"""Where trials run must not change what they compute, and no trial may take another down."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+from made_trials import make_study, make_trial, without_timings
+
+from benchmark.data.datasets import DataSpec
+from benchmark.execution.executors import Failure, InProcess, Workers, Workplace, num_workers, open_executor
+from benchmark.training.loop import Evaluation, Outcome
+
+DATA = DataSpec(dataset="digits")
+STUDY = make_study(
+    network={"width": 3},
+    budget={"num_steps": 50, "eval_every": 25},
+    probes={"enabled": ["gradients", "activations"]},
+)
+ENDLESS = make_study(budget={"num_steps": 1_000_000, "eval_every": 1, "confirm_eval_every": 1})
+TIMEOUT_S = 60
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    return Workplace(DATA, "cpu", tmp_path_factory.mktemp("mlruns"), threads=1, checkpoint_every_s=1000.0)
+
+
+@pytest.fixture(scope="module")
+def workers(workplace):
+    with Workers(workplace, 2) as executor:
+        yield executor
+
+
+def collect(executor, trials):
+    """Run trials to their ends: what each produced."""
+    found, ended = {}, set()
+    for trial in trials:
+        executor.submit(trial)
+    while not ended >= {trial.hash for trial in trials}:
+        for event in executor.events():
+            found.setdefault(event.trial.hash, []).append(event.content)
+            if not isinstance(event.content, Evaluation):
+                ended.add(event.trial.hash)
+    return [found[trial.hash] for trial in trials]
+
+
+def numbers(contents):
+    return [
+        (without_timings(content.row), [without_timings(row) for row in content.probes])
+        if isinstance(content, Evaluation)
+        else (content.status, content.status_ema, without_timings(content.metrics))
+        for content in contents
+    ]
+
+
+def test_the_numbers_do_not_depend_on_where_a_trial_runs(workplace, workers, tmp_path):
+    trials = [
+        make_trial(STUDY, variant, learning_rate=rate, seed=seed)
+        for variant in ("none-relu", "batch-relu")
+        for rate, seed in ((0.1, 0), (1e6, 1))
+    ]
+    side_by_side = collect(workers, trials)
+    here = Workplace(DATA, "cpu", tmp_path, threads=1, checkpoint_every_s=1000.0)
+    with InProcess(here) as executor:
+        one_by_one = collect(executor, trials[::-1])[::-1]
+    assert [numbers(contents) for contents in side_by_side] == [numbers(c) for c in one_by_one]
+    assert {contents[-1].status for contents in side_by_side} >= {"trained", "diverged"}
+    for trial in trials:
+        assert sorted(os.listdir(tmp_path / "checkpoints" / trial.hash)) == ["best.pt", "last.pt"]
+
+
+def unbuildable():
+    return make_trial(STUDY, "nonsense-relu")
+
+
+def test_a_trial_that_raises_is_a_failure_and_others_go_on(workers, workplace):
+    for executor in (workers, InProcess(workplace)):
+        failed, done = collect(executor, [unbuildable(), make_trial(STUDY, seed=2)])
+        (failure,) = failed
+        assert isinstance(failure, Failure)
+        assert "'nonsense'" in failure.message
+        assert failure.details.startswith("Traceback")
+        assert isinstance(done[-1], Outcome)
+
+
+def test_a_killed_worker_is_a_failure_and_others_go_on(workers):
+    trials = [make_trial(ENDLESS, seed=0), make_trial(ENDLESS, seed=1)]
+    for trial in trials:
+        workers.submit(trial)
+    killed = False
+    survivor_went_on = 0
+    failure = None
+    deadline = time.monotonic() + TIMEOUT_S
+    while (failure is None or survivor_went_on < 3) and time.monotonic() < deadline:
+        for event in workers.events():
+            if isinstance(event.content, Failure):
+                failure = event
+            elif failure is not None and event.trial.hash != failure.trial.hash:
+                survivor_went_on += 1
+        if not killed:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            killed = True
+    assert failure.content.message == "its worker process died with exit code -9"
+    assert survivor_went_on == 3
+    (again,) = collect(workers, [make_trial(STUDY, seed=3)])  # by a worker hired in its place
+    assert isinstance(again[-1], Outcome)
+
+
+def test_leaving_ends_the_workers(workplace):
+    before = set(multiprocessing.active_children())
+    with Workers(workplace, 1) as executor:
+        executor.submit(make_trial(ENDLESS))
+        (process,) = set(multiprocessing.active_children()) - before
+        assert process.is_alive()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_how_many_run_side_by_side(monkeypatch, workplace):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert num_workers(asked=0, threads=1, device="cpu") == 8
+    assert num_workers(asked=0, threads=3, device="cpu") == 2
+    assert num_workers(asked=0, threads=16, device="cpu") == 1
+    assert num_workers(asked=0, threads=1, device="cuda") == 1
+    assert num_workers(asked=5, threads=1, device="cuda") == 5
+    assert isinstance(open_executor(workplace, 1), InProcess)
+    assert open_executor(workplace, 2).capacity == 2
