@@ -7,6 +7,7 @@ Directions: `min` and `max` say which way is better; `none`: neither.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 PROTOCOL_VERSION = "1.1"
@@ -16,7 +17,7 @@ PROTOCOL = ".".join(PROTOCOL_VERSION.split(".")[:2])
 """Major.Minor, within which results compare; the patch level is free."""
 
 SCHEMA_VERSION = 1
-"""Of what is logged and how it is named."""
+"""Of what is logged, where, and how it is named."""
 
 # Names of variants and of what is done with them.
 BASELINE = "none"
@@ -122,9 +123,31 @@ def membership_tag(study_hash: str) -> str:
     return f"in_study.{study_hash}"
 
 
+ARTIFACTS_FOLDER = "artifacts"
 CURVES_FILE, PROBES_FILE, FAILURE_FILE = "curves.parquet", "probes.parquet", "failure.txt"
 SCHEMA_FILE, STUDY_FILE, DECISIONS_FILE = "schema.json", "study.json", "decisions.json"
 ENVIRONMENT_FILE, PROGRESS_FILE = "environment.json", "progress.json"
+
+
+def local_artifacts(tracking_uri: str, experiment: str, run_id: str) -> Path | None:
+    """Where the artifacts of a run lie whose store is an SQLite file: beside it, wherever that is now.
+
+    Not where MLflow's records say, which are of the day the run was made: a folder that was moved, copied or
+    mounted elsewhere keeps its results, and never touches another's.
+
+    Args:
+        tracking_uri: MLflow's.
+        experiment: its name, which is the study's.
+        run_id: of any run.
+
+    Returns:
+        the folder; None for a store behind a server, which knows itself.
+    """
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    store = Path(tracking_uri.removeprefix("sqlite:///"))
+    return store.parent / ARTIFACTS_FOLDER / experiment / run_id / "artifacts"
+
 
 PROBE_COLUMNS = ("step", "probe", "layer", "index", "value")
 WHOLE_NETWORK, CLASSIFIER = "all", "dense"

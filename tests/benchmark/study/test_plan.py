@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from made_trials import make_study, make_trial
 
-import benchmark.contract
 from benchmark import contract
 from benchmark.study import plan
 from benchmark.study.files import load_study
@@ -212,7 +211,7 @@ def test_the_trials_own_fields_identify_it(monkeypatch):
     assert replace(BASE).hash == BASE.hash
 
     # Results compare within one Major.Minor of the protocol.
-    monkeypatch.setattr(benchmark.contract, "PROTOCOL", "0.9")
+    monkeypatch.setattr(contract, "PROTOCOL", "0.9")
     assert replace(BASE).hash != BASE.hash
 
 
