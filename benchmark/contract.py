@@ -16,7 +16,7 @@ PROTOCOL_VERSION = "1.1"
 PROTOCOL = ".".join(PROTOCOL_VERSION.split(".")[:2])
 """Major.Minor, within which results compare; the patch level is free."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of what is logged, where, and how it is named."""
 
 # Names of variants and of what is done with them.
@@ -35,7 +35,14 @@ RATE_MULTIPLES = (1, 5, 30)
 BN-x30 of Ioffe & Szegedy's table (1502.03167, figure 3)."""
 BEST = "best"
 """The role of a confirm cell at the variant's own best rate."""
-ROLES = (BEST, *(f"x{multiple}" for multiple in RATE_MULTIPLES))
+
+
+def role_of(multiple: int) -> str:
+    """The role of a confirm cell at a multiple of the unnormalized rate: `x5`."""
+    return f"x{multiple}"
+
+
+ROLES = (BEST, *map(role_of, RATE_MULTIPLES))
 
 # Shares and factors of the protocol.
 ALPHA = 0.05
@@ -106,6 +113,8 @@ class Tag(StrEnum):
     LAST_OPENED_AT = "last_opened_at"
     GIT_COMMIT = "git_commit"
     DEVICE = "device"
+    NUMERICS = "numerics"
+    DATA_FINGERPRINT = "data_fingerprint"
     WORKPLACE = "workplace"
     VARIANT = "variant"
     NORMALIZATION = "normalization"

@@ -14,7 +14,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 @pytest.fixture(scope="session")
 def new_folder(tmp_path_factory):
     """A function that makes a folder to run studies in, with an empty store (which takes seconds)."""
-    from benchmark.tracking import connect
+    from benchmark.tracking.mlflow.store import connect
 
     store = tmp_path_factory.mktemp("store") / "mlflow.db"
     connect(f"sqlite:///{store}")

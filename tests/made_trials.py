@@ -6,10 +6,12 @@ import numpy as np
 import torch
 
 from benchmark.data.datasets import DeviceData, Split, channel_statistics
-from benchmark.study.plan import Trial
+from benchmark.study.identity import trial_of
 from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.loop import Outcome, TrialLoop
+from benchmark.training.events import Outcome
+from benchmark.training.loop import train
+from benchmark.training.replica import Replica
 from benchmark.variants.networks.network import Variant
 
 NUM_CLASSES = 4
@@ -96,15 +98,26 @@ def make_study(**sections):
     return StudySpec.model_validate_json(json.dumps(study_table(**sections)))
 
 
-def make_trial(study, variant="batch-relu", *, learning_rate=0.1, seed=0, stage="sweep"):
+def make_trial(study, variant="batch-relu", *, learning_rate=0.1, seed=0, stage="sweep", **own):
     """A trial of a study on `make_data`'s images."""
     normalization, _, activation = variant.rpartition("-")
-    return Trial(study, Variant(normalization, activation), learning_rate, seed, stage, "made")
+    return trial_of(study, Variant(normalization, activation), learning_rate, seed, stage, "made", **own)
+
+
+def replica_of(trial, data, folder):
+    """A trial that is about to train, or to go on."""
+    return Replica(trial, data, Checkpoints(folder))
+
+
+def contents_of(trial, data, folder, **options):
+    """What a trial produces, one after another, while it trains."""
+    for event in train([trial], data, lambda _: Checkpoints(folder), **options):
+        yield event.content
 
 
 def run_trial(trial, data, folder):
     """Run a trial to its end: its evaluations and its outcome."""
-    *evaluations, outcome = TrialLoop(trial, data, Checkpoints(folder)).run()
+    *evaluations, outcome = contents_of(trial, data, folder)
     assert isinstance(outcome, Outcome)
     return evaluations, outcome
 

@@ -26,7 +26,7 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.loop import TrialLoop
 from benchmark.training.optimizers import OPTIMIZERS, Sgd
 from benchmark.training.state import Layout, TrainState, flatten
-from benchmark.training.step import Keys, Problem, step
+from benchmark.training.step import Problem, StreamKeys, step
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.calibration import calibrate
 from benchmark.variants.networks.network import FAMILIES, ConvNet, NetworkSpec, Variant, build_network
@@ -290,7 +290,7 @@ def trained_network(normalization, activation, data, **options):
     state = TrainState(parameters, rule.moments(parameters), buffers, torch.tensor(0))
     clip_norm = NORMALIZATIONS[normalization].clip_norm
     problem = Problem(network, Layout.of(network), data.train, None, rule, clip_norm=clip_norm)
-    keys, lr = Keys.of(0, torch.device("cpu")), torch.tensor(0.01)
+    keys, lr = StreamKeys.of(0, torch.device("cpu")), torch.tensor(0.01)
     norms = torch.stack([step(problem, state, index, keys, lr) for index in BATCHES])[:, 2]
     assert norms.isfinite().all(), (activation, options)
     assert (norms > 0).all(), (activation, options)

@@ -4,14 +4,14 @@ import math
 
 import pytest
 import torch
-from made_trials import make_study, make_trial
+from made_trials import contents_of, make_study, make_trial, replica_of
 from running import NARROW, main_of
 
 from benchmark.base import seeding
 from benchmark.data.datasets import DataSpec, load
-from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.loop import TrialLoop
-from benchmark.training.step import BatchOrder, Keys, dropout_masks, step
+from benchmark.training.engines import ENGINES
+from benchmark.training.population import Population
+from benchmark.training.step import BatchOrder, StreamKeys, dropout_masks
 
 pytestmark = [
     pytest.mark.cuda,
@@ -31,14 +31,15 @@ def deterministic():
 
 
 @pytest.fixture
-def loop_on(tmp_path):
+def data_on(tmp_path):
+    """A function that brings the data to a device."""
+    return lambda device: load(DataSpec(dataset="digits"), torch.device(device), tmp_path / "data")
+
+
+@pytest.fixture
+def replica_on(data_on, tmp_path):
     """A function that sets up the same trial on a device, with data of its own there."""
-
-    def make(device, variant="batch-relu"):
-        data = load(DataSpec(dataset="digits"), torch.device(device), tmp_path / "data")
-        return TrialLoop(make_trial(STUDY, variant), data, Checkpoints(tmp_path / device))
-
-    return make
+    return lambda device: replica_of(make_trial(STUDY), data_on(device), tmp_path / device)
 
 
 def test_smoke_runs(new_folder):
@@ -49,32 +50,32 @@ def test_smoke_runs(new_folder):
 
 
 def test_random_numbers_are_equal_to_the_bit():
-    on_cpu, on_gpu = Keys.of(3, torch.device("cpu")), Keys.of(3, torch.device("cuda"))
+    on_cpu, on_gpu = StreamKeys.of(3, torch.device("cpu")), StreamKeys.of(3, torch.device("cuda"))
     orders = [BatchOrder(keys.order, 1000, 64).batches(10, 20).cpu() for keys in (on_cpu, on_gpu)]
     assert torch.equal(*orders)
     draws = [seeding.uniform(keys.augmentation, 7, (64, 4)).cpu() for keys in (on_cpu, on_gpu)]
     assert torch.equal(*draws)
 
 
-def test_dropout_masks_are_equal_to_the_bit(loop_on):
+def test_dropout_masks_are_equal_to_the_bit(replica_on):
     masks = []
     for device in ("cpu", "cuda"):
-        loop = loop_on(device)
-        masks.append(dropout_masks(loop.network, 32, loop.keys.dropout, loop.state.step + 5))
+        replica = replica_on(device)
+        masks.append(dropout_masks(replica.network, 32, replica.row().keys.dropout, replica.state.step + 5))
     for ours, theirs in zip(*masks, strict=True):
         assert torch.equal(ours, theirs.cpu())
 
 
-def test_initial_weights_are_equal_to_the_bit(loop_on):
-    assert torch.equal(loop_on("cpu").state.parameters, loop_on("cuda").state.parameters.cpu())
+def test_initial_weights_are_equal_to_the_bit(replica_on):
+    assert torch.equal(replica_on("cpu").state.parameters, replica_on("cuda").state.parameters.cpu())
 
 
 @pytest.mark.parametrize("variant", ["none-relu", "batch-relu"])
-def test_the_first_steps_agree_to_rounding(loop_on, variant):
+def test_the_first_steps_agree_to_rounding(data_on, tmp_path, variant):
     """Later ones need not: training amplifies a rounding error."""
     curves = []
     for device in ("cpu", "cuda"):
-        events = loop_on(device, variant).run()
+        events = contents_of(make_trial(STUDY, variant), data_on(device), tmp_path / device)
         curves.append([next(events) for _ in range(4)])
         events.close()
     for ours, theirs in zip(*curves, strict=True):
@@ -88,23 +89,23 @@ def test_the_first_steps_agree_to_rounding(loop_on, variant):
             assert other["value"] == pytest.approx(own["value"], rel=1e-2, abs=1e-4, nan_ok=True), own
 
 
-def test_steps_do_not_wait_for_the_device(loop_on):
-    """As `_train_interval` takes them: nothing is read back, so the host can run ahead."""
-    loop = loop_on("cuda")
-    loop._warm_up()
-    sums = torch.zeros(3, device="cuda")
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_steps_do_not_wait_for_the_device(replica_on, engine):
+    """Nothing is read back while an engine advances, so the host can run ahead."""
+    replica = replica_on("cuda")
+    population = Population.of(replica.problem(), [replica.row()], [replica.state])
+    engine.advance(population.clone(), 1)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for index in loop._order.batches(0, 20):
-            sums += step(loop.problem, loop.state, index, loop.keys, loop.lr)
+        engine.advance(population, 20)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert sums.isfinite().all()
-    assert loop.state.step == 20
+    assert population.sums.isfinite().all()
+    assert population.state.step.tolist() == [20]
 
 
-def test_data_live_on_the_device(loop_on):
-    data = loop_on("cuda").data
+def test_data_live_on_the_device(data_on):
+    data = data_on("cuda")
     for split in (data.train, data.validation, data.test, data.clean_train, data.reestimation):
         assert split.images.device.type == split.labels.device.type == "cuda"
         assert split.images.dtype == torch.uint8

@@ -17,10 +17,19 @@ _PACKAGES = ("torch", "torchvision", "mlflow", "optuna", "numpy", "scipy", "pand
 
 @dataclass(frozen=True)
 class Environment:
-    """What a reader needs to know to judge timings and to repeat a study."""
+    """What a reader needs to know to judge timings and to repeat a study.
+
+    Attributes:
+        device: `cpu`, `cuda` or `mps`.
+        device_name: its model.
+        numerics: what its arithmetic rounds by: version of PyTorch and kind of kernels.
+        git_commit: of the code.
+        git_dirty: whether the code has changes beside it.
+    """
 
     device: str
     device_name: str
+    numerics: str
     git_commit: str
     git_dirty: bool
 
@@ -39,7 +48,8 @@ def describe_environment(device: torch.device) -> Environment:
     """The present environment, training on `device`."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     commit = _git("rev-parse", "HEAD")
-    return Environment(device.type, name, commit or "unknown", bool(_git("status", "--porcelain")))
+    dirty = bool(_git("status", "--porcelain"))
+    return Environment(device.type, name, _numerics(device), commit or "unknown", dirty)
 
 
 def choose_device(name: str) -> torch.device:
@@ -54,6 +64,18 @@ def choose_device(name: str) -> torch.device:
     if not available[name]:
         raise InputError(f"--device {name}: PyTorch finds no such device here: use --device auto")
     return torch.device(name)
+
+
+def _numerics(device: torch.device) -> str:
+    """What two runs must share to round alike: the library, and which kernels of it are used."""
+    kernels = [f"torch {torch.__version__}"]
+    if device.type == "cuda":
+        kernels.append(f"cuDNN {torch.backends.cudnn.version()}")  # type: ignore[no-untyped-call]
+    if device.type == "cpu":
+        kernels.append(torch.backends.cpu.get_cpu_capability())
+        limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+        kernels += [f"oneDNN {limit}"] if limit else []
+    return ", ".join(kernels)
 
 
 def _cpu_name() -> str:

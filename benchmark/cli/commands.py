@@ -8,26 +8,34 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmark import tracking
-from benchmark.base.environment import choose_device
+from benchmark.base.environment import choose_device, describe_environment
 from benchmark.cli.display import Display, say
 from benchmark.cli.estimate import measure
-from benchmark.data.datasets import load
-from benchmark.execution.executors import num_workers
-from benchmark.stages import axis as runner
+from benchmark.data.datasets import DeviceData, load
+from benchmark.execution.choice import num_workers
+from benchmark.stages.axis import run_studies
 from benchmark.study import plan as planning
 from benchmark.study.files import load_studies
 from benchmark.study.spec import StudySpec
+from benchmark.tracking.mlflow.store import default_uri
+from benchmark.tracking.mlflow.study_log import MlflowStudyLog, count_trials
+from benchmark.tracking.protocol import StudyLog
 
 
 def run(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Run a study to its end: 0, or 1 if trials failed."""
     studies = load_studies(options.study, options.overrides)
     device = choose_device(options.device)
-    uri = options.tracking_uri or tracking.default_uri(folder)
+    uri = options.tracking_uri or default_uri(folder)
+    environment = describe_environment(device)
+
+    def open_log(study: StudySpec, data: DeviceData) -> StudyLog:
+        return MlflowStudyLog(uri, folder, study, data, environment, again)
+
     console = Console(stderr=True)
     with Display(console) as display:
-        complete = runner.run_studies(studies, device, folder, uri, again, display)
+        display.noted(f"study {studies[0].name} on {device.type} ({environment.device_name})")
+        complete = run_studies(studies, device, folder, open_log, again, display)
     if not complete:
         say(console, f"some trials failed (their runs have failure.txt). To try them again: {again}")
         return 1
@@ -86,19 +94,23 @@ def _workers(study: StudySpec, device: torch.device) -> int:
 def status(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Show how far a study has come: its trials by stage and status."""
     studies = load_studies(options.study, options.overrides)
-    uri = options.tracking_uri or tracking.default_uri(folder)
+    uri = options.tracking_uri or default_uri(folder)
     console = Console()
     for study in studies:
         if study.axis is not None:
             say(console, f"{study.axis.label} = {study.axis.value_name}")
-        _status_one(study, uri, console, again)
+        data = load(study.data, torch.device("cpu"), folder / "data")
+        _status_one(study, data, uri, console, again)
     return 0
 
 
-def _status_one(study: StudySpec, uri: str, console: Console, again: str) -> None:
-    counts = tracking.count_trials(uri, study)
+def _status_one(study: StudySpec, data: DeviceData, uri: str, console: Console, again: str) -> None:
+    counts = count_trials(uri, study, data.fingerprint)
     if not counts:
-        say(console, f"study {study.name} has not been run with these settings. To run it: {again}")
+        say(
+            console,
+            f"study {study.name} was not run with these settings on these data. To run it: {again}",
+        )
         return
     statuses = sorted({status for stage in counts.values() for status in stage})
     table = Table("stage", *statuses, "of")

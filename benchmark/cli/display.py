@@ -16,14 +16,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from benchmark.study.plan import Trial
-from benchmark.tracking import Record
-from benchmark.training.loop import Evaluation
+from benchmark.stages.session import StageObserver
+from benchmark.training.events import Evaluation, Failure, Outcome
+from benchmark.training.trial import Trial
 
 _LINE_EVERY_S = 10.0  # between plain lines
 
 
-class Display:
+class Display(StageObserver):
     """Progress of a study run. A context manager.
 
     Args:
@@ -63,7 +63,7 @@ class Display:
         if self._console.is_terminal:
             self._live.stop()
 
-    def start_stage(self, stage: str, num_trials: int | None) -> None:
+    def stage_started(self, stage: str, num_trials: int | None) -> None:
         """A stage begins; `num_trials` is None where it depends on what comes out."""
         self._stage, self._total = stage, num_trials
         self._statuses.clear()
@@ -72,33 +72,36 @@ class Display:
         self._bars.reset(self._task, total=num_trials, description=stage)
         self._line(f"{stage}: {'some' if num_trials is None else num_trials} trials")
 
-    def end_stage(self) -> None:
+    def stage_ended(self, stage: str) -> None:
         """The stage is done."""
-        self._line(f"{self._stage} done: {self._summary()}")
+        self._line(f"{stage} done: {self._summary()}")
 
     def evaluated(self, trial: Trial, evaluation: Evaluation) -> None:
         """A running trial was evaluated."""
         row = evaluation.row
         self._examples_per_s[trial.hash] = 0.0 if row["step"] == 0 else row["examples_per_s"]
         self._now = (
-            f"{trial.name}  step {row['step']:.0f}/{trial.study.budget.num_steps}  "
-            f"val accuracy {row['val_accuracy']:.3f}"
+            f"{trial.name}  step {row['step']:.0f}/{trial.num_steps}  val accuracy {row['val_accuracy']:.3f}"
         )
 
-    def settled(self, trial: Trial, record: Record | None) -> None:
+    def failed(self, trial: Trial, failure: Failure, *, again: bool) -> None:
+        """A trial has failed."""
+        self.noted(f"{trial.name} failed{', trying again' if again else ''}: {failure.message}")
+
+    def settled(self, trial: Trial, outcome: Outcome | None) -> None:
         """A trial has ended, or had ended before."""
-        status = "failed" if record is None else record.status
+        status = "failed" if outcome is None else outcome.status
         self._statuses[status] += 1
-        if self._examples_per_s.pop(trial.hash, None) is None and record is not None:
+        if self._examples_per_s.pop(trial.hash, None) is None and outcome is not None:
             self._num_skipped += 1
         self._latest = f"{trial.name}: {status}"
-        if record is not None:
-            self._latest += f", val accuracy {record.metrics['final_val_accuracy']:.3f}"
+        if outcome is not None:
+            self._latest += f", val accuracy {outcome.metrics['final_val_accuracy']:.3f}"
         self._bars.advance(self._task)
         if time.monotonic() - self._printed_at > _LINE_EVERY_S:
             self._line(f"{self._stage} {self._count()} {self._eta()} | {self._latest}")
 
-    def note(self, message: str) -> None:
+    def noted(self, message: str) -> None:
         """Something worth a line of its own."""
         say(self._console, message)
 
@@ -114,7 +117,7 @@ class Display:
     def _line(self, message: str) -> None:
         self._printed_at = time.monotonic()
         if not self._console.is_terminal:
-            self.note(message)
+            self.noted(message)
 
     def _summary(self) -> str:
         parts = [f"{count} {status}" for status, count in sorted(self._statuses.items())]

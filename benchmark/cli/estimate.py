@@ -2,15 +2,17 @@
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 from benchmark.contract import STAGES
 from benchmark.data.datasets import DeviceData
-from benchmark.study.plan import Trial, grid
+from benchmark.study.identity import trial_of
+from benchmark.study.plan import grid
 from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.loop import TrialLoop, num_evaluations
+from benchmark.training.loop import train
 
 _NUM_STEPS = 5
 
@@ -21,15 +23,17 @@ def measure(study: StudySpec, data: DeviceData) -> dict[str, float]:
     A trial of `_NUM_STEPS` steps and one evaluation is run per variant and scaled up; nothing is kept.
     """
     steps, evaluations = [], []
-    short = study.budget.model_copy(update={"num_steps": _NUM_STEPS, "eval_every": _NUM_STEPS})
-    rehearsal = study.model_copy(update={"budget": short})
     for variant in study.variants.product():
-        trial = Trial(rehearsal, variant, grid(study)[0], 0, "sweep", data.fingerprint)
+        trial = replace(
+            trial_of(study, variant, grid(study)[0], 0, "sweep", data.fingerprint),
+            num_steps=_NUM_STEPS,
+            eval_every=_NUM_STEPS,
+        )
         with tempfile.TemporaryDirectory() as folder:
-            events = TrialLoop(trial, data, Checkpoints(Path(folder))).run()
+            events = train([trial], data, lambda trial, folder=folder: Checkpoints(Path(folder)))  # type: ignore[misc]
             next(events)  # the evaluation at initialization
             began = time.perf_counter()
-            row = next(events).row  # type: ignore[union-attr]
+            row = next(events).content.row  # type: ignore[union-attr]
             seconds = time.perf_counter() - began
             events.close()  # type: ignore[attr-defined]
         # The warm-up step is in `seconds` but not in `train_seconds`.
@@ -38,6 +42,6 @@ def measure(study: StudySpec, data: DeviceData) -> dict[str, float]:
         evaluations.append(max(seconds - row["train_seconds"] - step, 0.0))
     return {
         stage: study.budget.num_steps * fmean(steps)
-        + fmean(evaluations) * (1 + num_evaluations(Trial(study, variant, 1.0, 0, stage, "")))
+        + fmean(evaluations) * (1 + trial_of(study, variant, 1.0, 0, stage, "").num_evaluations)
         for stage in STAGES
     }

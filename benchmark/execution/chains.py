@@ -1,21 +1,23 @@
 """Drives the chains of a stage: runs what they ask for, skips what is finished, retries what failed.
 
-A chain is a generator that yields trials to run side by side and is sent their records, in the same order:
-None for a trial that failed for good.
+A chain is a generator that yields trials to run side by side and is sent their outcomes, in the same order:
+None for a trial that failed for good. The scheduler tells observers what happens, and knows none of them.
 """
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from benchmark.cli.display import Display
-from benchmark.execution.executors import Event, Executor, Failure
-from benchmark.study.plan import Trial
-from benchmark.tracking import Record, Tracker, TrialLog
-from benchmark.training.loop import Evaluation, Outcome
+from benchmark.execution.executor import Executor
+from benchmark.execution.observer import Observer
+from benchmark.training.events import Evaluation, Event, Failure, Outcome
+from benchmark.training.trial import Trial
 
-Chain = Generator[list[Trial], list[Record | None], None]
-_PREFETCH = 2  # trials handed to the executor per worker: the next one waits where the last one ends
+Chain = Generator[list[Trial], list[Outcome | None], None]
+Finished = Callable[[str, Trial], Outcome | None]
+"""(stage, trial) -> what an earlier run of the study made of it; None: it is to be trained."""
+
+_PREFETCH = 2  # groups handed to the executor per worker: the next one waits where the last one ends
 
 
 @dataclass
@@ -24,97 +26,129 @@ class _Request:
 
     chain: Chain
     trials: list[Trial]
-    records: dict[str, Record | None] = field(default_factory=dict)
+    outcomes: dict[str, Outcome | None] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
-        return len(self.records) == len(self.trials)
+        return len(self.outcomes) == len(self.trials)
 
 
 class Scheduler:
-    """Runs the trials of chains.
+    """Runs the trials of a stage's chains.
 
     Args:
+        stage: its name.
         executor: where they run.
-        tracker: knows the finished ones and records the others.
-        display: shows progress.
-        retries: further tries of a trial that failed.
+        finished: knows the finished ones.
+        observers: are told what happens, in this order.
+        retries: further tries of a trial that failed, each by itself.
     """
 
-    def __init__(self, executor: Executor, tracker: Tracker, display: Display, retries: int) -> None:
+    def __init__(
+        self,
+        stage: str,
+        executor: Executor,
+        finished: Finished,
+        observers: Sequence[Observer],
+        retries: int,
+    ) -> None:
+        self._stage = stage
         self._executor = executor
-        self._tracker = tracker
-        self._display = display
+        self._finished = finished
+        self._observers = observers
         self._retries = retries
         self._queue: deque[Trial] = deque()
         self._requests: dict[str, _Request] = {}  # by trial hash
-        self._running: set[str] = set()
-        self._logs: dict[str, TrialLog] = {}
+        self._groups: list[set[str]] = []  # hashes of the trials that run, by group
+        self._started: set[str] = set()
         self._num_failures: Counter[str] = Counter()
-        self._records: list[tuple[Trial, Record | None]] = []
+        self._outcomes: list[tuple[Trial, Outcome | None]] = []
 
-    def run(self, chains: Iterable[Chain]) -> list[tuple[Trial, Record | None]]:
+    def run(self, chains: Iterable[Chain]) -> list[tuple[Trial, Outcome | None]]:
         """Run all chains to their ends.
 
         Returns:
-            Every trial that they asked for, with its record; None if it failed.
+            Every trial that they asked for, with its outcome; None if it failed.
         """
         for chain in chains:
             self._advance(chain)
-        while self._queue or self._running:
-            while self._queue and len(self._running) < self._executor.capacity * _PREFETCH:
-                trial = self._queue.popleft()
-                self._running.add(trial.hash)
-                self._executor.submit(trial)
+        while self._queue or self._groups:
+            while self._queue and len(self._groups) < self._executor.capacity * _PREFETCH:
+                group = self._next_group()
+                self._groups.append({trial.hash for trial in group})
+                self._executor.submit(group)
             for event in self._executor.events():
                 self._handle(event)
-        return self._records
+        return self._outcomes
 
-    def _advance(self, chain: Chain, records: list[Record | None] | None = None) -> None:
+    def _next_group(self) -> list[Trial]:
+        """The first trial that waits, and those behind it that can be rows of its population."""
+        first = self._queue.popleft()
+        group = [first]
+        if self._executor.group_size > 1 and not self._num_failures[first.hash]:
+            for trial in list(self._queue):
+                if len(group) == self._executor.group_size:
+                    break
+                if trial.shared_hash == first.shared_hash and not self._num_failures[trial.hash]:
+                    self._queue.remove(trial)
+                    group.append(trial)
+        return group
+
+    def _advance(self, chain: Chain, outcomes: list[Outcome | None] | None = None) -> None:
         """Let a chain go on until it asks for something that must be trained first."""
         while True:
             try:
-                trials = next(chain) if records is None else chain.send(records)
+                trials = next(chain) if outcomes is None else chain.send(outcomes)
             except StopIteration:
                 return
             request = _Request(chain, trials)
             for trial in trials:
-                record = self._tracker.finished(trial)
-                if record is None:
+                outcome = self._finished(self._stage, trial)
+                if outcome is None:
                     self._queue.append(trial)
                     self._requests[trial.hash] = request
                 else:
-                    self._settle(request, trial, record)
+                    self._settle(request, trial, outcome)
             if not request.is_complete:
                 return
-            records = [request.records[trial.hash] for trial in trials]
+            outcomes = [request.outcomes[trial.hash] for trial in trials]
 
     def _handle(self, event: Event) -> None:
         trial, content = event.trial, event.content
-        if trial.hash not in self._logs:
-            self._logs[trial.hash] = self._tracker.start_trial(trial)
-        log = self._logs[trial.hash]
+        if trial.hash not in self._started:
+            self._started.add(trial.hash)
+            for observer in self._observers:
+                observer.started(self._stage, trial)
         if isinstance(content, Evaluation):
-            log.log(content)
-            self._display.evaluated(trial, content)
+            for observer in self._observers:
+                observer.evaluated(trial, content)
             return
-        self._running.remove(trial.hash)
-        del self._logs[trial.hash]
+        self._started.remove(trial.hash)
+        self._leave_group(trial)
         if isinstance(content, Failure):
-            log.fail(content.message, content.details)
             self._num_failures[trial.hash] += 1
-            if self._num_failures[trial.hash] <= self._retries:
-                self._display.note(f"{trial.name} failed, trying again: {content.message}")
+            again = self._num_failures[trial.hash] <= self._retries
+            for observer in self._observers:
+                observer.failed(trial, content, again=again)
+            if again:
                 self._queue.append(trial)
                 return
-            self._display.note(f"{trial.name} failed: {content.message}")
-        record = log.finish(content) if isinstance(content, Outcome) else None
+        outcome = content if isinstance(content, Outcome) else None
+        if outcome is not None:
+            for observer in self._observers:
+                observer.finished(trial, outcome)
         request = self._requests.pop(trial.hash)
-        self._settle(request, trial, record)
+        self._settle(request, trial, outcome)
         if request.is_complete:
-            self._advance(request.chain, [request.records[t.hash] for t in request.trials])
+            self._advance(request.chain, [request.outcomes[t.hash] for t in request.trials])
 
-    def _settle(self, request: _Request, trial: Trial, record: Record | None) -> None:
-        request.records[trial.hash] = record
-        self._records.append((trial, record))
-        self._display.settled(trial, record)
+    def _leave_group(self, trial: Trial) -> None:
+        for group in self._groups:
+            group.discard(trial.hash)
+        self._groups = [group for group in self._groups if group]
+
+    def _settle(self, request: _Request, trial: Trial, outcome: Outcome | None) -> None:
+        request.outcomes[trial.hash] = outcome
+        self._outcomes.append((trial, outcome))
+        for observer in self._observers:
+            observer.settled(trial, outcome)

@@ -7,24 +7,23 @@ from pathlib import Path
 
 import torch
 
-from benchmark.base.environment import Environment, describe_environment
 from benchmark.base.errors import InputError
-from benchmark.cli.display import Display
-from benchmark.data.datasets import load
-from benchmark.execution.executors import Workplace, num_workers, open_executor
-from benchmark.stages.run import StudyRun
+from benchmark.data.datasets import DeviceData, load
+from benchmark.execution.choice import num_workers, open_executor
+from benchmark.execution.executor import WorkerSetup
+from benchmark.stages.run import run_study
+from benchmark.stages.session import OpenLog, Session, StageObserver
 from benchmark.study.spec import StudySpec
-from benchmark.tracking import Tracker
-from benchmark.training.loop import check_networks
+from benchmark.variants.networks.network import build_network
 
 
 def run_studies(
     studies: list[StudySpec],
     device: torch.device,
     folder: Path,
-    tracking_uri: str,
+    open_log: OpenLog,
     command: str,
-    display: Display,
+    observer: StageObserver,
 ) -> bool:
     """Run a study to its end, at every value of its axis if it has one.
 
@@ -32,9 +31,9 @@ def run_studies(
         studies: from `load_studies`: one per value of the axis, of one name.
         device: where to train.
         folder: the suite's folder (`mlruns`).
-        tracking_uri: MLflow's.
-        command: the command that runs it (again), for messages and the record.
-        display: shows progress.
+        open_log: opens the log of each study run.
+        command: the command that runs it (again), for the record.
+        observer: is told what happens.
 
     Returns:
         Whether every trial came to a result.
@@ -42,40 +41,51 @@ def run_studies(
     Raises:
         InputError: another runner has this study, its data cannot be had, or its network is too deep.
     """
-    environment = describe_environment(device)
     complete = True
     with _only_runner(folder, studies[0].name):
         for study in studies:
-            which = "" if study.axis is None else f", {study.axis.label} = {study.axis.value_name}"
-            display.note(f"study {study.name}{which} on {device.type} ({environment.device_name})")
-            complete &= _run_study(study, device, folder, tracking_uri, command, environment, display)
+            if study.axis is not None:
+                observer.noted(f"{study.axis.label} = {study.axis.value_name}")
+            complete &= _run_one(study, device, folder, open_log, command, observer)
     return complete
 
 
-def _run_study(
+def _run_one(
     study: StudySpec,
     device: torch.device,
     folder: Path,
-    tracking_uri: str,
+    open_log: OpenLog,
     command: str,
-    environment: Environment,
-    display: Display,
+    observer: StageObserver,
 ) -> bool:
     data = load(study.data, torch.device("cpu"), folder / "data")
     check_networks(study, data)
     work = study.execution
-    workplace = Workplace(study.data, str(device), folder, work.threads, work.checkpoint_every_s)
-    workers = num_workers(work.workers, work.threads, device.type)
-    # First the executor: its workers start while MLflow is imported.
-    with open_executor(workplace, workers) as executor:
-        tracker = Tracker(tracking_uri, folder, study, data, environment, command)
+    setup = WorkerSetup(study.data, str(device), folder, work.checkpoint_every_s)
+    # First the executor: its workers start while the tracker is imported.
+    with open_executor(setup, num_workers(work.workers, work.threads, device.type)) as executor:
+        study_log = open_log(study, data)
         try:
-            complete = StudyRun(study, data, tracker, executor, display, folder, command).run()
+            session = Session(study, data, study_log, executor, observer, folder, command)
+            complete = run_study(session)
         except BaseException:
-            tracker.close(complete=False, interrupted=True)
+            study_log.close(complete=False, interrupted=True)
             raise
-        tracker.close(complete=complete)
+        study_log.close(complete=complete)
         return complete
+
+
+def check_networks(study: StudySpec, data: DeviceData) -> None:
+    """Build every variant's network once, before any trial is started.
+
+    Raises:
+        InputError: one has no definition for this network, these images or this batch size.
+    """
+    budget = study.budget
+    for variant in study.variants.product():
+        build_network(
+            study.network, variant, data.image_shape, data.num_classes, budget.num_steps, budget.batch_size
+        )
 
 
 @contextmanager

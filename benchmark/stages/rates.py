@@ -1,8 +1,9 @@
 """Which learning rates are tried: the one module that imports optuna.
 
-One Optuna trial is one cell: a variant at a learning rate, with all its seeds; of a refinement, with the one
-seed whose edge is bisected. Its value is the mean over seeds of min(final validation loss, loss cap); its
-user attributes name its MLflow runs. The storage is one SQLite file that `optuna-dashboard` opens.
+One Optuna trial is one rate: of a variant, with all its seeds; of a refinement, with the one seed whose edge
+is bisected. Its value is the mean over seeds of min(final validation loss, loss cap); its user attribute
+`trials` names its trials by the hashes that the tracker knows them by. The storage is one SQLite file that
+`optuna-dashboard` opens.
 """
 
 import warnings
@@ -20,7 +21,7 @@ _PARAMETER = "learning_rate"
 # A rate is given up when a signed-rank test of its seeds against the best rate's says worse at this level.
 _PRUNING_P = 0.1
 
-Key = tuple[float, int | None]
+RateAndSeed = tuple[float, int | None]
 """A cell: its learning rate, and the seed whose edge it bisects; None for all seeds."""
 
 
@@ -31,7 +32,7 @@ def open_storage(path: Path) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(f"sqlite:///{path}")
 
 
-class Cell:
+class TriedRate:
     """One learning rate being tried."""
 
     def __init__(self, study: optuna.Study, trial: optuna.Trial, learning_rate: float) -> None:
@@ -44,9 +45,9 @@ class Cell:
         self._trial.report(loss, step=num_seeds_done)
         return self._trial.should_prune()
 
-    def finish(self, losses: Sequence[float], run_ids: Sequence[str], *, pruned: bool = False) -> None:
-        """Record the cell's value and its MLflow runs; no losses: every trial of it failed."""
-        self._trial.set_user_attr("mlflow_runs", list(run_ids))
+    def finish(self, losses: Sequence[float], trial_hashes: Sequence[str], *, pruned: bool = False) -> None:
+        """Record the rate's value and its trials; no losses: every trial of it failed."""
+        self._trial.set_user_attr("trials", list(trial_hashes))
         if pruned:
             self._study.tell(self._trial, state=TrialState.PRUNED)
         elif losses:
@@ -95,7 +96,7 @@ class RateSearch:
         self._give_up_unfinished()
         self._lost = self._find_lost()
 
-    def finished(self) -> dict[Key, int | None]:
+    def finished(self) -> dict[RateAndSeed, int | None]:
         """Every cell that was told a value: None, or, if it was pruned, after how many of its seeds."""
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         return {
@@ -103,7 +104,7 @@ class RateSearch:
             for trial in self._study.get_trials(deepcopy=False, states=states)
         }
 
-    def ask(self) -> Cell:
+    def ask(self) -> TriedRate:
         """The next cell."""
         if self._lost:
             return self.try_rate(self._lost.pop(0))
@@ -113,18 +114,18 @@ class RateSearch:
             self._study.sampler = _sampler(self._search, self._rates, self._seed + self._num_sampled())
         return self._next()
 
-    def try_rate(self, learning_rate: float, seed: int | None = None) -> Cell:
+    def try_rate(self, learning_rate: float, seed: int | None = None) -> TriedRate:
         """The cell of a given rate: an extension of the grid, or a bisection for one seed."""
         attributes = {"enqueued": learning_rate} | ({} if seed is None else {"seed": seed})
         self._study.enqueue_trial({_PARAMETER: learning_rate}, user_attrs=attributes)
         return self._next()
 
-    def _next(self) -> Cell:
+    def _next(self) -> TriedRate:
         trial = self._study.ask()
         enqueued = trial.user_attrs.get("enqueued", self._range[0])  # may lie outside the first range
         low, high = min(self._range[0], enqueued), max(self._range[1], enqueued)
         rate = trial.suggest_float(_PARAMETER, low, high, log=low < high)
-        return Cell(self._recorder, trial, round_rate(rate))
+        return TriedRate(self._recorder, trial, round_rate(rate))
 
     def _give_up_unfinished(self) -> None:
         """Mark as failed what a killed process was trying: those cells are tried anew, in new trials."""
@@ -152,7 +153,7 @@ class RateSearch:
         return self._search.sampler in ("grid", "fixed")
 
 
-def _key(trial: optuna.trial.FrozenTrial) -> Key:
+def _key(trial: optuna.trial.FrozenTrial) -> RateAndSeed:
     return round_rate(trial.params[_PARAMETER]), trial.user_attrs.get("seed")
 
 

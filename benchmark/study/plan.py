@@ -1,82 +1,15 @@
-"""From a study to its cells and trials. Pure: nothing is trained, read or written."""
+"""From a study to its rates, seeds and cells. Pure: nothing is trained, read or written."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from benchmark import contract
-from benchmark.contract import BASELINE, CONFIRM_SEED_OFFSET, RATE_MULTIPLES
+from benchmark.contract import BASELINE, BEST, CONFIRM_SEED_OFFSET, RATE_MULTIPLES, role_of
 from benchmark.study.spec import StudySpec
 from benchmark.variants.networks.network import Variant
 
 _EXTENSION_RATES = 2  # rates that one extension adds to the grid (protocol, section 4)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training run: a variant at a learning rate with a seed, in a stage of a study.
-
-    Attributes:
-        study: gives everything else that the numbers depend on.
-        fingerprint: of the data set's pixels, labels and splits.
-        init_gain: factor on the initial weights.
-        walk_rate: the learning rate that landscape probes walk at, the unnormalized variant's best; None
-            where they are off or it has none.
-    """
-
-    study: StudySpec
-    variant: Variant
-    learning_rate: float
-    seed: int
-    stage: str
-    fingerprint: str
-    init_gain: float = 1.0
-    walk_rate: float | None = None
-
-    @property
-    def name(self) -> str:
-        """For people: `batch-relu lr=0.031 seed=3`."""
-        gain = "" if self.init_gain == 1.0 else f" gain={self.init_gain:.3g}"
-        return f"{self.variant} lr={self.learning_rate:.3g}{gain} seed={self.seed}"
-
-    @property
-    def eval_every(self) -> int:
-        """Steps between evaluations."""
-        budget = self.study.budget
-        return budget.confirm_eval_every if self.stage == "confirm" else budget.eval_every
-
-    @property
-    def reads_test(self) -> bool:
-        """Whether it is scored on the test split: only where no choice comes after it."""
-        return self.stage == "confirm" or self.study.search.sampler == "fixed"
-
-    @cached_property
-    def hash(self) -> str:
-        """What identifies the trial: a hash of all that determines its numbers, without names and paths."""
-        study = self.study.model_dump(
-            mode="json", include={"network", "optimizer", "loss", "judge", "probes"}
-        )
-        study["judge"].pop("rho")  # judges a study's trials against each other; no trial's own numbers
-        identity = study | {
-            "protocol": contract.PROTOCOL,
-            "data": self.study.data.model_dump(mode="json", exclude={"root"}),
-            "fingerprint": self.fingerprint,
-            "num_steps": self.study.budget.num_steps,
-            "batch_size": self.study.budget.batch_size,
-            "eval_every": self.eval_every,
-            "variant": str(self.variant),
-            "learning_rate": self.learning_rate,
-            "seed": self.seed,
-            "stage": self.stage,
-            "reads_test": self.reads_test,
-            "init_gain": self.init_gain,
-            "walk_rate": self.walk_rate,
-        }
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -86,12 +19,6 @@ class ConfirmCell:
     variant: Variant
     learning_rate: float
     roles: tuple[str, ...]
-
-
-def study_hash(study: StudySpec) -> str:
-    """Identifies a study run: a hash of the protocol and of all but how it is executed. 8 hex digits."""
-    document = study.model_dump_json(exclude={"execution": True, "description": True, "data": {"root"}})
-    return hashlib.sha256((contract.PROTOCOL + document).encode()).hexdigest()[:8]
 
 
 def grid(study: StudySpec) -> tuple[float, ...]:
@@ -133,13 +60,6 @@ def other_gains(study: StudySpec) -> tuple[float, ...]:
     return tuple(gain for gain in study.init.gains if gain != 1.0)
 
 
-def cell(
-    study: StudySpec, variant: Variant, rate: float, seeds: Iterable[int], stage: str, fingerprint: str
-) -> list[Trial]:
-    """The trials of one cell."""
-    return [Trial(study, variant, rate, seed, stage, fingerprint) for seed in seeds]
-
-
 def confirm_cells(study: StudySpec, best: dict[Variant, float | None]) -> list[ConfirmCell]:
     """What confirm trains, given each variant's best rate (None: it never trained).
 
@@ -149,12 +69,12 @@ def confirm_cells(study: StudySpec, best: dict[Variant, float | None]) -> list[C
     roles: dict[tuple[Variant, float], list[str]] = {}
     for variant, rate in best.items():
         if rate is not None:
-            roles.setdefault((variant, rate), []).append("best")
+            roles.setdefault((variant, rate), []).append(BEST)
         baseline = best.get(Variant(BASELINE, variant.activation))
         if variant.normalization != BASELINE and baseline is not None:
             for multiple in RATE_MULTIPLES:
                 key = (variant, round_rate(baseline * multiple))
-                roles.setdefault(key, []).append(f"x{multiple}")
+                roles.setdefault(key, []).append(role_of(multiple))
     return [ConfirmCell(variant, rate, tuple(names)) for (variant, rate), names in roles.items()]
 
 

@@ -1,9 +1,11 @@
 """What a training step reads and writes: flat tensors, no hidden state.
 
-Shapes: P trainable parameters in all, concatenated in the network's own order into one vector.
+Shapes: P trainable parameters in all, concatenated in the network's own order into one vector; R replicas of
+one network, rows of a state.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +34,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class TrainState:
-    """The state of one trial. A step updates its tensors in place: it owns them.
+    """The state of one trial, or of R with a leading dimension [R] everywhere.
+
+    A step updates its tensors in place: it owns them.
 
     Attributes:
         parameters: [P] float32.
@@ -48,12 +52,34 @@ class TrainState:
 
     def clone(self) -> "TrainState":
         """An independent copy."""
-        return replace(
-            self,
-            parameters=self.parameters.clone(),
-            moments={name: value.clone() for name, value in self.moments.items()},
-            buffers={name: value.clone() for name, value in self.buffers.items()},
-            step=self.step.clone(),
+        return self._each(torch.clone)
+
+    def row(self, position: int) -> "TrainState":
+        """One replica's state, as views: what writes to it writes to this one."""
+        return self._each(lambda tensor: tensor[position])
+
+    def rows(self, positions: Sequence[int]) -> "TrainState":
+        """An independent copy of some replicas' states."""
+        index = torch.tensor(positions, device=self.step.device)
+        return self._each(lambda tensor: tensor.index_select(0, index))
+
+    @staticmethod
+    def stack(states: "Sequence[TrainState]") -> "TrainState":
+        """The states of single trials as rows of one."""
+        first = states[0]
+        return TrainState(
+            torch.stack([state.parameters for state in states]),
+            {name: torch.stack([state.moments[name] for state in states]) for name in first.moments},
+            {name: torch.stack([state.buffers[name] for state in states]) for name in first.buffers},
+            torch.stack([state.step for state in states]),
+        )
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "TrainState":
+        return TrainState(
+            change(self.parameters),
+            {name: change(value) for name, value in self.moments.items()},
+            {name: change(value) for name, value in self.buffers.items()},
+            change(self.step),
         )
 
 

@@ -32,7 +32,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Keys:
+class StreamKeys:
     """The trial's random streams, [2] int64 each, on the training device."""
 
     order: Tensor
@@ -41,13 +41,13 @@ class Keys:
     noise: Tensor
 
     @classmethod
-    def of(cls, seed: int, device: torch.device) -> "Keys":
+    def of(cls, seed: int, device: torch.device) -> "StreamKeys":
         """The streams of one seed."""
         names = ("order", "augmentation", "dropout", "noise")
         return cls(*(seeding.stream_key(seed, name, device) for name in names))
 
 
-def step(problem: Problem, state: TrainState, index: Tensor, keys: Keys, lr: Tensor) -> Tensor:
+def step(problem: Problem, state: TrainState, index: Tensor, keys: StreamKeys, lr: Tensor) -> Tensor:
     """Take one optimizer step on `state`, in place.
 
     Args:

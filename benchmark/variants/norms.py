@@ -67,6 +67,8 @@ class Normalization:
     build: Callable[[Place], nn.Module]
     description: str
     source: str
+    words: str = ""
+    is_competitor: bool = False
     keeps_bias: bool = True
     couples_examples: bool = False
     reparametrize: Callable[[int], nn.Module] | None = None

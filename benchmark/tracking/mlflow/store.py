@@ -1,10 +1,15 @@
-"""MLflow's store: reaching it, asking it, and its forms of parameters and tags."""
+"""MLflow's store: reaching it, asking it, its forms of parameters and tags, and where artifacts lie."""
 
+import json
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.base.errors import InputError
+from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -21,9 +26,8 @@ def connect(uri: str) -> Any:
     Raises:
         InputError: the store cannot be used.
     """
-    # MLflow reports its use to its makers unless told not to, before it is imported.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
+    for name, value in SILENT_MLFLOW.items():
+        os.environ.setdefault(name, value)
     import logging
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -47,14 +51,11 @@ def connect(uri: str) -> Any:
 
 def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
     """All runs of an experiment that fulfil a condition in MLflow's filter language."""
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], condition, max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+    return list(
+        every_page(
+            lambda token: client.search_runs([experiment_id], condition, max_results=1000, page_token=token)
+        )
+    )
 
 
 def as_params(values: dict[str, Any]) -> list[Any]:
@@ -68,4 +69,63 @@ def as_tags(values: dict[str, str]) -> list[Any]:
     """MLflow's form of tags."""
     from mlflow.entities import RunTag
 
-    return [RunTag(key, value) for key, value in values.items()]
+    return [RunTag(str(key), value) for key, value in values.items()]
+
+
+class Artifacts:
+    """The artifacts of an experiment's runs.
+
+    Of a store in an SQLite file they lie in files beside it, and the store says only which (see
+    `contract.local_artifacts`): its folder can be moved, copied or mounted anywhere. Of others they go where
+    the server says.
+
+    Args:
+        client: MLflow's.
+        uri: the tracking URI.
+        experiment: its name.
+    """
+
+    def __init__(self, client: Any, uri: str, experiment: str) -> None:
+        self._client = client
+        self._uri = uri
+        self._experiment = experiment
+
+    def location(self) -> str | None:
+        """What a new experiment says of where its artifacts are; None: its server's default.
+
+        In this scheme a server resolves it below its own `--artifacts-destination`.
+        """
+        is_local = local_artifacts(self._uri, self._experiment, "") is not None
+        return f"mlflow-artifacts:/{self._experiment}" if is_local else None
+
+    @contextmanager
+    def writing(self, run_id: str, name: str) -> Iterator[Path]:
+        """A path to write an artifact to, which then takes the place of an older one whole or not at all."""
+        folder = local_artifacts(self._uri, self._experiment, run_id)
+        if folder is None:
+            with tempfile.TemporaryDirectory() as scratch:
+                yield Path(scratch) / name
+                self._client.log_artifact(run_id, str(Path(scratch) / name))
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{name}.partial"
+        yield partial
+        partial.replace(folder / name)
+
+    def write_json(self, run_id: str, name: str, document: dict[str, Any]) -> None:
+        """Write a JSON artifact."""
+        with self.writing(run_id, name) as path:
+            path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+    def read_json(self, run_id: str, name: str) -> dict[str, Any] | None:
+        """A JSON artifact; None if the run has none of that name."""
+        folder = local_artifacts(self._uri, self._experiment, run_id)
+        if folder is not None:
+            path = folder / name
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if all(artifact.path != name for artifact in self._client.list_artifacts(run_id)):
+            return None
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(self._client.download_artifacts(run_id, name, scratch))
+            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return document

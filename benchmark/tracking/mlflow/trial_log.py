@@ -1,44 +1,42 @@
 """The run of one trial, as it is written to MLflow."""
 
 import math
-import tempfile
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.tracking.mlflow.store import as_tags
-from benchmark.training.loop import Evaluation, Outcome
+from benchmark.contract import CURVES_FILE, FAILURE_FILE, PROBES_FILE, Tag
+from benchmark.tracking.mlflow.store import Artifacts, as_tags
+from benchmark.training.events import Evaluation, Failure, Outcome
 
 _FLUSH_EVERY_S = 5.0  # a long trial's curves reach the UI at least this often
 _METRICS_PER_CALL = 1000  # MLflow's limit on one log_batch
 
 
-@dataclass(frozen=True)
-class Record:
-    """A finished trial as logged: its run, status (`trained`, `stuck`, `diverged`) and final metrics."""
-
-    run_id: str
-    status: str
-    metrics: dict[str, float]
-
-
-class TrialLog:
+class MlflowTrialLog:
     """The run of one trial while it trains.
 
     Args:
         client: MLflow's.
+        artifacts: of the run's experiment.
         run_id: the trial's run.
         last_step: the last step whose metrics it has, from before an interruption; -1 for none.
         known: the metrics that it has.
     """
 
-    def __init__(self, client: Any, run_id: str, last_step: int = -1, known: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        client: Any,
+        artifacts: Artifacts,
+        run_id: str,
+        last_step: int = -1,
+        known: Collection[str] = (),
+    ) -> None:
         self.run_id = run_id
         self._client = client
+        self._artifacts = artifacts
         self._last_step = last_step
         self._known = known
         self._evaluations: list[Evaluation] = []
@@ -55,24 +53,24 @@ class TrialLog:
         if time.monotonic() - self._flushed_at > _FLUSH_EVERY_S:
             self._flush()
 
-    def finish(self, outcome: Outcome) -> Record:
+    def finish(self, outcome: Outcome) -> None:
         """Write what remains, and end the run: the last thing written says that all of it is there."""
         logged = {*self._known, *self._evaluations[-1].row}  # the last row's train_seconds is the final one
         final = {name: value for name, value in outcome.metrics.items() if name not in logged}
         self._add(final, int(outcome.metrics["num_steps_done"]))
-        self._log_frame("curves.parquet", pd.DataFrame([e.row for e in self._evaluations]))
+        self._log_frame(CURVES_FILE, pd.DataFrame([e.row for e in self._evaluations]))
         probes = [row for evaluation in self._evaluations for row in evaluation.probes]
         if probes:
-            self._log_frame("probes.parquet", pd.DataFrame(probes))
+            self._log_frame(PROBES_FILE, pd.DataFrame(probes))
         # After the files: a trial with a result is one that can be read whole.
-        self._flush({"status": outcome.status, "status_ema": outcome.status_ema})
+        self._flush({Tag.STATUS: outcome.status, Tag.STATUS_EMA: outcome.status_ema})
         self._client.set_terminated(self.run_id, "FINISHED")
-        return Record(self.run_id, outcome.status, outcome.metrics)
 
-    def fail(self, message: str, details: str) -> None:
+    def fail(self, failure: Failure) -> None:
         """End the run as failed, with the traceback as an artifact."""
-        self._client.log_text(self.run_id, details, "failure.txt")
-        self._flush({"status": "failed", "status_ema": "failed", "failure": message[:500]})
+        with self._artifacts.writing(self.run_id, FAILURE_FILE) as path:
+            path.write_text(failure.details, encoding="utf-8")
+        self._flush({Tag.STATUS: "failed", Tag.STATUS_EMA: "failed", Tag.FAILURE: failure.message[:500]})
         self._client.set_terminated(self.run_id, "FAILED")
 
     def _add(self, values: dict[str, float], step: int) -> None:
@@ -91,7 +89,5 @@ class TrialLog:
         self._flushed_at = time.monotonic()
 
     def _log_frame(self, name: str, frame: pd.DataFrame) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
+        with self._artifacts.writing(self.run_id, name) as path:
             frame.to_parquet(path, index=False)
-            self._client.log_artifact(self.run_id, str(path))

@@ -8,15 +8,14 @@ from made_trials import make_study, make_trial
 from rich.console import Console
 
 from benchmark.cli.display import Display, say
-from benchmark.tracking import Record
-from benchmark.training.loop import Evaluation
+from benchmark.training.events import Evaluation, Failure, Outcome
 
 STUDY = make_study()
 WIDE = 200
 
 
 def record(accuracy=0.875, status="trained"):
-    return Record("run", status, {"final_val_accuracy": accuracy})
+    return Outcome(status, status, {"final_val_accuracy": accuracy})
 
 
 def evaluation(step=20):
@@ -26,12 +25,12 @@ def evaluation(step=20):
 def play(display):
     """Two trials of three: one from an earlier run, one trained now; the third is under way."""
     trials = [make_trial(STUDY, learning_rate=0.123456, seed=seed) for seed in range(3)]
-    display.start_stage("sweep", 3)
+    display.stage_started("sweep", 3)
     display.settled(trials[0], record())
     display.evaluated(trials[1], evaluation())
     display.settled(trials[1], record(0.1, "stuck"))
     display.evaluated(trials[2], evaluation(30))
-    display.note("something [bold]worth[/bold] a line of its own: " + "x" * 100)
+    display.noted("something [bold]worth[/bold] a line of its own: " + "x" * 100)
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def test_a_log_has_one_plain_line_per_message():
     stream = io.StringIO()
     with Display(Console(file=stream, width=40)) as display:
         play(display)
-        display.end_stage()
+        display.stage_ended("sweep")
     lines = stream.getvalue().splitlines()
     assert "\x1b" not in stream.getvalue()
     assert lines[0] == "sweep: 3 trials"
@@ -61,18 +60,24 @@ def test_a_log_has_one_plain_line_per_message():
 def test_an_unknown_number_of_trials_has_no_end():
     stream = io.StringIO()
     with Display(Console(file=stream)) as display:
-        display.start_stage("refine", None)
-        display.end_stage()
+        display.stage_started("refine", None)
+        display.stage_ended("refine")
     assert stream.getvalue().splitlines() == ["refine: some trials", "refine done: nothing yet"]
 
 
 def test_a_failed_trial_is_not_one_from_an_earlier_run():
     stream = io.StringIO()
     with Display(Console(file=stream)) as display:
-        display.start_stage("sweep", 1)
+        display.stage_started("sweep", 1)
+        for again in (True, False):
+            display.failed(make_trial(STUDY), Failure("ValueError: no", "Traceback ..."), again=again)
         display.settled(make_trial(STUDY), None)
-        display.end_stage()
-    assert stream.getvalue().splitlines()[-1] == "sweep done: 1 failed"
+        display.stage_ended("sweep")
+    assert stream.getvalue().splitlines()[1:] == [
+        "batch-relu lr=0.1 seed=0 failed, trying again: ValueError: no",
+        "batch-relu lr=0.1 seed=0 failed: ValueError: no",
+        "sweep done: 1 failed",
+    ]
 
 
 @pytest.mark.parametrize("width", [40, 80, WIDE])

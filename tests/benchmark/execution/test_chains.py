@@ -6,9 +6,8 @@ import pytest
 from made_trials import make_study, make_trial
 
 from benchmark.execution.chains import Scheduler
-from benchmark.execution.executors import Event, Failure
-from benchmark.tracking import Record
-from benchmark.training.loop import Evaluation, Outcome
+from benchmark.execution.observer import Observer
+from benchmark.training.events import Evaluation, Event, Failure, Outcome
 
 STUDY = make_study()
 
@@ -18,78 +17,74 @@ def trials(*rates, seed=0):
 
 
 class FakeExecutor:
-    """Ends the newest trial first; those whose rate is in `failing` fail as often as it says."""
+    """Ends the newest group first; trials whose rate is in `failing` fail as often as it says."""
 
-    def __init__(self, capacity=2, failing=None):
+    def __init__(self, capacity=2, failing=None, group_size=1):
         self.capacity = capacity
+        self.group_size = group_size
         self.submitted = []
+        self.groups = []
         self.most_at_once = 0
         self._waiting = deque()
         self._failing = dict(failing or {})
 
-    def submit(self, trial):
-        self.submitted.append(trial)
-        self._waiting.append(trial)
+    def submit(self, group):
+        self.submitted += group
+        self.groups.append([trial.learning_rate for trial in group])
+        self._waiting.append(group)
         self.most_at_once = max(self.most_at_once, len(self._waiting))
 
     def events(self):
-        trial = self._waiting.pop()
-        if self._failing.get(trial.learning_rate, 0):
-            self._failing[trial.learning_rate] -= 1
-            yield Event(trial, Failure("ValueError: no", "Traceback ..."))
-            return
-        yield Event(trial, Evaluation({"step": 0, "val_accuracy": 0.1}, []))
-        yield Event(trial, Outcome("trained", "trained", {"final_val_loss": trial.learning_rate}))
+        for trial in self._waiting.pop():
+            if self._failing.get(trial.learning_rate, 0):
+                self._failing[trial.learning_rate] -= 1
+                yield Event(trial, Failure("ValueError: no", "Traceback ..."))
+                continue
+            yield Event(trial, Evaluation({"step": 0, "val_accuracy": 0.1}, []))
+            yield Event(trial, outcome_of(trial))
 
 
-class FakeTracker:
-    def __init__(self, known=()):
-        self.known = {trial.hash for trial in known}
-        self.log = []
-
-    def finished(self, trial):
-        if trial.hash not in self.known:
-            return None
-        return Record("known", "trained", {"final_val_loss": trial.learning_rate})
-
-    def start_trial(self, trial):
-        self.log.append(("start", trial.learning_rate))
-        return FakeLog(trial, self.log)
+def outcome_of(trial, status="trained"):
+    return Outcome(status, status, {"final_val_loss": trial.learning_rate})
 
 
-class FakeLog:
-    def __init__(self, trial, log):
-        self._trial, self._log = trial, log
-
-    def log(self, evaluation):
-        self._log.append(("log", self._trial.learning_rate))
-
-    def finish(self, outcome):
-        self._log.append(("finish", self._trial.learning_rate))
-        return Record("fresh", outcome.status, outcome.metrics)
-
-    def fail(self, message, details):
-        self._log.append(("fail", message))
+def knows(known=()):
+    """What an earlier run of the stage has finished."""
+    hashes = {trial.hash for trial in known}
+    return lambda stage, trial: outcome_of(trial, "stuck") if (trial.hash in hashes) else None
 
 
-class FakeDisplay:
+NOTHING = knows()
+
+
+class Ear(Observer):
+    """Keeps what it hears."""
+
     def __init__(self):
-        self.settled_trials = []
-        self.notes = []
+        self.heard = []
+
+    def started(self, stage, trial):
+        self.heard.append(("started", stage, trial.learning_rate))
 
     def evaluated(self, trial, evaluation):
-        pass
+        self.heard.append(("evaluated", trial.learning_rate))
 
-    def settled(self, trial, record):
-        self.settled_trials.append(trial)
+    def failed(self, trial, failure, *, again):
+        self.heard.append(("failed", trial.learning_rate, failure.message, again))
 
-    def note(self, message):
-        self.notes.append(message)
+    def finished(self, trial, outcome):
+        self.heard.append(("finished", trial.learning_rate))
+
+    def settled(self, trial, outcome):
+        self.heard.append(("settled", trial.learning_rate, outcome is not None))
+
+    def count(self, what):
+        return sum(entry[0] == what for entry in self.heard)
 
 
 @pytest.fixture
-def display():
-    return FakeDisplay()
+def ear():
+    return Ear()
 
 
 def rates_of(records):
@@ -103,74 +98,103 @@ def asking(received, *batches):
         received.append(rates_of(records))
 
 
-def test_a_chain_gets_its_records_in_order(display):
+def test_a_chain_gets_its_records_in_order(ear):
     received = []
     executor = FakeExecutor(capacity=4)  # ends them in another order
-    scheduler = Scheduler(executor, FakeTracker(), display, retries=0)
+    scheduler = Scheduler("sweep", executor, NOTHING, [ear], retries=0)
     results = scheduler.run([asking(received, trials(0.1, 0.2, 0.3), trials(0.4))])
     assert received == [[0.1, 0.2, 0.3], [0.4]]
     assert [trial.learning_rate for trial in executor.submitted] == [0.1, 0.2, 0.3, 0.4]
     assert sorted(trial.learning_rate for trial, _ in results) == [0.1, 0.2, 0.3, 0.4]
-    assert len(display.settled_trials) == 4
+    assert ear.count("settled") == 4
 
 
-def test_finished_trials_are_not_run(display):
+def test_finished_trials_are_not_run(ear):
     received = []
-    executor, tracker = FakeExecutor(), FakeTracker(known=trials(0.1, 0.3, 0.4))
-    scheduler = Scheduler(executor, tracker, display, retries=0)
+    executor, finished = FakeExecutor(), knows(trials(0.1, 0.3, 0.4))
+    scheduler = Scheduler("sweep", executor, finished, [ear], retries=0)
     results = scheduler.run([asking(received, trials(0.1, 0.2, 0.3), trials(0.4), trials(0.5))])
     assert received == [[0.1, 0.2, 0.3], [0.4], [0.5]]
     assert [trial.learning_rate for trial in executor.submitted] == [0.2, 0.5]
-    assert {trial.learning_rate: record.run_id for trial, record in results} == {
-        **dict.fromkeys((0.1, 0.3, 0.4), "known"),
-        **dict.fromkeys((0.2, 0.5), "fresh"),
+    assert {trial.learning_rate: outcome.status for trial, outcome in results} == {
+        **dict.fromkeys((0.1, 0.3, 0.4), "stuck"),
+        **dict.fromkeys((0.2, 0.5), "trained"),
     }
 
 
-def test_nothing_to_do_ends_at_once(display):
+def test_nothing_to_do_ends_at_once(ear):
     received = []
-    scheduler = Scheduler(FakeExecutor(), FakeTracker(), display, retries=0)
+    scheduler = Scheduler("sweep", FakeExecutor(), NOTHING, [ear], retries=0)
     assert scheduler.run([asking(received, []), asking(received)]) == []
     assert received == [[]]
 
 
 @pytest.mark.parametrize(("num_failures", "expected"), [(1, 0.2), (2, 0.2), (3, None)])
-def test_failures_are_retried_then_given_up(display, num_failures, expected):
+def test_failures_are_retried_then_given_up(ear, num_failures, expected):
     received = []
-    executor, tracker = FakeExecutor(failing={0.2: num_failures}), FakeTracker()
-    scheduler = Scheduler(executor, tracker, display, retries=2)
+    executor, finished = FakeExecutor(failing={0.2: num_failures}), NOTHING
+    scheduler = Scheduler("sweep", executor, finished, [ear], retries=2)
     results = scheduler.run([asking(received, trials(0.1, 0.2), trials(0.3))])
     assert received == [[0.1, expected], [0.3]]
     assert sum(trial.learning_rate == 0.2 for trial in executor.submitted) == min(num_failures + 1, 3)
-    assert tracker.log.count(("fail", "ValueError: no")) == num_failures
+    failures = [entry for entry in ear.heard if entry[0] == "failed"]
+    tries = [number <= 2 for number in range(1, num_failures + 1)]
+    assert failures == [("failed", 0.2, "ValueError: no", again) for again in tries]
     assert dict.fromkeys(rates_of(record for _, record in results)) == dict.fromkeys((expected, 0.1, 0.3))
-    assert len(display.notes) == num_failures
-    assert all("batch-relu lr=0.2 seed=0 failed" in note for note in display.notes)
 
 
-def test_chains_share_the_workers(display):
+def test_chains_share_the_workers(ear):
     """Two bisections of three steps each: while one waits for its result, the other's trial runs."""
     received = {0: [], 1: []}
     executor = FakeExecutor(capacity=1)
     chains = [
         asking(received[seed], *([trial] for trial in trials(0.1, 0.2, 0.3, seed=seed))) for seed in (0, 1)
     ]
-    Scheduler(executor, FakeTracker(), display, retries=0).run(chains)
+    Scheduler("sweep", executor, NOTHING, [ear], retries=0).run(chains)
     assert received[0] == received[1] == [[0.1], [0.2], [0.3]]
     assert executor.most_at_once == 2
     assert {trial.seed for trial in executor.submitted[:2]} == {0, 1}
 
 
-def test_no_more_is_handed_out_than_the_workers_can_start(display):
+def test_no_more_is_handed_out_than_the_workers_can_start(ear):
     """So that what a killed runner had begun is little, and chains take turns."""
     executor = FakeExecutor(capacity=3)
     rates = [0.1 * i for i in range(1, 21)]
-    Scheduler(executor, FakeTracker(), display, retries=0).run([asking([], trials(*rates))])
+    Scheduler("sweep", executor, NOTHING, [ear], retries=0).run([asking([], trials(*rates))])
     assert len(executor.submitted) == 20
     assert executor.most_at_once == 6  # one running and one waiting for each
 
 
-def test_events_are_logged_in_their_trials_order(display):
-    tracker = FakeTracker()
-    Scheduler(FakeExecutor(), tracker, display, retries=0).run([asking([], trials(0.1))])
-    assert tracker.log == [("start", 0.1), ("log", 0.1), ("finish", 0.1)]
+def test_observers_hear_events_in_their_trials_order(ear):
+    Scheduler("refine", FakeExecutor(), NOTHING, [ear, ear], retries=0).run([asking([], trials(0.1))])
+    assert ear.heard == [
+        entry
+        for entry in (
+            ("started", "refine", 0.1),
+            ("evaluated", 0.1),
+            ("finished", 0.1),
+            ("settled", 0.1, True),
+        )
+        for _ in range(2)
+    ]
+
+
+def test_groups_are_made_of_trials_that_can_share_a_population(ear):
+    """Same variant, other rates and seeds; others wait for a group of their own."""
+    executor = FakeExecutor(capacity=1, group_size=3)
+    others = [make_trial(STUDY, "none-relu", learning_rate=rate) for rate in (1.0, 2.0)]
+    mixed = [*trials(0.1, 0.2), others[0], *trials(0.3, 0.4), others[1]]
+    received = []
+    Scheduler("sweep", executor, NOTHING, [ear], retries=0).run([asking(received, mixed)])
+    assert executor.groups == [[0.1, 0.2, 0.3], [1.0, 2.0], [0.4]]
+    assert received == [[0.1, 0.2, 1.0, 0.3, 0.4, 2.0]]
+    assert executor.most_at_once == 2
+
+
+def test_what_failed_in_a_group_is_tried_again_by_itself(ear):
+    executor = FakeExecutor(capacity=1, group_size=3, failing={0.1: 1, 0.2: 1})
+    received = []
+    chain = asking(received, trials(0.1, 0.2, 0.3))
+    Scheduler("sweep", executor, NOTHING, [ear], retries=1).run([chain])
+    assert executor.groups == [[0.1, 0.2, 0.3], [0.1], [0.2]]
+    assert received == [[0.1, 0.2, 0.3]]

@@ -9,8 +9,11 @@ import pytest
 from made_trials import make_study, make_trial, without_timings
 
 from benchmark.data.datasets import DataSpec
-from benchmark.execution.executors import Failure, InProcess, Workers, Workplace, num_workers, open_executor
-from benchmark.training.loop import Evaluation, Outcome
+from benchmark.execution.choice import num_workers, open_executor
+from benchmark.execution.executor import WorkerSetup
+from benchmark.execution.in_process import InProcess
+from benchmark.execution.workers import Workers
+from benchmark.training.events import Evaluation, Failure, Outcome
 
 DATA = DataSpec(dataset="digits")
 STUDY = make_study(
@@ -23,13 +26,13 @@ TIMEOUT_S = 60
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    return Workplace(DATA, "cpu", tmp_path_factory.mktemp("mlruns"), threads=1, checkpoint_every_s=1000.0)
+def setup(tmp_path_factory):
+    return WorkerSetup(DATA, "cpu", tmp_path_factory.mktemp("mlruns"), checkpoint_every_s=1000.0)
 
 
 @pytest.fixture(scope="module")
-def workers(workplace):
-    with Workers(workplace, 2) as executor:
+def workers(setup):
+    with Workers(setup, 2) as executor:
         yield executor
 
 
@@ -37,7 +40,7 @@ def collect(executor, trials):
     """Run trials to their ends: what each produced."""
     found, ended = {}, set()
     for trial in trials:
-        executor.submit(trial)
+        executor.submit([trial])
     while not ended >= {trial.hash for trial in trials}:
         for event in executor.events():
             found.setdefault(event.trial.hash, []).append(event.content)
@@ -55,14 +58,14 @@ def numbers(contents):
     ]
 
 
-def test_the_numbers_do_not_depend_on_where_a_trial_runs(workplace, workers, tmp_path):
+def test_the_numbers_do_not_depend_on_where_a_trial_runs(setup, workers, tmp_path):
     trials = [
         make_trial(STUDY, variant, learning_rate=rate, seed=seed)
         for variant in ("none-relu", "batch-relu")
         for rate, seed in ((0.1, 0), (1e6, 1))
     ]
     side_by_side = collect(workers, trials)
-    here = Workplace(DATA, "cpu", tmp_path, threads=1, checkpoint_every_s=1000.0)
+    here = WorkerSetup(DATA, "cpu", tmp_path, checkpoint_every_s=1000.0)
     with InProcess(here) as executor:
         one_by_one = collect(executor, trials[::-1])[::-1]
     assert [numbers(contents) for contents in side_by_side] == [numbers(c) for c in one_by_one]
@@ -75,8 +78,8 @@ def unbuildable():
     return make_trial(STUDY, "nonsense-relu")
 
 
-def test_a_trial_that_raises_is_a_failure_and_others_go_on(workers, workplace):
-    for executor in (workers, InProcess(workplace)):
+def test_a_trial_that_raises_is_a_failure_and_others_go_on(workers, setup):
+    for executor in (workers, InProcess(setup)):
         failed, done = collect(executor, [unbuildable(), make_trial(STUDY, seed=2)])
         (failure,) = failed
         assert isinstance(failure, Failure)
@@ -88,7 +91,7 @@ def test_a_trial_that_raises_is_a_failure_and_others_go_on(workers, workplace):
 def test_a_killed_worker_is_a_failure_and_others_go_on(workers):
     trials = [make_trial(ENDLESS, seed=0), make_trial(ENDLESS, seed=1)]
     for trial in trials:
-        workers.submit(trial)
+        workers.submit([trial])
     killed = False
     survivor_went_on = 0
     failure = None
@@ -108,21 +111,21 @@ def test_a_killed_worker_is_a_failure_and_others_go_on(workers):
     assert isinstance(again[-1], Outcome)
 
 
-def test_leaving_ends_the_workers(workplace):
+def test_leaving_ends_the_workers(setup):
     before = set(multiprocessing.active_children())
-    with Workers(workplace, 1) as executor:
-        executor.submit(make_trial(ENDLESS))
+    with Workers(setup, 1) as executor:
+        executor.submit([make_trial(ENDLESS)])
         (process,) = set(multiprocessing.active_children()) - before
         assert process.is_alive()
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_how_many_run_side_by_side(monkeypatch, workplace):
+def test_how_many_run_side_by_side(monkeypatch, setup):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert num_workers(asked=0, threads=1, device="cpu") == 8
     assert num_workers(asked=0, threads=3, device="cpu") == 2
     assert num_workers(asked=0, threads=16, device="cpu") == 1
     assert num_workers(asked=0, threads=1, device="cuda") == 1
     assert num_workers(asked=5, threads=1, device="cuda") == 5
-    assert isinstance(open_executor(workplace, 1), InProcess)
-    assert open_executor(workplace, 2).capacity == 2
+    assert isinstance(open_executor(setup, 1), InProcess)
+    assert open_executor(setup, 2).capacity == 2

@@ -1,19 +1,16 @@
 """What is watched inside: against plain autograd, NumPy and hand-made numbers, and without a trace."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from made_trials import make_data, make_study, make_trial, run_trial, without_timings
+from made_trials import make_data, make_study, make_trial, replica_of, run_trial, without_timings
 from torch import nn
 
 from benchmark.base import seeding
 from benchmark.probes import PROBES, Probes, ProbesSpec, activations, landscape
 from benchmark.probes._view import View
-from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.loop import TrialLoop
 from benchmark.training.step import noise_draws
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, initialize
@@ -252,11 +249,11 @@ def test_a_trials_probes_take_the_noise_of_its_seed_and_step(tmp_path):
     )
     data = make_data()
     trial = make_trial(study, "batch-noisy-relu", seed=3)
-    loop = TrialLoop(trial, data, Checkpoints(tmp_path))
-    tensors = {name: value.clone() for name, value in loop.network.state_dict().items()}
-    found = observed(next(loop.run()).probes)
+    replica = replica_of(trial, data, tmp_path)
+    tensors = {name: value.clone() for name, value in replica.network.state_dict().items()}
+    found = observed(replica.evaluate(replica.state, None, 0.0).probes)
 
-    network = loop.network
+    network = replica.network
     network.load_state_dict(tensors)
     network.train()
     draws = noise_draws(network, 20, seeding.stream_key(3, "noise"), 0)
@@ -307,7 +304,7 @@ def test_probes_do_not_change_the_trials_numbers(variant, tmp_path):
     }
     without = make_trial(make_study(**sections), variant)
     study = make_study(**sections, probes={"enabled": list(PROBES), "every": 3, "num_images": 20})
-    watched = replace(make_trial(study, variant), walk_rate=0.3)
+    watched = make_trial(study, variant, walk_rate=0.3)
 
     plain, plain_outcome = run_trial(without, data, tmp_path / "plain")
     evaluations, outcome = run_trial(watched, data, tmp_path / "watched")

@@ -184,7 +184,7 @@ def test_wilcoxon_prunes_a_clearly_worse_rate(opened, storage, request):
     finished = opened("tpe", pruning=True).finished()
     assert finished[good.learning_rate, None] is None
     assert finished[bad.learning_rate, None] == 4
-    runs = {trial.state: trial.user_attrs["mlflow_runs"] for trial in trials_of(storage, request)}
+    runs = {trial.state: trial.user_attrs["trials"] for trial in trials_of(storage, request)}
     assert runs == {TrialState.COMPLETE: ["run"] * 6, TrialState.PRUNED: ["run"] * 4}
 
 
@@ -202,11 +202,11 @@ def test_nothing_is_pruned_unless_asked_for(opened, sampler):
     assert [run_seeds(cell, next(losses)) for cell in cells] == [None] * len(GRID)
 
 
-def test_the_value_is_the_mean_and_names_its_runs(opened, storage, request):
+def test_the_value_is_the_mean_and_names_its_trials(opened, storage, request):
     opened().ask().finish([1.0, 2.0, 6.0], ["a", "b", "c"])
     (trial,) = trials_of(storage, request)
     assert trial.value == 3.0
-    assert trial.user_attrs["mlflow_runs"] == ["a", "b", "c"]
+    assert trial.user_attrs["trials"] == ["a", "b", "c"]
 
 
 def test_the_storage_is_a_file_that_opens_again(tmp_path):

@@ -1,11 +1,10 @@
 """From a study to trials: grids, cells, sizes, and what identifies a trial and a study."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_trials import make_study, make_trial
+from made_trials import make_study
 
 from benchmark import contract
 from benchmark.study import plan
@@ -52,20 +51,6 @@ def test_seeds_of_the_stages_are_disjoint():
     study = make_study(seeds={"sweep": 7, "confirm": 9})
     assert list(plan.sweep_seeds(study)) == [0, 1, 2, 3, 4, 5, 6]
     assert list(plan.confirm_seeds(study)) == list(range(1000, 1009))
-
-
-def test_a_cell_has_a_trial_per_seed():
-    study = make_study()
-    trials = plan.cell(study, BATCH, 0.1, [0, 5], "sweep", "made")
-    assert [(t.variant, t.learning_rate, t.seed, t.stage) for t in trials] == [
-        (BATCH, 0.1, 0, "sweep"),
-        (BATCH, 0.1, 5, "sweep"),
-    ]
-    assert trials[1].name == "batch-relu lr=0.1 seed=5"
-    assert (
-        replace(trials[1], init_gain=10.0, learning_rate=0.0316228).name
-        == "batch-relu lr=0.0316 gain=10 seed=5"
-    )
 
 
 def test_confirm_has_each_best_and_multiples_of_the_unnormalized_ones():
@@ -134,107 +119,3 @@ def test_sizes_are_those_of_what_the_stages_make():
 def test_a_fixed_rate_is_swept_alone():
     (sweep,) = plan.stage_sizes(load_study("notebook"))
     assert (sweep.stage, sweep.num_cells, sweep.num_trials) == ("sweep", 4, 24)
-
-
-def changed(study, **sections):
-    """The study with some keys of some sections replaced."""
-    return study.model_copy(
-        update={name: getattr(study, name).model_copy(update=keys) for name, keys in sections.items()}
-    )
-
-
-STUDY = make_study(data={"augmentation": {}}, optimizer={"name": "rmsprop"})
-FIXED = {"sampler": "fixed", "low": 0.1, "high": 0.1, "num_rates": 1}
-
-DETERMINES = {
-    "blocks": changed(STUDY, network={"blocks": 4}),
-    "width": changed(STUDY, network={"width": 4}),
-    "dropout": changed(STUDY, network={"dropout": 0.2}),
-    "optimizer": STUDY.model_copy(update={"optimizer": make_study().optimizer}),
-    "its hyperparameters": changed(STUDY, optimizer={"epsilon_inside": True}),
-    "dataset": changed(STUDY, data={"dataset": "cifar10"}),
-    "preprocessing": changed(STUDY, data={"preprocessing": "notebook"}),
-    "validation": changed(STUDY, data={"validation": "test"}),
-    "num_validation": changed(STUDY, data={"num_validation": 100}),
-    "limit_train": changed(STUDY, data={"limit_train": 100}),
-    "augmentation": changed(STUDY, data={"augmentation": None}),
-    "num_steps": changed(STUDY, budget={"num_steps": 100}),
-    "batch_size": changed(STUDY, budget={"batch_size": 8}),
-    "eval_every": changed(STUDY, budget={"eval_every": 5}),
-    "statistics": changed(STUDY, judge={"statistics": "moving-average"}),
-    "probes": changed(STUDY, probes={"enabled": ("gradients",)}),
-    "whether the test split is read": changed(STUDY, search=FIXED),
-}
-LEAVES = {
-    "name": STUDY.model_copy(update={"name": "other"}),
-    "description": STUDY.model_copy(update={"description": "other"}),
-    "workers": changed(STUDY, execution={"workers": 7}),
-    "checkpoints": changed(STUDY, execution={"checkpoint_every_s": 7.0}),
-    "retries": changed(STUDY, execution={"retries": 7}),
-    "root": changed(STUDY, data={"root": "/elsewhere"}),
-    "rho": changed(STUDY, judge={"rho": 0.5}),
-    "other variants": changed(STUDY, variants={"activations": ("relu", "tanh")}),
-    "other rates": changed(STUDY, search={"high": 1.0}),
-    "more seeds": changed(STUDY, seeds={"sweep": 20}),
-    "confirm's interval": changed(STUDY, budget={"confirm_eval_every": 10}),
-    "gains": changed(STUDY, init={"gains": (1.0, 2.0)}),
-}
-BASE = make_trial(STUDY)
-
-
-@pytest.mark.parametrize("what", DETERMINES)
-def test_what_determines_the_numbers_identifies_the_trial(what):
-    assert replace(BASE, study=DETERMINES[what]).hash != BASE.hash
-
-
-@pytest.mark.parametrize("what", LEAVES)
-def test_what_leaves_the_numbers_does_not(what):
-    assert replace(BASE, study=LEAVES[what]).hash == BASE.hash
-
-
-def test_the_trials_own_fields_identify_it(monkeypatch):
-    others = [
-        replace(BASE, variant=NONE),
-        replace(BASE, variant=Variant("batch", "tanh")),
-        replace(BASE, learning_rate=0.2),
-        replace(BASE, seed=1),
-        replace(BASE, stage="refine"),
-        replace(BASE, stage="confirm"),
-        replace(BASE, fingerprint="another"),
-        replace(BASE, init_gain=2.0),
-        replace(BASE, walk_rate=0.1),
-        *(replace(BASE, study=study) for study in DETERMINES.values()),
-    ]
-    hashes = {trial.hash for trial in others} | {BASE.hash}
-    assert len(hashes) == len(others) + 1
-    assert {len(value) for value in hashes} == {16}
-    assert replace(BASE).hash == BASE.hash
-
-    # Results compare within one Major.Minor of the protocol.
-    monkeypatch.setattr(contract, "PROTOCOL", "0.9")
-    assert replace(BASE).hash != BASE.hash
-
-
-def test_confirms_interval_identifies_its_trials():
-    trial = replace(BASE, stage="confirm")
-    assert replace(trial, study=LEAVES["confirm's interval"]).hash != trial.hash
-    assert replace(trial, study=DETERMINES["eval_every"]).hash == trial.hash
-
-
-def test_which_trials_read_the_test_split():
-    assert [replace(BASE, stage=stage).reads_test for stage in contract.STAGES] == [False, False, False, True]
-    assert replace(BASE, study=changed(STUDY, search=FIXED)).reads_test
-
-
-@pytest.mark.parametrize("what", ["description", "workers", "checkpoints", "retries", "root"])
-def test_how_a_study_is_run_does_not_identify_it(what):
-    assert plan.study_hash(LEAVES[what]) == plan.study_hash(STUDY)
-
-
-def test_what_a_study_asks_identifies_it():
-    kept = {"description", "workers", "checkpoints", "retries", "root"}
-    others = [*DETERMINES.values(), *(study for what, study in LEAVES.items() if what not in kept)]
-    hashes = {plan.study_hash(study) for study in others}
-    assert len(hashes) == len(others)
-    assert plan.study_hash(STUDY) not in hashes
-    assert {len(value) for value in hashes} == {8}

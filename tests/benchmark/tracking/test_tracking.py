@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,13 +16,20 @@ from made_trials import make_data, make_study, make_trial
 import benchmark
 from benchmark.base.environment import Environment
 from benchmark.base.errors import InputError
-from benchmark.contract import CURVE_METRICS, FINAL_METRICS, PROTOCOL_VERSION
-from benchmark.study.plan import study_hash
-from benchmark.tracking import Tracker, count_trials, default_uri
-from benchmark.training.loop import Evaluation, Outcome
+from benchmark.contract import (
+    CURVE_METRICS,
+    FINAL_METRICS,
+    PROTOCOL_VERSION,
+    SCHEMA_VERSION,
+    local_artifacts,
+)
+from benchmark.study.identity import study_hash
+from benchmark.tracking.mlflow.store import default_uri
+from benchmark.tracking.mlflow.study_log import MlflowStudyLog, _key, count_trials
+from benchmark.training.events import Evaluation, Failure, Outcome
 
 DATA = make_data()
-ENVIRONMENT = Environment("cpu", "a processor", "c0ffee", git_dirty=False)
+ENVIRONMENT = Environment("cpu", "a processor", "a library", "c0ffee", git_dirty=False)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +55,9 @@ def open_tracker(folder, uri, request):
     """A function that opens a run of the test's study, as each session of it does."""
     name = request.node.name.replace("_", "-").replace("[", "-").strip("]").lower()
 
-    def opened(environment=ENVIRONMENT, folder=folder, **sections):
+    def opened(environment=ENVIRONMENT, folder=folder, data=DATA, **sections):
         study = make_study(**({"name": name} | sections))
-        return study, Tracker(uri, folder, study, DATA, environment, "python -m benchmark run made")
+        return study, MlflowStudyLog(uri, folder, study, data, environment, "python -m benchmark run made")
 
     return opened
 
@@ -72,10 +80,11 @@ def outcome(step, status="trained", **values):
 
 
 def run_trial(tracker, trial, steps=(0, 10)):
-    log = tracker.start_trial(trial)
+    log = tracker.start_trial("sweep", trial)
     for step in steps:
         log.log(evaluation(step))
-    return log.finish(outcome(steps[-1]))
+    log.finish(outcome(steps[-1]))
+    return log
 
 
 def runs_of(client, study, kind):
@@ -83,8 +92,10 @@ def runs_of(client, study, kind):
     return list(client.search_runs([experiment.experiment_id], f"tags.kind = '{kind}'"))
 
 
-def artifact(client, run_id, name, tmp_path):
-    return Path(client.download_artifacts(run_id, name, str(tmp_path))).read_bytes()
+def artifact(client, run_id, name):
+    """Of a store in a file artifacts lie beside it, by the experiment's name and the run's id."""
+    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    return (local_artifacts(client.tracking_uri, experiment.name, run_id) / name).read_bytes()
 
 
 def points(client, run_id, name):
@@ -94,24 +105,27 @@ def points(client, run_id, name):
 def test_a_study_run_is_what_the_contract_says(open_tracker, client, folder, tmp_path):
     study, tracker = open_tracker()
     trial = make_trial(study, learning_rate=0.0310001, seed=3)
-    record = run_trial(tracker, trial)
+    log = run_trial(tracker, trial)
     tracker.log_json("decisions.json", {"num_classes": 4})
     tracker.close(complete=True)
 
     (study_run,) = runs_of(client, study, "study")
     (variant_run,) = runs_of(client, study, "variant")
     (trial_run,) = runs_of(client, study, "trial")
-    assert (study_run.info.run_id, trial_run.info.run_id) == (tracker.run_id, record.run_id)
+    assert (study_run.info.run_id, trial_run.info.run_id) == (tracker.run_id, log.run_id)
     assert {run.info.status for run in (study_run, variant_run, trial_run)} == {"FINISHED"}
-    common = {"protocol_version": PROTOCOL_VERSION, "git_commit": "c0ffee", "device": "a processor"}
+    common = {"protocol_version": PROTOCOL_VERSION, "git_commit": "c0ffee", "device": "a processor"} | {
+        "numerics": "a library"
+    }
     variant = {"variant": "batch-relu", "normalization": "batch", "activation": "relu"}
     for run, expected in (
         (
             study_run,
             {
                 "study": study.name,
-                "study_hash": study_hash(study),
-                "schema_version": "1",
+                "study_hash": study_hash(study, "made"),
+                "schema_version": str(SCHEMA_VERSION),
+                "data_fingerprint": "made",
                 "status": "complete",
             },
         ),
@@ -127,7 +141,7 @@ def test_a_study_run_is_what_the_contract_says(open_tracker, client, folder, tmp
                 "status": "trained",
                 "status_ema": "stuck",
                 "trial_hash": trial.hash,
-                f"in_study.{study_hash(study)}": "true",
+                f"in_study.{study_hash(study, 'made')}": "true",
             },
         ),
     ):
@@ -145,20 +159,20 @@ def test_a_study_run_is_what_the_contract_says(open_tracker, client, folder, tmp
 
     # Metrics by step, and as a column each.
     assert FINAL_METRICS.keys() | CURVE_METRICS.keys() - {"step"} == trial_run.data.metrics.keys()
-    assert points(client, record.run_id, "val_loss") == [(0, 0.5), (10, 0.5)]
-    assert points(client, record.run_id, "train_loss") == [(10, 0.5)]  # nothing was trained before step 0
-    assert points(client, record.run_id, "train_seconds") == [(0, 0.0), (10, 1.0)]
-    assert points(client, record.run_id, "final_val_loss") == [(10, 0.25)]
-    curves = pd.read_parquet(io.BytesIO(artifact(client, record.run_id, "curves.parquet", tmp_path)))
+    assert points(client, log.run_id, "val_loss") == [(0, 0.5), (10, 0.5)]
+    assert points(client, log.run_id, "train_loss") == [(10, 0.5)]  # nothing was trained before step 0
+    assert points(client, log.run_id, "train_seconds") == [(0, 0.0), (10, 1.0)]
+    assert points(client, log.run_id, "final_val_loss") == [(10, 0.25)]
+    curves = pd.read_parquet(io.BytesIO(artifact(client, log.run_id, "curves.parquet")))
     pd.testing.assert_frame_equal(curves, pd.DataFrame([evaluation(0).row, evaluation(10).row]))
-    probes = pd.read_parquet(io.BytesIO(artifact(client, record.run_id, "probes.parquet", tmp_path)))
+    probes = pd.read_parquet(io.BytesIO(artifact(client, log.run_id, "probes.parquet")))
     assert list(probes.columns) == ["step", "probe", "layer", "index", "value"]
 
     documents = {
-        name: json.loads(artifact(client, tracker.run_id, f"{name}.json", tmp_path))
+        name: json.loads(artifact(client, tracker.run_id, f"{name}.json"))
         for name in ("schema", "study", "decisions", "environment")
     }
-    assert documents["schema"]["schema_version"] == 1
+    assert documents["schema"]["schema_version"] == SCHEMA_VERSION
     assert documents["schema"]["metrics"].keys() == FINAL_METRICS.keys() | CURVE_METRICS.keys()
     assert documents["schema"]["metrics"]["val_loss"].keys() == {"unit", "direction", "description"}
     assert "gradient_norm" in documents["schema"]["probes"]
@@ -172,27 +186,27 @@ def test_a_study_run_is_what_the_contract_says(open_tracker, client, folder, tmp
         assert json.loads(dataset.dataset.profile) == {"num_train": 96, "num_validation": 64}
     experiment = client.get_experiment_by_name(study.name)
     assert "for tests" in experiment.tags["mlflow.note.content"]
-    assert Path(experiment.artifact_location) == folder / "artifacts" / study.name
+    assert experiment.artifact_location == f"mlflow-artifacts:/{study.name}"  # no path of this machine
 
 
 def test_an_interrupted_trial_goes_on_in_its_run(open_tracker, client):
     study, tracker = open_tracker()
     trial = make_trial(study)
-    log = tracker.start_trial(trial)
+    log = tracker.start_trial("sweep", trial)
     log.log(evaluation(0))
     log.log(evaluation(10, val_loss=math.nan, val_loss_ema=math.inf))
     log._flush()  # what the clock does every few seconds; then: kill -9
 
     study, tracker = open_tracker()
     assert {run.info.status for run in runs_of(client, study, "trial")} == {"KILLED"}
-    assert tracker.finished(trial) is None
-    assert count_trials(tracker._client.tracking_uri, study) == {"sweep": {"interrupted": 1}}
-    record = run_trial(tracker, trial, (0, 10, 20))
+    assert tracker.finished("sweep", trial) is None
+    assert count_trials(tracker._client.tracking_uri, study, "made") == {"sweep": {"interrupted": 1}}
+    log = run_trial(tracker, trial, (0, 10, 20))
     tracker.close(complete=True)
     (run,) = runs_of(client, study, "trial")
-    assert (run.info.run_id, run.info.status) == (record.run_id, "FINISHED")
+    assert (run.info.run_id, run.info.status) == (log.run_id, "FINISHED")
     for name in CURVE_METRICS.keys() - {"step", "train_loss", "val_loss"}:
-        assert [step for step, _ in points(client, record.run_id, name)] == [0, 10, 20]
+        assert [step for step, _ in points(client, log.run_id, name)] == [0, 10, 20]
     assert {run.info.status for run in runs_of(client, study, "variant")} == {"FINISHED"}
 
 
@@ -211,14 +225,14 @@ def test_a_trial_killed_while_it_ends_is_not_recorded_twice(open_tracker, client
 def test_a_failed_trial_is_tried_again_in_its_run(open_tracker, client, tmp_path):
     study, tracker = open_tracker()
     trial = make_trial(study)
-    log = tracker.start_trial(trial)
+    log = tracker.start_trial("sweep", trial)
     log.log(evaluation(0))
-    log.fail("ValueError: no", "Traceback ...")
+    log.fail(Failure("ValueError: no", "Traceback ..."))
     (failed,) = runs_of(client, study, "trial")
     assert failed.info.status == "FAILED"
     assert (failed.data.tags["status"], failed.data.tags["failure"]) == ("failed", "ValueError: no")
-    assert artifact(client, failed.info.run_id, "failure.txt", tmp_path) == b"Traceback ..."
-    assert tracker.finished(trial) is None
+    assert artifact(client, failed.info.run_id, "failure.txt") == b"Traceback ..."
+    assert tracker.finished("sweep", trial) is None
 
     run_trial(tracker, trial)  # in the same session
     (run,) = runs_of(client, study, "trial")
@@ -229,9 +243,9 @@ def test_a_failed_trial_is_tried_again_in_its_run(open_tracker, client, tmp_path
 
 def test_what_a_killed_run_left_running_is_released(open_tracker, client):
     study, tracker = open_tracker()
-    tracker.start_trial(make_trial(study))
+    tracker.start_trial("sweep", make_trial(study))
     other_study, other = open_tracker(seeds={"sweep": 8})  # its settings changed: another study run
-    assert study_hash(study) != study_hash(other_study)
+    assert study_hash(study, "made") != study_hash(other_study, "made")
     other.close(complete=True)
     by_id = {run.info.run_id: run for run in runs_of(client, study, "study")}
     assert by_id[tracker.run_id].info.status == "KILLED"
@@ -257,26 +271,119 @@ def test_devices_do_not_mix(open_tracker, client):
     with pytest.raises(InputError, match="was begun on a processor, found a faster one"):
         open_tracker(environment=faster)
     larger, tracker = open_tracker(environment=faster, seeds={"sweep": 8})
-    assert tracker.finished(make_trial(larger)) is None
+    assert tracker.finished("sweep", make_trial(larger)) is None
     tracker.close(complete=True)
+
+
+def test_arithmetics_do_not_mix(open_tracker, client):
+    """Another version of the library, or other kernels of it, round otherwise."""
+    study, tracker = open_tracker()
+    run_trial(tracker, make_trial(study))
+    tracker.close(complete=False)
+    other = dataclasses.replace(ENVIRONMENT, numerics="another library")
+    with pytest.raises(InputError, match=r"was begun on a library, found another library: .* numbers"):
+        open_tracker(environment=other)
+    larger, tracker = open_tracker(environment=other, seeds={"sweep": 8})
+    assert tracker.finished("sweep", make_trial(larger)) is None
+    tracker.close(complete=True)
+
+
+def test_data_do_not_mix(open_tracker, client):
+    """Other images under the same name and settings are another study run, and other trials."""
+    study, tracker = open_tracker()
+    run_trial(tracker, make_trial(study))
+    tracker.close(complete=True)
+    others = dataclasses.replace(DATA, fingerprint="other")
+    _, other = open_tracker(data=others)
+    assert other.run_id != tracker.run_id
+    trial = dataclasses.replace(make_trial(study), data_fingerprint="other")
+    assert other.finished("sweep", trial) is None
+    uri = tracker._client.tracking_uri
+    assert count_trials(uri, study, "other") == {}
+    run_trial(other, trial)
+    other.close(complete=True)
+    for fingerprint in ("made", "other"):
+        assert count_trials(uri, study, fingerprint) == {"sweep": {"trained": 1}}
+
+
+def test_stages_do_not_mix(open_tracker, client):
+    """What a claim reads of a trial depends on its stage, which is a tag of its run."""
+    study, tracker = open_tracker()
+    trial = make_trial(study)
+    run_trial(tracker, trial)
+    _, again = open_tracker()
+    assert again.finished("sweep", trial) is not None
+    assert again.finished("refine", trial) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"), [("incomplete", True), ("running", True), ("complete", False)]
+)
+def test_what_was_begun_by_another_schema_is_not_begun_anew_unasked(open_tracker, client, status, refused):
+    _, tracker = open_tracker()
+    tracker.close(complete=True)
+    client.set_tag(tracker.run_id, "schema_version", "1")
+    client.set_tag(tracker.run_id, "status", status)
+    if refused:
+        words = (
+            rf"was begun by commit c0ffee, which logs by schema 1, this one by {SCHEMA_VERSION}: .*--set name"
+        )
+        with pytest.raises(InputError, match=words) as raised:
+            open_tracker()
+        assert "\n" not in str(raised.value)
+    else:
+        open_tracker()[1].close(complete=True)
+
+
+def test_a_store_that_is_moved_or_copied_goes_on_where_it_is(new_folder, tmp_path):
+    """And leaves the original alone."""
+    first = new_folder("first") / "mlruns"
+    study = make_study(name="moving")
+    trial = make_trial(study)
+
+    def opened(folder):
+        store = f"sqlite:///{folder / 'mlflow.db'}"
+        return MlflowStudyLog(store, folder, study, DATA, ENVIRONMENT, "")
+
+    tracker = opened(first)
+    tracker.log_json("progress.json", {"wall_time_s": 5.0})
+    tracker.start_trial("sweep", make_trial(study, seed=1))  # still running when the folder is moved
+    run_trial(tracker, trial)
+
+    copy = Path(shutil.copytree(first, tmp_path / "copy"))
+    before = {path: path.read_bytes() for path in sorted(first.rglob("*")) if path.is_file()}
+    there = opened(copy)
+    assert there.run_id == tracker.run_id
+    assert there.read_json("progress.json") == {"wall_time_s": 5.0}
+    assert there.finished("sweep", trial).status == "trained"
+    stale = there._run_ids[_key("sweep", make_trial(study, seed=1).hash)]
+    assert there._client.get_run(stale).info.status == "KILLED"
+    log = run_trial(there, make_trial(study, seed=2))
+    there.close(complete=True)
+    assert {path: path.read_bytes() for path in sorted(first.rglob("*")) if path.is_file()} == before
+    assert (copy / "artifacts" / "moving" / log.run_id / "artifacts" / "curves.parquet").is_file()
+
+    moved = first.rename(tmp_path / "moved")
+    assert opened(moved).read_json("progress.json") == {"wall_time_s": 5.0}
+    assert not first.exists()
 
 
 def test_finished_trials_serve_another_study(open_tracker, client):
     """More seeds are another study, but the trials that it shares with the first are the same."""
     study, tracker = open_tracker()
-    record = run_trial(tracker, make_trial(study))
+    run_trial(tracker, make_trial(study))
     tracker.close(complete=True)
     larger, tracker = open_tracker(seeds={"sweep": 8})
-    again = tracker.finished(make_trial(larger))
-    assert again.run_id == record.run_id
-    assert again.status == record.status
-    assert again.metrics.items() >= record.metrics.items()
+    again = tracker.finished("sweep", make_trial(larger))
+    expected = outcome(10)
+    assert (again.status, again.status_ema) == (expected.status, expected.status_ema)
+    assert again.metrics.items() >= expected.metrics.items()
     (run,) = runs_of(client, study, "trial")
     for spec in (study, larger):
-        assert run.data.tags[f"in_study.{study_hash(spec)}"] == "true"
-        assert count_trials(tracker._client.tracking_uri, spec) == {"sweep": {"trained": 1}}
+        assert run.data.tags[f"in_study.{study_hash(spec, 'made')}"] == "true"
+        assert count_trials(tracker._client.tracking_uri, spec, "made") == {"sweep": {"trained": 1}}
     # Its own numbers would be others.
-    assert tracker.finished(make_trial(make_study(network={"width": 4}))) is None
+    assert tracker.finished("sweep", make_trial(make_study(network={"width": 4}))) is None
 
 
 def test_a_study_that_goes_on_has_one_run(open_tracker, client):
@@ -297,15 +404,15 @@ def test_a_study_that_goes_on_has_one_run(open_tracker, client):
 def test_infinite_metrics_do_not_break(open_tracker, client, tmp_path):
     study, tracker = open_tracker()
     trial = make_trial(study)
-    log = tracker.start_trial(trial)
+    log = tracker.start_trial("sweep", trial)
     log.log(evaluation(0))
     log.log(evaluation(10, train_loss=math.inf, val_loss=math.nan, gradient_norm=-math.inf))
-    record = log.finish(outcome(10, "diverged", best_val_loss=math.inf, test_loss=math.nan))
-    curves = pd.read_parquet(io.BytesIO(artifact(client, record.run_id, "curves.parquet", tmp_path)))
+    log.finish(outcome(10, "diverged", best_val_loss=math.inf, test_loss=math.nan))
+    curves = pd.read_parquet(io.BytesIO(artifact(client, log.run_id, "curves.parquet")))
     assert math.isinf(curves.train_loss[1])
     assert math.isnan(curves.val_loss[1])
     _, tracker = open_tracker()
-    assert tracker.finished(trial).status == "diverged"
+    assert tracker.finished("sweep", trial).status == "diverged"
 
 
 def test_a_long_curve_takes_several_calls(open_tracker, client):
@@ -324,11 +431,11 @@ def test_a_deleted_experiment_is_restored(open_tracker, client):
     client.delete_experiment(client.get_experiment_by_name(study.name).experiment_id)
     _, again = open_tracker()
     assert client.get_experiment_by_name(study.name).lifecycle_stage == "active"
-    assert again.finished(trial) is not None
+    assert again.finished("sweep", trial) is not None
 
 
 def test_counting_makes_no_store(tmp_path):
-    assert count_trials(f"sqlite:///{tmp_path}/none/mlflow.db", make_study()) == {}
+    assert count_trials(f"sqlite:///{tmp_path}/none/mlflow.db", make_study(), "made") == {}
     assert not (tmp_path / "none").exists()
 
 
@@ -338,7 +445,7 @@ def test_counting_makes_no_store(tmp_path):
 def test_an_unusable_store_is_the_users_to_mend(uri, tmp_path):
     (tmp_path / "damaged.db").write_text("not a database")
     with pytest.raises(InputError, match="--tracking-uri: expected a usable MLflow store, found") as raised:
-        Tracker(uri.format(tmp_path), tmp_path, make_study(), DATA, ENVIRONMENT, "")
+        MlflowStudyLog(uri.format(tmp_path), tmp_path, make_study(), DATA, ENVIRONMENT, "")
     assert "\n" not in str(raised.value)
 
 
@@ -363,7 +470,7 @@ class Watch:
             print(os.environ.get("MLFLOW_DISABLE_TELEMETRY"), os.environ.get("DO_NOT_TRACK"))
             os._exit(0)
 sys.meta_path.insert(0, Watch())
-from benchmark.tracking import connect
+from benchmark.tracking.mlflow.store import connect
 connect("sqlite:///never.db")
 """
     environment = {

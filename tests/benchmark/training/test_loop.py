@@ -6,12 +6,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_trials import NUM_CLASSES, make_data, make_study, make_trial, run_trial, without_timings
+from made_trials import (
+    NUM_CLASSES,
+    contents_of,
+    make_data,
+    make_study,
+    make_trial,
+    replica_of,
+    run_trial,
+    without_timings,
+)
 
 from benchmark.contract import CURVE_METRICS, FINAL_METRICS
-from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import reestimate, score
-from benchmark.training.loop import Evaluation, Outcome, TrialLoop, num_evaluations
+from benchmark.training.events import Evaluation, Outcome
 from benchmark.training.losses import loss_cap
 
 LOSS_CAP = math.log(NUM_CLASSES)
@@ -48,7 +56,7 @@ def test_evaluations_come_at_initialization_and_after_every_interval(data, tmp_p
     evaluations, outcome = run_trial(trial, data, tmp_path)
     steps = [e.row["step"] for e in evaluations]
     assert steps == [0, 10, 20, 30, 40, 50]
-    assert num_evaluations(trial) == 5
+    assert trial.num_evaluations == 5
     assert outcome.metrics["num_steps_done"] == 50
     for evaluation in evaluations:
         row = evaluation.row
@@ -97,13 +105,13 @@ def test_a_trial_is_repeatable_and_depends_on_seed_and_rate(data, tmp_path):
 
 
 def test_variants_of_a_seed_share_weights_and_order(data, tmp_path):
-    loops = [
-        TrialLoop(make_trial(study_of(), variant, learning_rate=rate), data, Checkpoints(tmp_path / variant))
+    replicas = [
+        replica_of(make_trial(study_of(), variant, learning_rate=rate), data, tmp_path / variant)
         for variant, rate in (("none-relu", 0.1), ("batch-sigmoid", 3.0))
     ]
-    a, b = (loop.network.weighted_layers() for loop in loops)
+    a, b = (replica.network.weighted_layers() for replica in replicas)
     assert all(torch.equal(a[name].weight, b[name].weight) for name in a)
-    assert torch.equal(*(loop._order.batches(0, 50) for loop in loops))
+    assert torch.equal(*(replica.row().order.batches(0, 50) for replica in replicas))
 
 
 def test_trained(data, tmp_path):
@@ -197,9 +205,10 @@ def test_judged_statistics(data, tmp_path, variant, statistics, differs):
 @pytest.mark.parametrize("variant", ["batch-relu", "batch-renorm-relu", "weight-mean-batch-relu"])
 def test_what_is_judged_is_what_was_trained(data, tmp_path, variant):
     """After a short run, evaluation classifies like training mode does, on batches of the training size."""
-    loop = TrialLoop(make_trial(study_of(), variant, learning_rate=0.03), data, Checkpoints(tmp_path))
-    *evaluations, _ = loop.run()
-    tensors, network = loop._tensors(), loop.network.train()
+    trial = make_trial(study_of(), variant, learning_rate=0.03)
+    evaluations, _ = run_trial(trial, data, tmp_path)
+    tensors = torch.load(tmp_path / "last.pt")
+    network = replica_of(trial, data, tmp_path / "other").network.train()
     right = []
     for start in range(0, len(data.validation), 16):
         batch = slice(start, start + 16)
@@ -228,7 +237,7 @@ def test_the_best_checkpoint_has_the_least_validation_loss(data, tmp_path):
     assert 0 < best < 50
     assert (outcome.metrics["best_val_loss"], outcome.metrics["best_val_step"]) == (losses[best], best)
 
-    network = TrialLoop(trial, data, Checkpoints(tmp_path / "other")).network
+    network = replica_of(trial, data, tmp_path / "other").network
     for name, step in (("best.pt", best), ("last.pt", 50)):
         tensors = torch.load(tmp_path / name)
         (moving,) = score(network, tensors, data.validation)
@@ -257,9 +266,9 @@ def test_the_test_split_is_read_in_confirm_alone(data, tmp_path):
 
     trial = make_trial(study_of(), stage="confirm")
     _, outcome = run_trial(trial, data, tmp_path / "confirm")
-    loop = TrialLoop(trial, data, Checkpoints(tmp_path / "other"))
-    tensors = reestimate(loop.network, torch.load(tmp_path / "confirm" / "last.pt"), data.reestimation, 16)
-    (expected,) = score(loop.network, tensors, data.test)
+    network = replica_of(trial, data, tmp_path / "other").network
+    tensors = reestimate(network, torch.load(tmp_path / "confirm" / "last.pt"), data.reestimation, 16)
+    (expected,) = score(network, tensors, data.test)
     assert (outcome.metrics["test_loss"], outcome.metrics["test_accuracy"]) == (
         expected.loss,
         expected.accuracy,
@@ -269,14 +278,14 @@ def test_the_test_split_is_read_in_confirm_alone(data, tmp_path):
 def test_init_gain_scales_the_initial_weights(data, tmp_path):
     norms = []
     for gain in (1.0, 3.0):
-        trial = replace(make_trial(study_of(), "none-tanh"), init_gain=gain)
-        norms.append(next(TrialLoop(trial, data, Checkpoints(tmp_path)).run()).row["parameter_norm"])
+        trial = make_trial(study_of(), "none-tanh", init_gain=gain)
+        norms.append(next(contents_of(trial, data, tmp_path)).row["parameter_norm"])
     assert norms[1] == pytest.approx(3 * norms[0], rel=1e-5)
 
 
 def interrupted(trial, data, folder, num_evaluations):
     """Start a trial that saves its progress at every evaluation, and leave it after some."""
-    events = TrialLoop(trial, data, Checkpoints(folder), checkpoint_every_s=0.0).run()
+    events = contents_of(trial, data, folder, checkpoint_every_s=0.0)
     # The progress of an evaluation is saved when the next one is asked for.
     seen = list(itertools.islice(events, num_evaluations))
     events.close()
@@ -312,9 +321,8 @@ def test_an_interrupted_trial_gives_the_same_numbers(data, tmp_path, variant, op
 def test_a_resumed_trial_does_not_train_again_what_it_had(data, tmp_path):
     trial = make_trial(short_study())
     seen = interrupted(trial, data, tmp_path, 4)
-    loop = TrialLoop(trial, data, Checkpoints(tmp_path))
-    assert loop.state.step == 8  # saved after the third evaluation
-    resumed = list(itertools.islice(loop.run(), 3))
+    assert replica_of(trial, data, tmp_path).state.step == 8  # saved after the third evaluation
+    resumed = list(itertools.islice(contents_of(trial, data, tmp_path), 3))
     assert [e.row for e in resumed[1:]] == [
         e.row for e in seen[1:3]
     ]  # timings too: they are what was measured
@@ -329,10 +337,9 @@ def test_damaged_progress_means_a_new_start(data, tmp_path, damage):
     content = path.read_bytes()
     path.write_bytes({"cut": content[: len(content) // 2], "garbage": b"x" * 1000, "empty": b""}[damage])
 
-    loop = TrialLoop(trial, data, Checkpoints(tmp_path / "parts"))
-    assert loop.state.step == 0
+    assert replica_of(trial, data, tmp_path / "parts").state.step == 0
     assert not path.exists()
-    *evaluations, outcome = loop.run()
+    *evaluations, outcome = contents_of(trial, data, tmp_path / "parts")
     assert all(isinstance(evaluation, Evaluation) for evaluation in evaluations)
     assert isinstance(outcome, Outcome)
     assert rows(evaluations) == rows(whole)
@@ -349,5 +356,5 @@ def test_progress_is_written_whole_or_not_at_all(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", killed)
     with pytest.raises(KeyboardInterrupt):
-        list(TrialLoop(trial, data, Checkpoints(tmp_path), checkpoint_every_s=0.0).run())
+        list(contents_of(trial, data, tmp_path, checkpoint_every_s=0.0))
     assert (tmp_path / "progress.pt").read_bytes() == before

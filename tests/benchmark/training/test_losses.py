@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from made_trials import make_data, make_trial, run_trial, study_table
+from made_trials import make_data, make_trial, replica_of, run_trial, study_table
 from scipy.optimize import minimize
 from sklearn.metrics import log_loss
 from torch import nn
@@ -15,8 +15,6 @@ from torch.func import functional_call
 from benchmark.base.section import Section
 from benchmark.contract import CURVE_METRICS, LOSS_UNIT, loss_unit
 from benchmark.study.spec import StudySpec
-from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.loop import TrialLoop
 from benchmark.training.losses import LOSSES, CrossEntropy, Focal, MeanSquaredError, loss_cap
 
 ALL = [
@@ -100,7 +98,7 @@ def test_a_study_is_trained_and_judged_by_its_loss(tmp_path):
         hashes.add(trial.hash)
         evaluations, outcome = run_trial(trial, data, tmp_path / trial.hash)
         logits = functional_call(
-            TrialLoop(trial, data, Checkpoints(tmp_path / "other")).network.eval(),
+            replica_of(trial, data, tmp_path / "other").network.eval(),
             torch.load(tmp_path / trial.hash / "last.pt"),
             (data.validation.take(slice(None)),),
         )

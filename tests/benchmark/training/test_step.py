@@ -12,7 +12,7 @@ from benchmark.base import seeding
 from benchmark.data.augment import Augmentation, augment
 from benchmark.training.optimizers import AdamW, RmsProp, Sgd
 from benchmark.training.state import Layout, TrainState, flatten
-from benchmark.training.step import BatchOrder, Keys, Problem, dropout_masks, step
+from benchmark.training.step import BatchOrder, Problem, StreamKeys, dropout_masks, step
 from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, initialize
 
 CPU = torch.device("cpu")
@@ -90,7 +90,7 @@ def test_steps_are_those_of_a_plain_loop(variant, optimizer):
     plain = Plain(normalization, activation, data.num_classes).double()
     plain.copy_from(problem.network)
     plain_optimizer = build(plain.parameters())
-    keys = Keys.of(3, CPU)
+    keys = StreamKeys.of(3, CPU)
 
     for number, index in enumerate(BatchOrder(keys.order, len(data.train), 16).batches(0, 3)):
         masks = dropout_masks(problem.network, 16, keys.dropout, torch.tensor(number))
@@ -116,7 +116,7 @@ def test_steps_are_those_of_a_plain_loop(variant, optimizer):
 def test_a_step_augments_by_its_own_draws():
     data, config = make_data(), Augmentation(zoom=(0.8, 1.2), shear=0.2, shear_unit="radians")
     problem, state = start(Variant("batch", "relu"), Sgd(), data, augmentation=config)
-    keys, index = Keys.of(3, CPU), torch.arange(16)
+    keys, index = StreamKeys.of(3, CPU), torch.arange(16)
 
     plain_problem, plain_state = start(Variant("batch", "relu"), Sgd(), data)
     draws = seeding.uniform(keys.augmentation, 0, (16, 4))
@@ -132,7 +132,7 @@ def test_a_step_augments_by_its_own_draws():
 def test_a_step_depends_on_nothing_but_its_arguments():
     data = make_data()
     problem, state = start(Variant("batch", "relu"), Sgd(), data)
-    copy, keys, index = state.clone(), Keys.of(0, CPU), torch.arange(16)
+    copy, keys, index = state.clone(), StreamKeys.of(0, CPU), torch.arange(16)
     torch.manual_seed(1)
     first = step(problem, state, index, keys, LR)
     torch.manual_seed(2)
@@ -168,7 +168,7 @@ def test_the_layout_names_views_of_the_flat_vector():
 def masks_of(seed, position, normalization="none", activation="relu"):
     spec = NetworkSpec(blocks=3, width=6)
     network = ConvNet(spec, Variant(normalization, activation), (1, 8, 8), 4)
-    return dropout_masks(network, 4, Keys.of(seed, CPU).dropout, torch.tensor(position))
+    return dropout_masks(network, 4, StreamKeys.of(seed, CPU).dropout, torch.tensor(position))
 
 
 def test_dropout_depends_on_seed_and_step_alone():
@@ -203,6 +203,6 @@ def test_the_order_does_not_depend_on_where_one_starts_to_read(start_at):
 
 
 def test_the_keys_are_the_seeds_streams():
-    keys = Keys.of(4, CPU)
+    keys = StreamKeys.of(4, CPU)
     for name in ("order", "augmentation", "dropout"):
         assert torch.equal(getattr(keys, name), seeding.stream_key(4, name))

@@ -15,7 +15,7 @@ from benchmark.base.errors import InputError
 from benchmark.training.evaluate import reestimate, running_norms
 from benchmark.training.optimizers import Sgd
 from benchmark.training.state import Layout, TrainState, flatten
-from benchmark.training.step import Keys, Problem, noise_draws, step
+from benchmark.training.step import Problem, StreamKeys, noise_draws, step
 from benchmark.variants.calibration import calibrate
 from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, build_network
 from benchmark.variants.norms import NORMALIZATIONS, Place
@@ -322,7 +322,7 @@ class TestNoise:
             problem = Problem(network, Layout.of(network), data.train, None, rule)
             images = data.train.take(torch.arange(16))
             losses[name] = [
-                step(problem, state, torch.arange(16), Keys.of(0, CPU), torch.tensor(0.0))[0].item()
+                step(problem, state, torch.arange(16), StreamKeys.of(0, CPU), torch.tensor(0.0))[0].item()
                 for _ in range(2)
             ]
             losses[name].append(network.eval()(images).sum().item())
@@ -463,7 +463,7 @@ def test_a_clipped_gradient_has_at_most_the_norm():
         before = state.parameters.clone()
         problem = Problem(network, Layout.of(network), data.train, None, rule)
         problem = replace(problem, clip_norm=clip_norm)
-        norm = step(problem, state, torch.arange(16), Keys.of(0, CPU), torch.tensor(rate))[2].item()
+        norm = step(problem, state, torch.arange(16), StreamKeys.of(0, CPU), torch.tensor(rate))[2].item()
         moved = (state.parameters - before).norm().item() / rate
         assert norm > 0.1
         assert moved == pytest.approx(min(norm, clip_norm or math.inf), rel=1e-4)

@@ -1,0 +1,20 @@
+"""Which executor runs a study."""
+
+import os
+
+from benchmark.execution.executor import Executor, WorkerSetup
+from benchmark.execution.in_process import InProcess
+from benchmark.execution.workers import Workers
+
+
+def num_workers(asked: int, threads: int, device: str) -> int:
+    """Groups side by side; asked for 0: as many as the cores carry on CPU, one on an accelerator."""
+    if asked:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads) if device == "cpu" else 1
+
+
+def open_executor(setup: WorkerSetup, workers: int) -> Executor:
+    """The executor for a number of groups side by side."""
+    return InProcess(setup) if workers == 1 else Workers(setup, workers)

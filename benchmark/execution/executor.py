@@ -1,0 +1,92 @@
+"""What runs trials, wherever that is.
+
+An executor takes groups of trials that can share one population, and gives back events, in the order in which
+each trial produced them. Only what reads the events writes anything but checkpoints. No executor knows what a
+study is.
+"""
+
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from benchmark.base import seeding
+from benchmark.data.datasets import DataSpec, DeviceData, load
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.engines import ENGINES
+from benchmark.training.events import Event, Failure, Outcome
+from benchmark.training.loop import train
+from benchmark.training.trial import Trial
+
+Group = Sequence[Trial]
+"""Trials of one `shared_hash`, to be trained as one population."""
+
+
+class Executor(Protocol):
+    """Runs trials. Use as a context manager: leaving it ends whatever still runs.
+
+    Attributes:
+        capacity: how many groups run side by side.
+        group_size: the most trials of a group.
+    """
+
+    capacity: int
+    group_size: int
+
+    def submit(self, group: Group) -> None:
+        """Start a group, or queue it behind those that run."""
+
+    def events(self) -> Iterator[Event]:
+        """What has happened since the last call; waits for something if trials are running."""
+
+    def __enter__(self) -> "Executor": ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a process needs to know to run trials.
+
+    Attributes:
+        data: which data set.
+        device: where to train.
+        folder: the suite's folder (`mlruns`): data cache and checkpoints are below it.
+        checkpoint_every_s: seconds between a trial's checkpoints.
+        engine: a name in `ENGINES`.
+    """
+
+    data: DataSpec
+    device: str
+    folder: Path
+    checkpoint_every_s: float
+    engine: str = "eager"
+
+    @property
+    def group_size(self) -> int:
+        """How many trials its engine trains at once."""
+        return ENGINES[self.engine].max_rows
+
+    def load(self) -> DeviceData:
+        """Prepare this process and bring the data to the device."""
+        seeding.make_deterministic()
+        return load(self.data, torch.device(self.device), self.folder / "data")
+
+    def run(self, group: Group, data: DeviceData) -> Iterator[Event]:
+        """Run a group; an exception ends all of its trials that have not ended as failures."""
+        running = {trial.hash: trial for trial in group}
+        try:
+            for event in train(group, data, self._checkpoints, ENGINES[self.engine], self.checkpoint_every_s):
+                if isinstance(event.content, Outcome):
+                    del running[event.trial.hash]
+                yield event
+        except Exception as error:  # whatever a trial raises must not take the study down
+            failure = Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+            for trial in running.values():
+                yield Event(trial, failure)
+
+    def _checkpoints(self, trial: Trial) -> Checkpoints:
+        return Checkpoints(self.folder / "checkpoints" / trial.hash)

@@ -1,0 +1,30 @@
+"""Confirm: fresh seeds for the cells that the claims compare."""
+
+from benchmark.contract import BASELINE
+from benchmark.execution.chains import Chain
+from benchmark.stages.session import Session
+from benchmark.study import plan
+from benchmark.variants.networks.network import Variant
+
+STAGE = "confirm"
+
+
+def confirm(session: Session) -> None:
+    """Run the confirm cells.
+
+    Seed by seed: the trials of a pair run close together, so that a machine that gets busier or idler on the
+    way does not pass for a faster variant.
+    """
+    study, decisions = session.study, session.decisions
+    decisions.confirm = plan.confirm_cells(study, decisions.best)
+    session.log_decisions()
+    walks = "landscape" in study.probes.enabled
+
+    def walk_rate(variant: Variant) -> float | None:
+        return decisions.best.get(Variant(BASELINE, variant.activation)) if walks else None
+
+    def chain(seed: int) -> Chain:
+        yield [session.confirm_trial(cell, seed, walk_rate(cell.variant)) for cell in decisions.confirm]
+
+    seeds = plan.confirm_seeds(study)
+    session.run_stage(STAGE, len(decisions.confirm) * len(seeds), [chain(seed) for seed in seeds])

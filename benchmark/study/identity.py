@@ -1,0 +1,152 @@
+"""What makes two study runs one, and what of a study a trial reads.
+
+Every key of a study is accounted for: it is in the trial, or it stands here with the reason why it changes
+none of a trial's numbers. A test walks the study's sections and fails for a key that is in neither table.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+
+from benchmark import contract
+from benchmark.base.section import Section
+from benchmark.study.spec import StudySpec
+from benchmark.training.trial import Trial
+from benchmark.variants.networks.network import Variant
+
+IN_TRIAL: Mapping[str, str] = {
+    "network": "network",
+    "loss": "loss",
+    "optimizer": "optimizer",
+    "probes": "probes",
+    "data.augmentation": "augmentation",
+    "budget.num_steps": "num_steps",
+    "budget.batch_size": "batch_size",
+    "budget.eval_every": "eval_every",
+    "budget.confirm_eval_every": "eval_every",
+    "judge.statistics": "statistics",
+    "search.sampler": "reads_test",
+    "execution.threads": "threads",
+}
+"""Key of a study -> the field of its trials that holds it; a section stands for all of its keys."""
+
+NOT_IN_TRIAL: Mapping[str, str] = {
+    "name": "says where results are kept",
+    "description": "words",
+    "variants.normalizations": "says which trials there are; each has its own variant",
+    "variants.activations": "says which trials there are; each has its own variant",
+    "variants.reference": "sets a target, which judges trials that have ended",
+    "data.dataset": "the fingerprint covers the images",
+    "data.root": "the same images may lie anywhere; the fingerprint covers them",
+    "data.preprocessing": "the fingerprint covers it",
+    "data.validation": "the fingerprint covers the images of every split",
+    "data.num_validation": "the fingerprint covers the images of every split",
+    "data.limit_train": "the fingerprint covers the images of every split",
+    "search.low": "says which trials there are; each has its own rate",
+    "search.high": "says which trials there are; each has its own rate",
+    "search.num_rates": "says which trials there are",
+    "search.num_bisections": "says which trials there are",
+    "search.num_extensions": "says which trials there are",
+    "search.pruning": "says which trials there are",
+    "seeds.sweep": "says which trials there are; each has its own seed",
+    "seeds.confirm": "says which trials there are; each has its own seed",
+    "judge.rho": "judges a study's trials against each other",
+    "init.gains": "says which trials there are; each has its own gain",
+    "axis": "the study has its value under the key that varies",
+    "execution.workers": "trials side by side know nothing of each other",
+    "execution.checkpoint_every_s": "a trial that goes on from a checkpoint is the same to the bit",
+    "execution.retries": "a retried trial is the same to the bit",
+}
+"""Key of a study -> why it changes no trial's numbers."""
+
+_NOT_IN_STUDY = {
+    "description": True,
+    "data": {"root"},
+    "execution": {"workers", "checkpoint_every_s", "retries"},
+}
+
+
+def study_hash(study: StudySpec, data_fingerprint: str) -> str:
+    """Identifies a study run. 8 hex digits.
+
+    A hash of the protocol, of all of the study but words and how it is executed, and of the data it is
+    trained on: other images under the same name are another study run.
+    """
+    document = study.model_dump_json(exclude=_NOT_IN_STUDY)  # type: ignore[arg-type]
+    identity = f"{contract.PROTOCOL}\0{document}\0{data_fingerprint}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def trial_of(
+    study: StudySpec,
+    variant: Variant,
+    learning_rate: float,
+    seed: int,
+    stage: str,
+    data_fingerprint: str,
+    *,
+    init_gain: float = 1.0,
+    walk_rate: float | None = None,
+) -> Trial:
+    """One trial of a stage of a study."""
+    budget, confirms = study.budget, stage == "confirm"
+    return Trial(
+        variant=variant,
+        learning_rate=learning_rate,
+        seed=seed,
+        init_gain=init_gain,
+        walk_rate=walk_rate,
+        num_steps=budget.num_steps,
+        batch_size=budget.batch_size,
+        eval_every=budget.confirm_eval_every if confirms else budget.eval_every,
+        reads_test=confirms or study.search.sampler == "fixed",
+        data_fingerprint=data_fingerprint,
+        augmentation=study.data.augmentation,
+        network=study.network,
+        optimizer=study.optimizer,
+        loss=study.loss,
+        statistics=study.judge.statistics,
+        probes=study.probes,
+        threads=study.execution.threads,
+    )
+
+
+def cell(
+    study: StudySpec,
+    variant: Variant,
+    rate: float,
+    seeds: Iterable[int],
+    stage: str,
+    data_fingerprint: str,
+    *,
+    init_gain: float = 1.0,
+) -> list[Trial]:
+    """The trials of one cell: a variant at a rate, over seeds."""
+    return [
+        trial_of(study, variant, rate, seed, stage, data_fingerprint, init_gain=init_gain) for seed in seeds
+    ]
+
+
+def unaccounted(study: type[Section]) -> list[str]:
+    """Keys of a study's class that neither table accounts for, dotted."""
+    return [key for key in _keys(study) if key not in NOT_IN_TRIAL and not _prefixes(key) & {*IN_TRIAL}]
+
+
+def unknown(study: type[Section]) -> list[str]:
+    """Entries of the tables for which a study's class has no key."""
+    keys = {prefix for key in _keys(study) for prefix in _prefixes(key)}
+    return [key for key in (*IN_TRIAL, *NOT_IN_TRIAL) if key not in keys]
+
+
+def _keys(section: type[Section], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a section; a choice of sections (optimizer, network) is one key."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from _keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _prefixes(key: str) -> set[str]:
+    parts = key.split(".")
+    return {".".join(parts[:length]) for length in range(1, len(parts) + 1)}

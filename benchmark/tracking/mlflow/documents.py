@@ -1,0 +1,73 @@
+"""What a study run says of itself: what its numbers are called and mean, and a note for people."""
+
+from typing import Any
+
+from benchmark.contract import (
+    CURVE_METRICS,
+    FINAL_METRICS,
+    PROTOCOL_VERSION,
+    SCHEMA_VERSION,
+    loss_unit,
+)
+from benchmark.probes import PROBES
+from benchmark.study.spec import StudySpec
+from benchmark.training.trial import Trial
+from benchmark.variants.norms import NORMALIZATIONS
+
+
+def schema_document(study: StudySpec) -> dict[str, Any]:
+    """`schema.json`: versions, units and directions, and the study's normalizations in words."""
+    unit_of_loss = study.loss.unit
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "protocol_version": PROTOCOL_VERSION,
+        "metrics": {
+            name: {"unit": loss_unit(unit, unit_of_loss), "direction": direction, "description": text}
+            for name, (unit, direction, text) in (*CURVE_METRICS.items(), *FINAL_METRICS.items())
+        },
+        "probes": {
+            name: {"unit": loss_unit(unit, unit_of_loss), "direction": "none", "description": text}
+            for probe in PROBES.values()
+            for name, (unit, text) in probe.metrics.items()
+        },
+        "normalizations": {
+            name: {"words": entry.words, "is_competitor": entry.is_competitor}
+            for name, entry in NORMALIZATIONS.items()
+            if name in study.variants.normalizations
+        },
+    }
+
+
+def trial_params(trial: Trial, study: StudySpec, stage: str) -> dict[str, Any]:
+    """A trial's settings, as parameters of its run."""
+    return {
+        "variant": trial.variant,
+        "normalization": trial.variant.normalization,
+        "activation": trial.variant.activation,
+        "learning_rate": trial.learning_rate,
+        "seed": trial.seed,
+        "stage": stage,
+        "init_gain": trial.init_gain,
+        "dataset": study.data.dataset,
+        "num_steps": trial.num_steps,
+        "batch_size": trial.batch_size,
+        "eval_every": trial.eval_every,
+        **{f"network.{key}": value for key, value in trial.network.model_dump().items()},
+        **{f"optimizer.{key}": value for key, value in trial.optimizer.model_dump().items()},
+    }
+
+
+def note(study: StudySpec) -> str:
+    """The experiment's description in MLflow's UI."""
+    variants = ", ".join(map(str, study.variants.product()))
+    statistics = "re-estimated" if study.judge.statistics == "reestimated" else "moving-average"
+    return f"""{study.description}
+
+**Variants** {variants}. **Data** {study.data.dataset}. **Budget** {study.budget.num_steps} steps.
+
+Runs are nested: a study run holds one run per variant, and that one run per trial, named
+`variant lr=... seed=...`. Filter trials with `tags.kind = 'trial'` and, for example,
+`tags.stage = 'confirm' and tags.status = 'diverged'`. `val_*` metrics are judged with {statistics}
+normalization statistics, `*_ema` with moving averages. The study run's artifacts have the report
+(`report/report.html`), the resolved study, its decisions and the environment.
+"""

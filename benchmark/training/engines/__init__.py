@@ -1,0 +1,14 @@
+"""How a population's steps are computed. Add an engine as one file here and one entry of `ENGINES`.
+
+Every engine computes the same numbers as `eager`, the reference, as far as its rounding allows, and says how
+many replicas it takes at once.
+"""
+
+from collections.abc import Mapping
+
+from benchmark.training.engines.base import Engine
+from benchmark.training.engines.eager import Eager
+
+ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (Eager(),)}
+
+__all__ = ["ENGINES", "Engine"]

@@ -1,0 +1,52 @@
+"""What a trial produces while it runs: evaluations, then its outcome; or a failure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.training.trial import Trial
+
+CurveRow = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation saw.
+
+    Attributes:
+        row: a row of the trial's curves; the columns are `contract.CURVE_METRICS`.
+        probes: rows (`contract.PROBE_COLUMNS`) of what was watched inside.
+    """
+
+    row: CurveRow
+    probes: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        status: `trained`, `stuck` or `diverged`, by the judged metrics.
+        status_ema: the same by moving-average statistics.
+        metrics: final metrics by name; a diverged trial's loss counts as the loss cap, its accuracy as 1/K.
+    """
+
+    status: str
+    status_ema: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that raised an exception, or whose process died: an error, never a result."""
+
+    message: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a trial produced."""
+
+    trial: Trial
+    content: Evaluation | Outcome | Failure
