@@ -1,10 +1,13 @@
 """From `run` to `report.html` on the study made for it, and on studies that go wrong on the way."""
 
+import itertools
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from running import NARROW, Left, main_of
+from scipy.stats import rankdata
 
 import analysis.report
 from benchmark.execution.chains import Scheduler
@@ -45,7 +48,26 @@ key = "network.width"
 label = "filters"
 values = [3, 4]
 """
-OUTCOMES = {"SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE"}
+
+
+def one_sided_p(effects):
+    """The exact signed-rank p of "effects <= 0" by listing all sign flips (protocol, section 8)."""
+    effects = np.round(effects, 9)
+    ranks = rankdata(np.abs(effects))
+    positive = np.array(list(itertools.product((0, 1), repeat=len(ranks))))
+    return np.mean(positive @ ranks >= ranks[effects > 0].sum())
+
+
+def outcome_by_hand(verdict):
+    """What a verdict's pairs say, in a family of one."""
+    pairs = verdict["samples"]
+    if not pairs:
+        return "NOT EVALUABLE"
+    if one_sided_p([float(pair["low"]) - verdict["delta"] for pair in pairs]) <= 0.05:
+        return "SUPPORTED"
+    if one_sided_p([verdict["delta"] - float(pair["high"]) for pair in pairs]) <= 0.05:
+        return "REFUTED"
+    return "INCONCLUSIVE"
 
 
 @pytest.fixture
@@ -124,7 +146,11 @@ def test_verdicts_add_up(smoke, report):
     assert verdicts["study_hash"] in {tags.get("study_hash") for tags in smoke.tags().values()}
     assert verdicts["status"] == "complete"
     found = verdicts["verdicts"]
-    assert {verdict["outcome"] for verdict in found} <= OUTCOMES
+    for verdict in found:
+        assert verdict["outcome"] == outcome_by_hand(verdict), verdict["claim"]
+    # What the study does not ask, and only that, cannot be told.
+    untold = {verdict["claim"] for verdict in found if verdict["outcome"] == "NOT EVALUABLE"}
+    assert untold == {"parameter-scale", "smoother-landscape"}
     # One per claim: the study has one normalizer and one activation.
     assert [verdict["claim"] for verdict in found] == list(verdicts["claims"])
     (primary,) = (verdict for verdict in found if verdict["claim"] == "higher-learning-rate")
@@ -146,22 +172,22 @@ def test_plan_trains_nothing_and_status_says_so(tmp_path):
     assert {path.name for path in (folder / "mlruns").iterdir()} == {"data"}
     code, out, _ = main_of("benchmark", folder, "status", "tiny.toml")
     assert code == 0
-    assert "has not been run" in out
+    assert "was not run with these settings on these data" in out
     assert "python -m benchmark run tiny.toml" in out
     assert not (folder / "mlruns" / "mlflow.db").exists()
 
 
 def test_trials_that_fail_are_reported_and_tried_again(folder, monkeypatch):
-    from benchmark.execution import executors
+    from benchmark.training import loop
 
-    real = executors.TrialLoop
+    real = loop.Replica
 
     def sometimes_raising(trial, *arguments):
         if trial.seed == 1:
             raise ValueError("seed 1 is unlucky")
         return real(trial, *arguments)
 
-    monkeypatch.setattr(executors, "TrialLoop", sometimes_raising)
+    monkeypatch.setattr(loop, "Replica", sometimes_raising)
     left = Left(folder)
     code, _, errors = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
     assert code == 1
@@ -184,7 +210,7 @@ def test_a_crash_leaves_an_incomplete_study_that_can_be_reported(folder, monkeyp
 
     def crashing(scheduler, event):
         real(scheduler, event)
-        if len(scheduler._records) == 6:
+        if len(scheduler._outcomes) == 6:
             raise RuntimeError("the disk is full")
 
     monkeypatch.setattr(Scheduler, "_handle", crashing)
@@ -201,7 +227,9 @@ def test_a_crash_leaves_an_incomplete_study_that_can_be_reported(folder, monkeyp
     assert "sweep" in page
     verdicts = json.loads((folder / "mlruns/reports/tiny/verdicts.json").read_text())
     assert verdicts["status"] == "incomplete"
-    assert {verdict["outcome"] for verdict in verdicts["verdicts"]} <= OUTCOMES
+    # Of a single rate every claim says so.
+    assert {verdict["outcome"] for verdict in verdicts["verdicts"]} == {"NOT EVALUABLE"}
+    assert all(verdict["reason"] for verdict in verdicts["verdicts"])
 
     monkeypatch.undo()
     code, _, _ = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
