@@ -10,7 +10,7 @@ from benchmark.study.plan import Trial
 from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.loop import Outcome, TrialLoop
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 NUM_CLASSES = 4
 TIMINGS = {"train_seconds", "examples_per_s", "probe_seconds"}

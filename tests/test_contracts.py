@@ -2,35 +2,39 @@
 
 import io
 import itertools
+import json
 import math
 import re
+import typing
 from pathlib import Path
 
 import pytest
 import torch
 from made_networks import fitting_spec, make_network
-from made_trials import make_data, make_study, make_trial, run_trial
+from made_trials import make_data, make_study, make_trial, run_trial, study_table
 from torch.func import functional_call
 
-from analysis.claims import name_of
-from analysis.results import split_variant
 from benchmark.base.errors import InputError
 from benchmark.base.section import Section
-from benchmark.contract import BASELINE, CURVE_METRICS, FINAL_METRICS
+from benchmark.contract import BASELINE, CURVE_METRICS, FINAL_METRICS, PROTOCOL_VERSION
 from benchmark.data.datasets import DataSpec
 from benchmark.data.sources import DATASETS
 from benchmark.probes import PROBES, Probes, ProbesSpec
 from benchmark.study.files import load_studies, load_study, shipped_studies
 from benchmark.study.plan import Trial, grid, stage_sizes, study_hash
+from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.loop import TrialLoop
 from benchmark.training.optimizers import OPTIMIZERS, Sgd
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import Keys, Problem, step
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.calibration import calibrate
-from benchmark.variants.networks.network import FAMILIES, ConvNet, NetworkSpec, Variant, build_network
-from benchmark.variants.norms import NORMALIZATIONS, Place
+from benchmark.variants.data_start import start_from_data
+from benchmark.variants.networks import FAMILIES, NetworkSpec, build_network
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.normalization import Place
+from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
 VARIANTS = [f"{norm}-{act}" for norm, act in itertools.product(NORMALIZATIONS, ACTIVATIONS)]
 # Every entry of both tables, once or twice; their product trains in the last of these tests.
@@ -60,17 +64,13 @@ def named(variant):
 
 def test_variants_are_told_apart_by_their_names():
     assert len(set(VARIANTS)) == len(VARIANTS)
-    for normalization, activation in itertools.product(
-        NORMALIZATIONS, ACTIVATIONS
-    ):  # as the analysis reads them
-        assert split_variant(f"{normalization}-{activation}") == (normalization, activation)
 
 
 @pytest.mark.parametrize(("variant", "optimizer"), TRAINED)
 def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_path):
     """Five steps, looked at after each: finite gradients that move the weights; then saved and loaded."""
     normalization, activation = named(variant)
-    study = make_study(
+    table = study_table(
         variants={
             "normalizations": [normalization],
             "activations": [activation],
@@ -79,8 +79,9 @@ def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_
         search={"sampler": "fixed", "low": RATES[optimizer], "high": RATES[optimizer], "num_rates": 1},
         budget={"num_steps": 5, "eval_every": 1},
         optimizer={"name": optimizer},
-        network={"width": fitting_spec(normalization).width},
     )
+    table["network"] = fitting_spec(normalization).model_dump()
+    study = StudySpec.model_validate_json(json.dumps(table))
     trial = Trial(study, Variant(normalization, activation), RATES[optimizer], 0, "sweep", "made")
     evaluations, outcome = run_trial(trial, data, tmp_path)
     assert outcome.status in ("trained", "stuck")
@@ -91,7 +92,7 @@ def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_
     assert len({evaluation.row["parameter_norm"] for evaluation in evaluations}) > 1
 
     network = TrialLoop(trial, data, Checkpoints(tmp_path / "other")).network
-    reloaded = ConvNet(study.network, trial.variant, data.image_shape, data.num_classes)
+    reloaded = build_network(study.network, trial.variant, data.image_shape, data.num_classes, 5, 16)
     reloaded.load_state_dict(torch.load(tmp_path / "last.pt"))
     assert set(torch.load(tmp_path / "best.pt")) == set(network.state_dict())
     logits = reloaded.eval()(data.validation.take(slice(0, 64)))
@@ -131,8 +132,31 @@ def test_normalizations_keep_the_shape_and_say_what_they_are(name):
     assert (unit.conv.bias is not None) == entry.keeps_bias
 
 
+@pytest.mark.parametrize("name", NORMALIZATIONS)
+def test_normalizations_are_as_the_table_says(name):
+    entry, place = NORMALIZATIONS[name], Place((20, 4, 4), is_last=True)
+    x = torch.rand(8, 20, 4, 4, generator=torch.Generator().manual_seed(0))
+    module = entry.build(place)
+    assert (entry.judged_by is not None) == any(True for _ in module.buffers())
+    if entry.judged_by is not None:
+        module.momentum = 1.0  # what evaluation of `x` then reads is of x alone, whatever came before
+        module.train()(x + 5)
+        module.train()(x)
+        other = entry.build(place)
+        other.momentum = 1.0
+        other.train()(x)
+        torch.testing.assert_close(module.eval()(x), other.eval()(x))
+    centred = module.train()(x).mean((2, 3)).abs().max() < 1e-5
+    assert entry.centres_each_map(place) == bool(centred)
+    # What competes normalizes nothing: neither what a layer gives nor its weights.
+    assert entry.is_competitor == (
+        name != BASELINE and entry.build is NORMALIZATIONS[BASELINE].build and entry.reparametrize is None
+    )
+
+
 def test_normalizations_have_names_that_read_in_a_sentence():
-    names = {name: name_of(name) for name in NORMALIZATIONS if name != BASELINE}
+    assert NORMALIZATIONS[BASELINE].words == "no normalization"
+    names = {name: entry.words for name, entry in NORMALIZATIONS.items() if name != BASELINE}
     assert len(set(names.values())) == len(names)
     assert names["batch"] == "batch normalization"
     assert names["group4"] == "group normalization (4 groups)"
@@ -142,7 +166,7 @@ def test_normalizations_have_names_that_read_in_a_sentence():
     for name, words in names.items():
         assert name.isalpha() or name not in words  # no hyphens and numbers of the registry
         assert ("normalization" in words or words == "batch renormalization") == (
-            not name.startswith("none-")
+            not NORMALIZATIONS[name].is_competitor
         )
 
 
@@ -271,20 +295,26 @@ def test_trials_of_one_variant_never_share_a_hash():
     assert len({trial.hash for trial in trials}) == len(trials)
 
 
-OPTIONS = {
-    "cnn": [
-        {"placement": placement, "head": head}
-        for placement, head in itertools.product(("before", "after"), ("flatten", "average"))
-    ],
-    "mlp": [{"placement": "before"}, {"placement": "after"}],
-}
+def options_of(section):
+    """Every combination of what a family's section leaves to choose among words; its own name aside."""
+    words = {
+        key: typing.get_args(field.annotation)
+        for key, field in section.model_fields.items()
+        if key != "family" and typing.get_origin(field.annotation) is typing.Literal
+    }
+    return [dict(zip(words, values, strict=True)) for values in itertools.product(*words.values())]
+
+
+OPTIONS = {name: options_of(family.section) for name, family in FAMILIES.items()}
+UNDEFINED = {("instance", "mlp"), ("none-skip-init", "cnn"), ("none-skip-init", "mlp")}
+"""Of one value there is no variance; without a shortcut there is no branch."""
 BATCHES = torch.arange(20 * 4).view(20, 4) % 96
 
 
 def trained_network(normalization, activation, data, **options):
     """Twenty steps of a small network; the network and its tensors."""
     network = make_network(normalization, activation, num_steps=20, **options)
-    calibrate(network, data.reestimation.take(slice(0, 16)))
+    start_from_data(network, data.reestimation.take(slice(0, 16)))
     rule, parameters = Sgd(), flatten(network)
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     state = TrainState(parameters, rule.moments(parameters), buffers, torch.tensor(0))
@@ -320,15 +350,22 @@ def check_that_images_do_not_see_each_other(network, images):
         torch.testing.assert_close(alone, network(images))
 
 
-def test_options_are_those_of_every_family():
-    assert set(OPTIONS) == set(FAMILIES)
+def test_options_are_read_off_the_sections():
+    assert [len(OPTIONS[family]) for family in ("cnn", "mlp", "resnet")] == [4, 2, 1]
+    assert {"placement": "after", "head": "average"} in OPTIONS["cnn"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_are_sections_named_as_their_entry(family):
+    assert FAMILIES[family].section().family == family
+    assert FAMILIES[family].section.__doc__
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization, family, data):
     if fitting_spec(normalization, family) is None:
-        assert (normalization, family) == ("instance", "mlp")  # of one value there is no variance
+        assert (normalization, family) in UNDEFINED
         return
     images = data.validation.take(slice(0, 8))
     for activation, options in itertools.product(ACTIVATIONS, OPTIONS[family]):
@@ -352,13 +389,6 @@ def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization
         check_that_images_matter(reloaded, data)
 
 
-def test_both_packages_speak_of_one_schema_and_protocol():
-    """They never import each other, so each says its own."""
-    from analysis.data import load
-    from benchmark import tracking
-    from benchmark.contract import PROTOCOL_VERSION
-
-    assert load.SCHEMA_VERSION == tracking.SCHEMA_VERSION
-    assert PROTOCOL_VERSION.split(".")[:2] == load.PROTOCOL.split(".")[:2]
+def test_the_protocol_says_its_version():
     text = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")
-    assert f"Version {load.PROTOCOL}." in text
+    assert f"Version {PROTOCOL_VERSION}." in text

@@ -3,8 +3,9 @@
 from benchmark.study.files import load_studies, shipped_studies
 from benchmark.study.plan import stage_sizes
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.networks.network import NetworkSpec, Variant, build_network
+from benchmark.variants.networks import NetworkSpec, build_network
 from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
 # The notebook's network on CIFAR-100, by which costs are stated.
 _IMAGE_SHAPE, _NUM_CLASSES, _BATCH_SIZE, _NUM_STEPS = (3, 32, 32), 100, 80, 40_000

@@ -20,7 +20,7 @@ from benchmark.data.datasets import Split
 from benchmark.probes import activations, covariate_shift, gradients, landscape
 from benchmark.probes._view import Readings, View
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.networks.network import Network
+from benchmark.variants.networks import Network
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from benchmark.study import plan
 from benchmark.study.spec import StudySpec
 from benchmark.tracking import Record, Tracker
 from benchmark.training.losses import loss_cap
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 
 @dataclass

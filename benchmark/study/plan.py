@@ -11,7 +11,7 @@ import numpy as np
 from benchmark import contract
 from benchmark.contract import BASELINE, CONFIRM_SEED_OFFSET, RATE_MULTIPLES
 from benchmark.study.spec import StudySpec
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 _EXTENSION_RATES = 2  # rates that one extension adds to the grid (protocol, section 4)
 

@@ -16,13 +16,14 @@ from benchmark.probes import Probes
 from benchmark.study.plan import Trial
 from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluate import Score, is_trained, reestimate, running_norms, score
+from benchmark.training.evaluate import Score, is_trained, reestimate, score
 from benchmark.training.losses import loss_cap
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import BatchOrder, Keys, Problem, noise_draws, step
-from benchmark.variants.calibration import calibrate
-from benchmark.variants.networks.network import Network, Variant, build_network, initialize
+from benchmark.variants.data_start import start_from_data
+from benchmark.variants.networks import Network, build_network, initialize
 from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
 Row = dict[str, float]
 
@@ -92,7 +93,7 @@ class TrialLoop:
         self.network = _network(study, trial.variant, data)
         initialize(self.network, trial.seed, trial.init_gain)
         self.network.to(self.device)
-        calibrate(self.network, data.reestimation.take(slice(None)), trial.init_gain)
+        start_from_data(self.network, data.reestimation.take(slice(None)), trial.init_gain)
         normalization = lookup(NORMALIZATIONS, trial.variant.normalization, "normalization")
         self.problem = Problem(
             self.network,
@@ -104,11 +105,7 @@ class TrialLoop:
             normalization.clip_norm,
         )
         # Whether judged metrics differ from the moving-average ones at all.
-        self._rejudged = (
-            study.judge.statistics == "reestimated"
-            and normalization.is_reestimated
-            and bool(running_norms(self.network))
-        )
+        self._rejudged = study.judge.statistics == "reestimated" and normalization.is_reestimated
         self.keys = Keys.of(trial.seed, self.device)
         self.lr = torch.tensor(trial.learning_rate, device=self.device)
         self._order = BatchOrder(self.keys.order, len(data.train), study.budget.batch_size)

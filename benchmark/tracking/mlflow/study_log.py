@@ -14,7 +14,7 @@ from benchmark.data.datasets import DeviceData
 from benchmark.probes import PROBES
 from benchmark.study.plan import Trial, study_hash
 from benchmark.study.spec import StudySpec
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -16,7 +16,9 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.loop import TrialLoop
 from benchmark.training.step import noise_draws
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, initialize
+from benchmark.variants.networks import NetworkSpec, initialize
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.variant import Variant
 
 SPEC = ProbesSpec(enabled=("gradients", "activations"), num_images=20)
 
