@@ -76,7 +76,7 @@ def make_data(*, num_train=96, num_validation=64, shape=(1, 8, 8), num_classes=N
 
 
 def study_table(**sections):
-    """The TOML table of a small study; `sections` are merged into its sections."""
+    """The TOML table of a small study; `sections` are merged into its own, but for a network of a family."""
     table = {
         "name": "made",
         "description": "for tests",
@@ -87,7 +87,8 @@ def study_table(**sections):
         "seeds": {"sweep": 6, "confirm": 6},
     }
     for name, value in sections.items():
-        table[name] = {**table.get(name, {}), **value} if isinstance(value, dict) else value
+        merges = isinstance(value, dict) and "family" not in value
+        table[name] = {**table.get(name, {}), **value} if merges else value
     return table
 
 

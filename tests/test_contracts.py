@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import math
 import re
 import typing
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_networks import fitting_spec, make_network
-from made_trials import make_data, make_study, make_trial, run_trial, study_table
+from made_trials import make_data, make_study, make_trial, run_trial
 from torch.func import functional_call
 
 from benchmark.base.errors import InputError
@@ -22,7 +21,6 @@ from benchmark.data.sources import DATASETS
 from benchmark.probes import PROBES, Probes, ProbesSpec
 from benchmark.study.files import load_studies, load_study, shipped_studies
 from benchmark.study.plan import Trial, grid, stage_sizes, study_hash
-from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.loop import TrialLoop
 from benchmark.training.optimizers import OPTIMIZERS, Sgd
@@ -70,7 +68,7 @@ def test_variants_are_told_apart_by_their_names():
 def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_path):
     """Five steps, looked at after each: finite gradients that move the weights; then saved and loaded."""
     normalization, activation = named(variant)
-    table = study_table(
+    study = make_study(
         variants={
             "normalizations": [normalization],
             "activations": [activation],
@@ -79,9 +77,8 @@ def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_
         search={"sampler": "fixed", "low": RATES[optimizer], "high": RATES[optimizer], "num_rates": 1},
         budget={"num_steps": 5, "eval_every": 1},
         optimizer={"name": optimizer},
+        network=fitting_spec(normalization).model_dump(),
     )
-    table["network"] = fitting_spec(normalization).model_dump()
-    study = StudySpec.model_validate_json(json.dumps(table))
     trial = Trial(study, Variant(normalization, activation), RATES[optimizer], 0, "sweep", "made")
     evaluations, outcome = run_trial(trial, data, tmp_path)
     assert outcome.status in ("trained", "stuck")

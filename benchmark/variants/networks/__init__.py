@@ -16,6 +16,7 @@ __all__ = [
     "FAMILIES",
     "AnyNetworkSpec",
     "Family",
+    "FamilySpec",
     "MlpSpec",
     "Network",
     "NetworkSpec",
