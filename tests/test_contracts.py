@@ -18,7 +18,8 @@ from benchmark.base.section import Section
 from benchmark.contract import BASELINE, CURVE_METRICS, FINAL_METRICS, PROTOCOL_VERSION
 from benchmark.data.datasets import DataSpec
 from benchmark.data.sources import DATASETS
-from benchmark.probes import PROBES, Probes, ProbesSpec
+from benchmark.probes import PROBES
+from benchmark.probes.watch import Probes, ProbesSpec
 from benchmark.study.files import load_studies, load_study, shipped_studies
 from benchmark.study.plan import Trial, grid, stage_sizes, study_hash
 from benchmark.training.checkpoint import Checkpoints
@@ -97,25 +98,31 @@ def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_
     assert loss == pytest.approx(outcome.metrics["final_val_loss_ema"], rel=1e-5)
 
 
-@pytest.mark.parametrize("variant", CROSS)
-def test_in_evaluation_an_examples_output_is_its_own(variant, data):
-    network = make_network(*named(variant))
-    network.train()(data.train.take(slice(0, 32)))  # running statistics that are not the initial ones
-    network.eval()
-    images = data.train.take(slice(0, 8))
-    together = network(images)
-    assert together.shape == (8, 4)
-    for i in range(8):
-        torch.testing.assert_close(network(images[i : i + 1]), together[i : i + 1])
+# Where networks are looked at, not trained: every entry in the first family that can have it, and with one
+# activation in every other.
+LOOKED_AT = [(variant, None) for variant in CROSS] + [
+    (f"{norm}-relu", family)
+    for norm, family in itertools.product(NORMALIZATIONS, list(FAMILIES)[1:])
+    if fitting_spec(norm, family) is not None
+]
 
 
-@pytest.mark.parametrize("variant", CROSS)
-def test_in_training_examples_are_coupled_where_the_table_says_so(variant, data):
-    network = make_network(*named(variant)).train()
-    images = data.train.take(slice(0, 8))
+@pytest.mark.parametrize(("variant", "family"), LOOKED_AT)
+def test_in_evaluation_an_examples_output_is_its_own(variant, family, data):
+    network = make_network(*named(variant), family=family).double()
+    images = data.train.take(slice(0, 32)).double()
+    network.train()(images)  # running statistics that are not the initial ones
+    assert network.eval()(images[:8]).shape == (8, 4)
+    check_that_images_do_not_see_each_other(network, images[:8])
+
+
+@pytest.mark.parametrize(("variant", "family"), LOOKED_AT)
+def test_in_training_examples_are_coupled_where_the_table_says_so(variant, family, data):
+    network = make_network(*named(variant), family=family).double().train()
+    images = data.train.take(slice(0, 8)).double()
     together, alone = network(images)[:4], network(images[:4])
     coupled = NORMALIZATIONS[named(variant)[0]].couples_examples
-    assert torch.allclose(together, alone, atol=1e-6) != coupled
+    assert torch.allclose(together, alone, atol=1e-9) != coupled
 
 
 @pytest.mark.parametrize("name", NORMALIZATIONS)
@@ -215,9 +222,9 @@ def test_datasets_say_what_they_are(name):
         ConvNet(NetworkSpec(blocks=3, width=3), Variant("none", "relu"), entry.shape, entry.num_classes)
 
 
-@pytest.mark.parametrize("variant", CROSS)
-def test_probes_read_what_they_declare_off_every_variant(variant, data):
-    network = make_network(*named(variant))
+@pytest.mark.parametrize(("variant", "family"), LOOKED_AT)
+def test_probes_read_what_they_declare_off_every_variant(variant, family, data):
+    network = make_network(*named(variant), family=family)
     tensors = {key: value.detach() for key, value in network.state_dict().items()}
     updates = {key: 0.1 * value for key, value in tensors.items() if value.is_floating_point()}
     for name, probe in PROBES.items():

@@ -9,7 +9,7 @@ from benchmark.base.registry import lookup
 from benchmark.base.section import Section
 from benchmark.contract import least_seeds
 from benchmark.data.datasets import DataSpec
-from benchmark.probes import ProbesSpec
+from benchmark.probes.watch import ProbesSpec
 from benchmark.training.losses import CrossEntropy, LossSpec
 from benchmark.training.optimizers import OptimizerSpec, Sgd
 from benchmark.variants.activations import ACTIVATIONS

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmark.base.registry import lookup
 from benchmark.contract import DIVERGENCE_FACTOR
 from benchmark.data.datasets import DeviceData, Split
-from benchmark.probes import Probes
+from benchmark.probes.watch import Probes
 from benchmark.study.plan import Trial
 from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints

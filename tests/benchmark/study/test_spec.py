@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from benchmark.base.errors import InputError
 from benchmark.base.registry import lookup
 from benchmark.data.augment import Augmentation
-from benchmark.probes import ProbesSpec
+from benchmark.probes.watch import ProbesSpec
 from benchmark.study.files import load_study, shipped_studies, study_path
 from benchmark.study.spec import StudySpec
 from benchmark.training.optimizers import Adam, RmsProp, Sgd
