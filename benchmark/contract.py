@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-PROTOCOL_VERSION = "1.1"
+PROTOCOL_VERSION = "1.1.1"
 """Of `docs/protocol.md`; CHANGELOG.md says what changed."""
 
 PROTOCOL = ".".join(PROTOCOL_VERSION.split(".")[:2])
@@ -165,7 +165,9 @@ WHOLE_NETWORK, CLASSIFIER = "all", "dense"
 # Probes that analysis reads by name.
 GRADIENT_NORM = "gradient_norm"
 SATURATED_SHARE, DEAD_SHARE = "saturated_share", "dead_share"
-COVARIATE_SHIFT = "covariate_shift"
+COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE = "covariate_shift", "covariate_shift_cosine"
+PREACTIVATION_P15, PREACTIVATION_P50 = "preactivation_p15", "preactivation_p50"
+PREACTIVATION_P85 = "preactivation_p85"
 LANDSCAPE_SMOOTHNESS = "landscape_smoothness"
 LANDSCAPE_LOSS_MIN, LANDSCAPE_LOSS_MAX = "landscape_loss_min", "landscape_loss_max"
 LANDSCAPE_GRADIENT_CHANGE_MIN = "landscape_gradient_change_min"

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 # Tests share the machine with each other and with trials' worker processes, and numbers on CPU are equal only
-# for equal thread counts. Set here, before anything imports a numerical library.
+# for equal thread counts. Set before anything imports a numerical library; the environment may have another.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[_variable] = "1"
+    os.environ.setdefault(_variable, "1")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.events import Outcome
 from benchmark.training.loop import train
 from benchmark.training.replica import Replica
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 NUM_CLASSES = 4
 TIMINGS = {"train_seconds", "examples_per_s", "probe_seconds"}
@@ -78,7 +78,7 @@ def make_data(*, num_train=96, num_validation=64, shape=(1, 8, 8), num_classes=N
 
 
 def study_table(**sections):
-    """The TOML table of a small study; `sections` are merged into its sections."""
+    """The TOML table of a small study; `sections` are merged into its own, but for a network of a family."""
     table = {
         "name": "made",
         "description": "for tests",
@@ -89,7 +89,8 @@ def study_table(**sections):
         "seeds": {"sweep": 6, "confirm": 6},
     }
     for name, value in sections.items():
-        table[name] = {**table.get(name, {}), **value} if isinstance(value, dict) else value
+        merges = isinstance(value, dict) and "family" not in value
+        table[name] = {**table.get(name, {}), **value} if merges else value
     return table
 
 

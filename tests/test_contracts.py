@@ -4,33 +4,35 @@ import io
 import itertools
 import math
 import re
+import typing
 from pathlib import Path
 
 import pytest
 import torch
 from made_networks import fitting_spec, make_network
-from made_trials import make_data, make_study, make_trial, run_trial
+from made_trials import make_data, make_study, make_trial, replica_of, run_trial
 from torch.func import functional_call
 
-from analysis.claims import name_of
-from analysis.results import split_variant
 from benchmark.base.errors import InputError
 from benchmark.base.section import Section
-from benchmark.contract import BASELINE, CURVE_METRICS, FINAL_METRICS
+from benchmark.contract import BASELINE, CURVE_METRICS, FINAL_METRICS, PROTOCOL_VERSION
 from benchmark.data.datasets import DataSpec
 from benchmark.data.sources import DATASETS
-from benchmark.probes import PROBES, Probes, ProbesSpec
+from benchmark.probes import PROBES
+from benchmark.probes.watch import Probes, ProbesSpec
 from benchmark.study.files import load_studies, load_study, shipped_studies
-from benchmark.study.plan import Trial, grid, stage_sizes, study_hash
-from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.loop import TrialLoop
+from benchmark.study.identity import study_hash, trial_of
+from benchmark.study.plan import grid, stage_sizes
 from benchmark.training.optimizers import OPTIMIZERS, Sgd
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import Problem, StreamKeys, step
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.calibration import calibrate
-from benchmark.variants.networks.network import FAMILIES, ConvNet, NetworkSpec, Variant, build_network
-from benchmark.variants.norms import NORMALIZATIONS, Place
+from benchmark.variants.data_start import start_from_data
+from benchmark.variants.networks import FAMILIES, NetworkSpec, build_network
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.normalization import Place
+from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
 VARIANTS = [f"{norm}-{act}" for norm, act in itertools.product(NORMALIZATIONS, ACTIVATIONS)]
 # Every entry of both tables, once or twice; their product trains in the last of these tests.
@@ -60,10 +62,6 @@ def named(variant):
 
 def test_variants_are_told_apart_by_their_names():
     assert len(set(VARIANTS)) == len(VARIANTS)
-    for normalization, activation in itertools.product(
-        NORMALIZATIONS, ACTIVATIONS
-    ):  # as the analysis reads them
-        assert split_variant(f"{normalization}-{activation}") == (normalization, activation)
 
 
 @pytest.mark.parametrize(("variant", "optimizer"), TRAINED)
@@ -79,9 +77,9 @@ def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_
         search={"sampler": "fixed", "low": RATES[optimizer], "high": RATES[optimizer], "num_rates": 1},
         budget={"num_steps": 5, "eval_every": 1},
         optimizer={"name": optimizer},
-        network={"width": fitting_spec(normalization).width},
+        network=fitting_spec(normalization).model_dump(),
     )
-    trial = Trial(study, Variant(normalization, activation), RATES[optimizer], 0, "sweep", "made")
+    trial = trial_of(study, Variant(normalization, activation), RATES[optimizer], 0, "sweep", "made")
     evaluations, outcome = run_trial(trial, data, tmp_path)
     assert outcome.status in ("trained", "stuck")
     assert len(evaluations) == 6
@@ -90,8 +88,8 @@ def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_
         assert all(math.isfinite(value) for value in evaluation.row.values())
     assert len({evaluation.row["parameter_norm"] for evaluation in evaluations}) > 1
 
-    network = TrialLoop(trial, data, Checkpoints(tmp_path / "other")).network
-    reloaded = ConvNet(study.network, trial.variant, data.image_shape, data.num_classes)
+    network = replica_of(trial, data, tmp_path / "other").network
+    reloaded = build_network(study.network, trial.variant, data.image_shape, data.num_classes, 5, 16)
     reloaded.load_state_dict(torch.load(tmp_path / "last.pt"))
     assert set(torch.load(tmp_path / "best.pt")) == set(network.state_dict())
     logits = reloaded.eval()(data.validation.take(slice(0, 64)))
@@ -99,25 +97,31 @@ def test_every_variant_and_every_optimizer_trains(variant, optimizer, data, tmp_
     assert loss == pytest.approx(outcome.metrics["final_val_loss_ema"], rel=1e-5)
 
 
-@pytest.mark.parametrize("variant", CROSS)
-def test_in_evaluation_an_examples_output_is_its_own(variant, data):
-    network = make_network(*named(variant))
-    network.train()(data.train.take(slice(0, 32)))  # running statistics that are not the initial ones
-    network.eval()
-    images = data.train.take(slice(0, 8))
-    together = network(images)
-    assert together.shape == (8, 4)
-    for i in range(8):
-        torch.testing.assert_close(network(images[i : i + 1]), together[i : i + 1])
+# Where networks are looked at, not trained: every entry in the first family that can have it, and with one
+# activation in every other.
+LOOKED_AT = [(variant, None) for variant in CROSS] + [
+    (f"{norm}-relu", family)
+    for norm, family in itertools.product(NORMALIZATIONS, list(FAMILIES)[1:])
+    if fitting_spec(norm, family) is not None
+]
 
 
-@pytest.mark.parametrize("variant", CROSS)
-def test_in_training_examples_are_coupled_where_the_table_says_so(variant, data):
-    network = make_network(*named(variant)).train()
-    images = data.train.take(slice(0, 8))
+@pytest.mark.parametrize(("variant", "family"), LOOKED_AT)
+def test_in_evaluation_an_examples_output_is_its_own(variant, family, data):
+    network = make_network(*named(variant), family=family).double()
+    images = data.train.take(slice(0, 32)).double()
+    network.train()(images)  # running statistics that are not the initial ones
+    assert network.eval()(images[:8]).shape == (8, 4)
+    check_that_images_do_not_see_each_other(network, images[:8])
+
+
+@pytest.mark.parametrize(("variant", "family"), LOOKED_AT)
+def test_in_training_examples_are_coupled_where_the_table_says_so(variant, family, data):
+    network = make_network(*named(variant), family=family).double().train()
+    images = data.train.take(slice(0, 8)).double()
     together, alone = network(images)[:4], network(images[:4])
     coupled = NORMALIZATIONS[named(variant)[0]].couples_examples
-    assert torch.allclose(together, alone, atol=1e-6) != coupled
+    assert torch.allclose(together, alone, atol=1e-9) != coupled
 
 
 @pytest.mark.parametrize("name", NORMALIZATIONS)
@@ -131,8 +135,31 @@ def test_normalizations_keep_the_shape_and_say_what_they_are(name):
     assert (unit.conv.bias is not None) == entry.keeps_bias
 
 
+@pytest.mark.parametrize("name", NORMALIZATIONS)
+def test_normalizations_are_as_the_table_says(name):
+    entry, place = NORMALIZATIONS[name], Place((20, 4, 4), is_last=True)
+    x = torch.rand(8, 20, 4, 4, generator=torch.Generator().manual_seed(0))
+    module = entry.build(place)
+    assert (entry.judged_by is not None) == any(True for _ in module.buffers())
+    if entry.judged_by is not None:
+        module.momentum = 1.0  # what evaluation of `x` then reads is of x alone, whatever came before
+        module.train()(x + 5)
+        module.train()(x)
+        other = entry.build(place)
+        other.momentum = 1.0
+        other.train()(x)
+        torch.testing.assert_close(module.eval()(x), other.eval()(x))
+    centred = module.train()(x).mean((2, 3)).abs().max() < 1e-5
+    assert entry.centres_each_map(place) == bool(centred)
+    # What competes normalizes nothing: neither what a layer gives nor its weights.
+    assert entry.is_competitor == (
+        name != BASELINE and entry.build is NORMALIZATIONS[BASELINE].build and entry.reparametrize is None
+    )
+
+
 def test_normalizations_have_names_that_read_in_a_sentence():
-    names = {name: name_of(name) for name in NORMALIZATIONS if name != BASELINE}
+    assert NORMALIZATIONS[BASELINE].words == "no normalization"
+    names = {name: entry.words for name, entry in NORMALIZATIONS.items() if name != BASELINE}
     assert len(set(names.values())) == len(names)
     assert names["batch"] == "batch normalization"
     assert names["group4"] == "group normalization (4 groups)"
@@ -142,7 +169,7 @@ def test_normalizations_have_names_that_read_in_a_sentence():
     for name, words in names.items():
         assert name.isalpha() or name not in words  # no hyphens and numbers of the registry
         assert ("normalization" in words or words == "batch renormalization") == (
-            not name.startswith("none-")
+            not NORMALIZATIONS[name].is_competitor
         )
 
 
@@ -194,9 +221,9 @@ def test_datasets_say_what_they_are(name):
         ConvNet(NetworkSpec(blocks=3, width=3), Variant("none", "relu"), entry.shape, entry.num_classes)
 
 
-@pytest.mark.parametrize("variant", CROSS)
-def test_probes_read_what_they_declare_off_every_variant(variant, data):
-    network = make_network(*named(variant))
+@pytest.mark.parametrize(("variant", "family"), LOOKED_AT)
+def test_probes_read_what_they_declare_off_every_variant(variant, family, data):
+    network = make_network(*named(variant), family=family)
     tensors = {key: value.detach() for key, value in network.state_dict().items()}
     updates = {key: 0.1 * value for key, value in tensors.items() if value.is_floating_point()}
     for name, probe in PROBES.items():
@@ -237,12 +264,12 @@ def test_shipped_studies_plan_and_fit_their_data(name):
             network = build_network(
                 study.network, variant, entry.shape, entry.num_classes, budget.num_steps, budget.batch_size
             )
-            trial = Trial(study, variant, grid(study)[0], 0, "sweep", "")
+            trial = trial_of(study, variant, grid(study)[0], 0, "sweep", "")
             assert len(trial.hash) == 16
             assert len(network.units) >= 2  # of one layer there is no slope
         assert stage_sizes(study)[0].num_trials >= len(study.variants.product()) * study.seeds.sweep
         assert BASELINE in study.variants.normalizations
-    hashes = {study_hash(study) for study in studies}
+    hashes = {study_hash(study, "") for study in studies}
     assert len(hashes) == len(studies)
     assert {len(one) for one in hashes} == {8}
 
@@ -255,7 +282,7 @@ def test_batch_sizes_are_called_what_they_are_and_see_the_same_images(name):
 
 
 def test_shipped_studies_are_different_studies():
-    hashes = {study_hash(load_study(name)) for name in shipped_studies()}
+    hashes = {study_hash(load_study(name), "") for name in shipped_studies()}
     assert len(hashes) == len(shipped_studies())
 
 
@@ -266,25 +293,32 @@ def test_trials_of_one_variant_never_share_a_hash():
         for variant in ("none-relu", "batch-relu")
         for rate in grid(study)
         for seed in range(3)
-        for stage in ("sweep", "refine", "confirm")
+        for stage in ("sweep", "confirm")
     ]
     assert len({trial.hash for trial in trials}) == len(trials)
+    assert make_trial(study, stage="refine").hash == make_trial(study, stage="sweep").hash  # they train alike
 
 
-OPTIONS = {
-    "cnn": [
-        {"placement": placement, "head": head}
-        for placement, head in itertools.product(("before", "after"), ("flatten", "average"))
-    ],
-    "mlp": [{"placement": "before"}, {"placement": "after"}],
-}
+def options_of(section):
+    """Every combination of what a family's section leaves to choose among words; its own name aside."""
+    words = {
+        key: typing.get_args(field.annotation)
+        for key, field in section.model_fields.items()
+        if key != "family" and typing.get_origin(field.annotation) is typing.Literal
+    }
+    return [dict(zip(words, values, strict=True)) for values in itertools.product(*words.values())]
+
+
+OPTIONS = {name: options_of(family.section) for name, family in FAMILIES.items()}
+UNDEFINED = {("instance", "mlp"), ("none-skip-init", "cnn"), ("none-skip-init", "mlp")}
+"""Of one value there is no variance; without a shortcut there is no branch."""
 BATCHES = torch.arange(20 * 4).view(20, 4) % 96
 
 
 def trained_network(normalization, activation, data, **options):
     """Twenty steps of a small network; the network and its tensors."""
     network = make_network(normalization, activation, num_steps=20, **options)
-    calibrate(network, data.reestimation.take(slice(0, 16)))
+    start_from_data(network, data.reestimation.take(slice(0, 16)))
     rule, parameters = Sgd(), flatten(network)
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     state = TrainState(parameters, rule.moments(parameters), buffers, torch.tensor(0))
@@ -320,15 +354,22 @@ def check_that_images_do_not_see_each_other(network, images):
         torch.testing.assert_close(alone, network(images))
 
 
-def test_options_are_those_of_every_family():
-    assert set(OPTIONS) == set(FAMILIES)
+def test_options_are_read_off_the_sections():
+    assert [len(OPTIONS[family]) for family in ("cnn", "mlp", "resnet")] == [4, 2, 1]
+    assert {"placement": "after", "head": "average"} in OPTIONS["cnn"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_are_sections_named_as_their_entry(family):
+    assert FAMILIES[family].section().family == family
+    assert FAMILIES[family].section.__doc__
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization, family, data):
     if fitting_spec(normalization, family) is None:
-        assert (normalization, family) == ("instance", "mlp")  # of one value there is no variance
+        assert (normalization, family) in UNDEFINED
         return
     images = data.validation.take(slice(0, 8))
     for activation, options in itertools.product(ACTIVATIONS, OPTIONS[family]):
@@ -352,13 +393,6 @@ def test_what_trains_saves_loads_and_evaluates_alone_as_in_a_batch(normalization
         check_that_images_matter(reloaded, data)
 
 
-def test_both_packages_speak_of_one_schema_and_protocol():
-    """They never import each other, so each says its own."""
-    from analysis.data import load
-    from benchmark import tracking
-    from benchmark.contract import PROTOCOL_VERSION
-
-    assert load.SCHEMA_VERSION == tracking.SCHEMA_VERSION
-    assert PROTOCOL_VERSION.split(".")[:2] == load.PROTOCOL.split(".")[:2]
+def test_the_protocol_says_its_version():
     text = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")
-    assert f"Version {load.PROTOCOL}." in text
+    assert f"Version {PROTOCOL_VERSION}." in text

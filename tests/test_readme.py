@@ -2,20 +2,39 @@
 
 from pathlib import Path
 
+import pytest
+
+from benchmark.base.errors import InputError
 from benchmark.cli import catalogue
 from benchmark.study.files import shipped_studies
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_it_lists_every_variant_with_its_source_and_cost():
-    shown = README.partition("<!-- catalogue -->\n")[2].partition("<!-- /catalogue -->")[0]
-    assert shown == catalogue.markdown()
+COMMAND = "python -m benchmark.cli.catalogue --write README.md"
 
 
-def test_it_says_how_many_trials_and_steps_the_studies_take():
-    shown = README.partition("<!-- costs -->\n")[2].partition("<!-- /costs -->")[0]
-    assert shown == catalogue.costs()
+def test_its_tables_are_the_registries():
+    """Every variant with its source and cost, and how many trials and steps the studies take."""
+    assert catalogue.with_tables(README) == README, f"made anew by: {COMMAND}"
+
+
+def test_the_tables_are_written_where_the_marks_are(tmp_path):
+    path = tmp_path / "README.md"
+    marks = "a\n<!-- costs -->\nold\n<!-- /costs -->\nb\n<!-- catalogue -->\n<!-- /catalogue -->\nc\n"
+    path.write_text(marks)
+    catalogue.main(["--write", str(path)])
+    found = path.read_text()
+    assert f"<!-- costs -->\n{catalogue.costs()}<!-- /costs -->\nb" in found
+    assert f"<!-- catalogue -->\n{catalogue.markdown()}<!-- /catalogue -->\nc" in found
+    assert "old" not in found
+    assert catalogue.with_tables(found) == found
+    with pytest.raises(InputError, match="expected a table between <!-- costs --> and"):
+        catalogue.with_tables("no marks")
+
+
+def test_costs_are_of_the_studies_own_plans():
+    shown = catalogue.costs()
     # quick: 4 variants x 6 rates x 8 seeds, 3 bisections of 32 edges, 4 best rates and 6 multiples x 8 seeds.
     trials = 192 + 96 + 80
     assert f"| `quick` | {trials} | {300 * trials:,d} |" in shown
@@ -30,7 +49,12 @@ def test_it_says_how_many_trials_and_steps_the_studies_take():
 
 def test_costs_are_those_of_the_notebooks_parameter_counts():
     # 414,560 trainable parameters with batch norm, 413,200 without.
-    assert catalogue.extra_parameters("batch") == 414_560 - 413_200
+    assert catalogue.extra_parameters("batch") == (414_560 - 413_200, "")
+
+
+def test_costs_of_what_needs_shortcuts_are_those_of_nine_blocks():
+    assert catalogue.extra_parameters("none-skip-init") == (9, "ResNet-20")
+    assert "| +9 (ResNet-20) |" in catalogue.markdown()
 
 
 def test_it_names_every_study():

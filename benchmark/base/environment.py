@@ -46,10 +46,14 @@ class Environment:
 
 def describe_environment(device: torch.device) -> Environment:
     """The present environment, training on `device`."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     commit = _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain"))
-    return Environment(device.type, name, _numerics(device), commit or "unknown", dirty)
+    return Environment(device.type, device_name(device), _numerics(device), commit or "unknown", dirty)
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
 
 
 def choose_device(name: str) -> torch.device:

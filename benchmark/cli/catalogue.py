@@ -1,27 +1,48 @@
 """What can be compared, and what the studies cost, as tables for people: every entry of the registries."""
 
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmark.base.errors import InputError
+from benchmark.contract import BASELINE
 from benchmark.study.files import load_studies, shipped_studies
 from benchmark.study.plan import stage_sizes
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.networks.network import NetworkSpec, Variant, build_network
+from benchmark.variants.networks import FamilySpec, NetworkSpec, ResNetSpec, build_network
 from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
-# The notebook's network on CIFAR-100, by which costs are stated.
+# The notebook's network on CIFAR-100, by which costs are stated, and the one for what needs shortcuts.
+_NETWORKS: Mapping[str, FamilySpec] = {"": NetworkSpec(), "ResNet-20": ResNetSpec()}
 _IMAGE_SHAPE, _NUM_CLASSES, _BATCH_SIZE, _NUM_STEPS = (3, 32, 32), 100, 80, 40_000
 
 
-def extra_parameters(normalization: str) -> int:
-    """Trainable parameters that a normalization adds to the notebook's network."""
-    return _num_parameters(normalization) - _num_parameters("none")
+def extra_parameters(normalization: str) -> tuple[int, str]:
+    """Trainable parameters that a normalization adds to the first of the networks that can have it.
+
+    Returns:
+        how many, and the network's name, empty for the notebook's.
+    """
+    for name, spec in _NETWORKS.items():
+        try:
+            own = _num_parameters(spec, normalization)
+        except InputError:
+            continue
+        return own - _num_parameters(spec, BASELINE), name
+    raise InputError(
+        f"normalization {normalization!r}: expected one that a network by which costs are stated can have, "
+        "found none: add such a network to _NETWORKS"
+    )
 
 
 def markdown() -> str:
     """Both registries as Markdown tables: normalizations, then activations."""
     rows = ["| normalization | what it does | source | parameters added |", "|---|---|---|---|"]
-    rows += [
-        f"| `{name}` | {entry.description} | {entry.source} | {extra_parameters(name):+,d} |"
-        for name, entry in NORMALIZATIONS.items()
-    ]
+    for name, entry in NORMALIZATIONS.items():
+        count, network = extra_parameters(name)
+        where = f" ({network})" if network else ""
+        rows.append(f"| `{name}` | {entry.description} | {entry.source} | {count:+,d}{where} |")
     rows += ["", "| activation | what it is | source |", "|---|---|---|"]
     rows += [f"| `{name}` | {entry.description} | {entry.source} |" for name, entry in ACTIVATIONS.items()]
     return "\n".join(rows) + "\n"
@@ -45,9 +66,25 @@ def costs() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _num_parameters(normalization: str) -> int:
+def with_tables(text: str) -> str:
+    """A document with the tables between its marks (`<!-- costs -->`, `<!-- catalogue -->`) made anew.
+
+    Raises:
+        InputError: a mark is missing.
+    """
+    for mark, table in (("costs", costs()), ("catalogue", markdown())):
+        start, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise InputError(f"expected a table between {start.strip()} and {end}, found none: add the marks")
+        text = before + start + table + end + after
+    return text
+
+
+def _num_parameters(spec: FamilySpec, normalization: str) -> int:
     network = build_network(
-        NetworkSpec(),
+        spec,
         Variant(normalization, "relu"),
         _IMAGE_SHAPE,
         _NUM_CLASSES,
@@ -57,5 +94,16 @@ def _num_parameters(normalization: str) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables, or write them into a document that has their marks."""
+    parser = argparse.ArgumentParser(prog="python -m benchmark.cli.catalogue", description=__doc__)
+    parser.add_argument("--write", metavar="FILE", type=Path, help="put the tables into this Markdown file")
+    path: Path | None = parser.parse_args(arguments).write
+    if path is None:
+        print(f"{markdown()}\n{costs()}", end="")
+    else:
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(f"{markdown()}\n{costs()}", end="")
+    main()

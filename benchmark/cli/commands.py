@@ -34,7 +34,6 @@ def run(options: argparse.Namespace, folder: Path, again: str) -> int:
 
     console = Console(stderr=True)
     with Display(console) as display:
-        display.noted(f"study {studies[0].name} on {device.type} ({environment.device_name})")
         complete = run_studies(studies, device, folder, open_log, again, display)
     if not complete:
         say(console, f"some trials failed (their runs have failure.txt). To try them again: {again}")

@@ -1,51 +1,215 @@
-"""What every probe looks at: one forward and backward pass of a fixed batch, taken once for all of them.
+"""What every probe looks at: one network on one fixed batch, computed as far as it is asked for, and once.
 
 Shapes: P trainable parameters, N images of the probe batch, F filters, H x W positions, K classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from benchmark.variants.activations import Activation
+from benchmark.variants.networks import Network
+
+Noise = list[Tensor] | None
+"""A pass' draws, as `Network.forward` takes them."""
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What a network is watched on.
+
+    Attributes:
+        images: [N, C, H, W].
+        labels: [N] int64.
+        loss: mean loss of logits [N, K] and labels [N].
+    """
+
+    images: Tensor
+    labels: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A forward and backward pass: the mean loss, its gradient by parameter, what entered the activations."""
+
+    loss: Tensor
+    gradients: dict[str, Tensor]
+    preactivations: dict[str, Tensor]
+
+
 class View:
     """A network seen from inside, in training mode (batch statistics), dropout off, on one fixed batch.
 
-    A normalization that takes noise takes the draws of the step that comes next, the same in every pass, but
-    for `partly_stepped`.
+    Properties are computed when they are first read: weights and updates cost nothing, gradients and
+    preactivations share one pass, and each displacement is a pass of its own. A normalization that takes
+    noise takes the draws of the step that comes next, the same in every pass, but for `partly_stepped`.
 
-    Attributes:
-        weights: by layer name and depth (conv1, ..., dense); convolutions [F, C, 3, 3], others [F, D].
-        gradients: dL/dW of each, of the batch's mean loss.
-        updates: what the last training step added to each; None before the first.
-        preactivations: [N, F, H, W], what enters each hidden unit's activation, by layer name; of an mlp
-            [N, F, 1, 1].
-        activation: the network's activation.
-        loss: the batch's mean loss, scalar.
-        gradient: of the loss by all parameters, [P].
-        loss_and_gradient: the same two with a displacement [P] added to the parameters.
-        partly_stepped: the gradient [P] where the first so many layers have taken the last training step and
-            the others have not, their noise being that of the next step and of the last; None before the
-            first step.
-        starts: where each layer's parameters (its normalization's too) begin in [P], by layer and depth.
+    Args:
+        network: its own tensors are not read.
+        activation: its activation.
+        batch: what it is watched on.
+        tensors: parameters and buffers by name; they stay as they are.
+        updates: what the last training step added to each parameter; None before the first.
+        draws: how many steps from the next one (-1: the last) -> the draws of that step; None: no noise.
         walk_rate: the learning rate that landscape walks step at; None: no walks.
     """
 
-    weights: dict[str, Tensor]
-    gradients: dict[str, Tensor]
-    updates: dict[str, Tensor] | None
-    preactivations: dict[str, Tensor]
-    activation: Activation
-    loss: Tensor
-    gradient: Tensor
-    loss_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
-    partly_stepped: Callable[[int], Tensor] | None
-    starts: dict[str, int]
-    walk_rate: float | None
+    def __init__(
+        self,
+        network: Network,
+        activation: Activation,
+        batch: Batch,
+        tensors: dict[str, Tensor],
+        updates: dict[str, Tensor] | None = None,
+        draws: Callable[[int], Noise] = lambda offset: None,
+        walk_rate: float | None = None,
+    ) -> None:
+        self.activation = activation
+        self.walk_rate = walk_rate
+        self._network = network
+        self._batch = batch
+        self._tensors = tensors
+        self._updates = updates
+        self._draws = draws
+        paths = {module: path for path, module in network.named_modules()}
+        layers = network.weighted_layers().items()
+        self._weight_names = {name: f"{paths[layer]}.weight" for name, layer in layers}
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """By layer name and depth (conv1, ..., dense); convolutions [F, C, 3, 3], others [F, D]."""
+        return {layer: self._tensors[name].detach() for layer, name in self._weight_names.items()}
+
+    @cached_property
+    def updates(self) -> dict[str, Tensor] | None:
+        """What the last training step added to the weights of each layer; None before the first."""
+        if self._updates is None:
+            return None
+        return {layer: self._updates[name] for layer, name in self._weight_names.items()}
+
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """Where each layer's parameters (its normalization's too) begin in [P], by layer and depth.
+
+        A layer's weight comes first of them.
+        """
+        layers = {weight: layer for layer, weight in self._weight_names.items()}
+        starts, offset = {}, 0
+        for name, parameter in self._network.named_parameters():
+            if name in layers:
+                starts[layers[name]] = offset
+            offset += parameter.numel()
+        return starts
+
+    @property
+    def loss(self) -> Tensor:
+        """The batch's mean loss, scalar."""
+        return self._here.loss
+
+    @property
+    def preactivations(self) -> dict[str, Tensor]:
+        """[N, F, H, W], what enters each hidden unit's activation, by layer; of an mlp [N, F, 1, 1]."""
+        return self._here.preactivations
+
+    @cached_property
+    def gradients(self) -> dict[str, Tensor]:
+        """dL/dW of each layer's weights, of the batch's mean loss."""
+        return {layer: self._here.gradients[name] for layer, name in self._weight_names.items()}
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Of the loss by all parameters, [P]."""
+        return _flat(self._here.gradients)
+
+    def loss_and_gradient(self, displacement: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and its gradient [P] with a displacement [P] added to the parameters; a pass."""
+        return self._displaced(displacement, self._next_draws)
+
+    @property
+    def is_stepped(self) -> bool:
+        """Whether there was a training step yet, of which `partly_stepped` takes part back."""
+        return self._updates is not None
+
+    def partly_stepped(self, num_layers: int) -> Tensor:
+        """The gradient [P] where the first so many layers have taken the last training step; a pass.
+
+        The others have not. Noise is that of the next step in the former, that of the last in the latter.
+        """
+        taken_back = self._update.clone()
+        taken_back[: list(self.starts.values())[num_layers]] = 0
+        return self._displaced(-taken_back, self._mixed(num_layers))[1]
+
+    @cached_property
+    def _here(self) -> _Pass:
+        return self._run(self._tensors, self._next_draws)
+
+    @cached_property
+    def _update(self) -> Tensor:
+        assert self._updates is not None
+        return _flat({name: self._updates[name] for name, _ in self._network.named_parameters()})
+
+    @cached_property
+    def _next_draws(self) -> Noise:
+        return self._draws(0)
+
+    @cached_property
+    def _last_draws(self) -> Noise:
+        return self._draws(-1)
+
+    def _mixed(self, num_layers: int) -> Noise:
+        """The next step's draws for the first `num_layers` layers, the last step's for the others."""
+        if self._next_draws is None or self._last_draws is None:
+            return None
+        units = self._network.hidden().values()
+        depths = [depth for depth, unit in enumerate(units) if unit.takes_noise]
+        return [
+            new if depth < num_layers else old
+            for depth, new, old in zip(depths, self._next_draws, self._last_draws, strict=True)
+        ]
+
+    def _displaced(self, displacement: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        own = {name: self._tensors[name] for name, _ in self._network.named_parameters()}
+        flat = torch.nn.utils.parameters_to_vector(own.values()) + displacement
+        parts = torch.split(flat, [value.numel() for value in own.values()])
+        moved = {name: part.view_as(own[name]) for name, part in zip(own, parts, strict=True)}
+        there = self._run(self._tensors | moved, noise)
+        return there.loss, _flat(there.gradients)
+
+    def _run(self, tensors: Mapping[str, Tensor], noise: Noise) -> _Pass:
+        """One pass over the batch, forward and backward."""
+        # Copies: batch normalization in training mode moves its running statistics.
+        own = {name: value.detach().clone() for name, value in tensors.items()}
+        parameters = {name: own[name].requires_grad_() for name, _ in self._network.named_parameters()}
+        preactivations: dict[str, Tensor] = {}
+        hooks = [
+            unit.activation.register_forward_pre_hook(_keep_input(preactivations, name))
+            for name, unit in self._network.hidden().items()
+        ]
+        self._network.train()
+        try:
+            logits = functional_call(self._network, own, (self._batch.images, None, noise))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        loss = self._batch.loss(logits, self._batch.labels)
+        gradients = torch.autograd.grad(loss, tuple(parameters.values()))
+        return _Pass(loss.detach(), dict(zip(parameters, gradients, strict=True)), preactivations)
+
+
+def _flat(parts: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts.values()])
+
+
+def _keep_input(into: dict[str, Tensor], layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        into[layer] = inputs[0].detach()
+
+    return hook
 
 
 @dataclass(frozen=True)

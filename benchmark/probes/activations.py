@@ -10,20 +10,28 @@ Shapes: N images of the probe batch, F filters, H x W positions.
 import torch
 from torch import Tensor
 
+from benchmark.contract import (
+    DEAD_SHARE,
+    PREACTIVATION_P15,
+    PREACTIVATION_P50,
+    PREACTIVATION_P85,
+    SATURATED_SHARE,
+)
 from benchmark.probes._view import Reading, Readings, View
 
 METRICS = {
     "preactivation_mean": ("1", "mean of what enters the activation, over the probe batch and all units"),
     "preactivation_std": ("1", "its standard deviation"),
-    "preactivation_p15": ("1", "15th percentile of one fixed unit's input over the probe batch"),
-    "preactivation_p50": ("1", "50th percentile, after figure 1 of Ioffe & Szegedy (1502.03167)"),
-    "preactivation_p85": ("1", "85th percentile"),
-    "saturated_share": ("share", "inputs where |f'(x)| is below 5% of its maximum (saturating activations)"),
-    "dead_share": ("share", "units that are zero on the whole probe batch (ReLU)"),
+    PREACTIVATION_P15: ("1", "15th percentile of one fixed unit's input over the probe batch"),
+    PREACTIVATION_P50: ("1", "50th percentile, after figure 1 of Ioffe & Szegedy (1502.03167)"),
+    PREACTIVATION_P85: ("1", "85th percentile"),
+    SATURATED_SHARE: ("share", "inputs where |f'(x)| is below 5% of its maximum (saturating activations)"),
+    DEAD_SHARE: ("share", "units that are zero on the whole probe batch (ReLU)"),
 }
 
 _SATURATION = 0.05  # of the derivative's maximum (protocol, section 7)
-_PERCENTILES = (0.15, 0.50, 0.85)  # Ioffe & Szegedy (1502.03167), figure 1
+# Ioffe & Szegedy (1502.03167), figure 1.
+_PERCENTILES = {PREACTIVATION_P15: 0.15, PREACTIVATION_P50: 0.50, PREACTIVATION_P85: 0.85}
 
 
 def observe(view: View) -> Readings:
@@ -33,14 +41,14 @@ def observe(view: View) -> Readings:
         yield Reading("preactivation_std", layer, x.std())
         # The fixed unit: the first filter, at the centre.
         unit = x[:, 0, x.shape[2] // 2, x.shape[3] // 2]
-        levels = torch.quantile(unit, torch.tensor(_PERCENTILES, device=x.device))
-        for share, level in zip(_PERCENTILES, levels, strict=True):
-            yield Reading(f"preactivation_p{share * 100:.0f}", layer, level)
+        levels = torch.quantile(unit, torch.tensor(tuple(_PERCENTILES.values()), device=x.device))
+        for name, level in zip(_PERCENTILES, levels, strict=True):
+            yield Reading(name, layer, level)
         if view.activation.saturates:
             flat = _derivative(view, x).abs() < _SATURATION * view.activation.derivative_max
-            yield Reading("saturated_share", layer, flat.float().mean())
+            yield Reading(SATURATED_SHARE, layer, flat.float().mean())
         if view.activation.has_dead_units:
-            yield Reading("dead_share", layer, (x <= 0).all(0).float().mean())
+            yield Reading(DEAD_SHARE, layer, (x <= 0).all(0).float().mean())
 
 
 def _derivative(view: View, x: Tensor) -> Tensor:

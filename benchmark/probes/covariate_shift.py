@@ -11,22 +11,23 @@ step is the last training step, so there is nothing to read at initialization.
 from torch.linalg import vector_norm
 from torch.nn.functional import cosine_similarity
 
+from benchmark.contract import COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE
 from benchmark.probes._view import Reading, Readings, View
 
 METRICS = {
-    "covariate_shift": ("loss/weight", "||G - G'|| of a layer whose lower layers took their step"),
-    "covariate_shift_cosine": ("1", "cosine between G and G'"),
+    COVARIATE_SHIFT: ("loss/weight", "||G - G'|| of a layer whose lower layers took their step"),
+    COVARIATE_SHIFT_COSINE: ("1", "cosine between G and G'"),
 }
 
 
 def observe(view: View) -> Readings:
     """The readings of `METRICS`, one per layer; the first has no layers below it, so its shift is 0."""
-    if view.partly_stepped is None:
+    if not view.is_stepped:
         return
     before = view.partly_stepped(0)
-    ends = [*list(view.starts.values())[1:], len(view.gradient)]
+    ends = [*list(view.starts.values())[1:], len(before)]
     for depth, ((layer, start), end) in enumerate(zip(view.starts.items(), ends, strict=True)):
-        after = view.partly_stepped(depth)
+        after = view.partly_stepped(depth) if depth > 0 else before
         old, new = before[start:end], after[start:end]
-        yield Reading("covariate_shift", layer, vector_norm(old - new))
-        yield Reading("covariate_shift_cosine", layer, cosine_similarity(old, new, dim=0))
+        yield Reading(COVARIATE_SHIFT, layer, vector_norm(old - new))
+        yield Reading(COVARIATE_SHIFT_COSINE, layer, cosine_similarity(old, new, dim=0))

@@ -5,10 +5,11 @@ Noise that a normalization injects is on, in one draw per reading, as it would b
 
 from torch.linalg import vector_norm
 
+from benchmark.contract import GRADIENT_NORM
 from benchmark.probes._view import Reading, Readings, View
 
 METRICS = {
-    "gradient_norm": ("loss/weight", "||dL/dW|| of a layer's weights on the probe batch"),
+    GRADIENT_NORM: ("loss/weight", "||dL/dW|| of a layer's weights on the probe batch"),
     "gradient_ratio": ("1", "||dL/dW|| / ||W||"),
     "weight_norm": ("weight", "||W|| of a layer's weights"),
     "update_ratio": ("1", "||dW|| / ||W|| of the last training step"),
@@ -19,7 +20,7 @@ def observe(view: View) -> Readings:
     """The readings of `METRICS`, one per layer; no update ratio before the first step."""
     for layer, weight in view.weights.items():
         norm, gradient = vector_norm(weight), vector_norm(view.gradients[layer])
-        yield Reading("gradient_norm", layer, gradient)
+        yield Reading(GRADIENT_NORM, layer, gradient)
         yield Reading("gradient_ratio", layer, gradient / norm)
         yield Reading("weight_norm", layer, norm)
         if view.updates is not None:

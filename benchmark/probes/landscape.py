@@ -8,14 +8,22 @@ of one draw of the noise that a normalization injects: along a walk the loss is 
 import torch
 from torch.linalg import vector_norm
 
+from benchmark.contract import (
+    LANDSCAPE_GRADIENT_CHANGE_MAX,
+    LANDSCAPE_GRADIENT_CHANGE_MIN,
+    LANDSCAPE_LOSS_MAX,
+    LANDSCAPE_LOSS_MIN,
+    LANDSCAPE_SMOOTHNESS,
+    WHOLE_NETWORK,
+)
 from benchmark.probes._view import Reading, Readings, View
 
 METRICS = {
-    "landscape_loss_min": ("nats", "least loss on the walk along the gradient, its start included"),
-    "landscape_loss_max": ("nats", "greatest loss on that walk"),
-    "landscape_gradient_change_min": ("loss/weight", "least ||grad(w - a g) - g|| on that walk"),
-    "landscape_gradient_change_max": ("loss/weight", "greatest ||grad(w - a g) - g|| on that walk"),
-    "landscape_smoothness": (
+    LANDSCAPE_LOSS_MIN: ("nats", "least loss on the walk along the gradient, its start included"),
+    LANDSCAPE_LOSS_MAX: ("nats", "greatest loss on that walk"),
+    LANDSCAPE_GRADIENT_CHANGE_MIN: ("loss/weight", "least ||grad(w - a g) - g|| on that walk"),
+    LANDSCAPE_GRADIENT_CHANGE_MAX: ("loss/weight", "greatest ||grad(w - a g) - g|| on that walk"),
+    LANDSCAPE_SMOOTHNESS: (
         "loss/weight^2",
         "max ||grad(w - a g) - g|| / ||a g|| on that walk: the effective smoothness, less is smoother",
     ),
@@ -37,7 +45,9 @@ def observe(view: View) -> Readings:
         losses.append(loss)
         changes.append(change)
         ratios.append(change / vector_norm(step))
-    for name, values in (("loss", losses), ("gradient_change", changes)):
-        yield Reading(f"landscape_{name}_min", "all", torch.stack(values).min())
-        yield Reading(f"landscape_{name}_max", "all", torch.stack(values).max())
-    yield Reading("landscape_smoothness", "all", torch.stack(ratios).max())
+    all_losses, all_changes = torch.stack(losses), torch.stack(changes)
+    yield Reading(LANDSCAPE_LOSS_MIN, WHOLE_NETWORK, all_losses.min())
+    yield Reading(LANDSCAPE_LOSS_MAX, WHOLE_NETWORK, all_losses.max())
+    yield Reading(LANDSCAPE_GRADIENT_CHANGE_MIN, WHOLE_NETWORK, all_changes.min())
+    yield Reading(LANDSCAPE_GRADIENT_CHANGE_MAX, WHOLE_NETWORK, all_changes.max())
+    yield Reading(LANDSCAPE_SMOOTHNESS, WHOLE_NETWORK, torch.stack(ratios).max())

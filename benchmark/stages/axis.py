@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import num_workers, open_executor
@@ -14,7 +15,7 @@ from benchmark.execution.executor import WorkerSetup
 from benchmark.stages.run import run_study
 from benchmark.stages.session import OpenLog, Session, StageObserver
 from benchmark.study.spec import StudySpec
-from benchmark.variants.networks.network import build_network
+from benchmark.variants.networks import build_network
 
 
 def run_studies(
@@ -44,8 +45,8 @@ def run_studies(
     complete = True
     with _only_runner(folder, studies[0].name):
         for study in studies:
-            if study.axis is not None:
-                observer.noted(f"{study.axis.label} = {study.axis.value_name}")
+            which = "" if study.axis is None else f", {study.axis.label} = {study.axis.value_name}"
+            observer.noted(f"study {study.name}{which} on {device.type} ({device_name(device)})")
             complete &= _run_one(study, device, folder, open_log, command, observer)
     return complete
 

@@ -4,7 +4,7 @@ from benchmark.contract import BASELINE
 from benchmark.execution.chains import Chain
 from benchmark.stages.session import Session
 from benchmark.study import plan
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 STAGE = "confirm"
 

@@ -13,7 +13,7 @@ from benchmark.contract import BASELINE, TARGET_SHARE, best_cell, is_usable, sha
 from benchmark.study.plan import ConfirmCell
 from benchmark.study.spec import StudySpec
 from benchmark.training.losses import CROSS_ENTROPY, Loss, loss_cap
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 
 @dataclass(frozen=True)

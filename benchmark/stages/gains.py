@@ -3,7 +3,7 @@
 from benchmark.execution.chains import Chain
 from benchmark.stages.session import Session
 from benchmark.study import plan
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 STAGE = "gains"
 

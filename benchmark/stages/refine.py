@@ -6,7 +6,7 @@ from benchmark.execution.chains import Chain
 from benchmark.stages.rates import RateAndSeed, RateSearch
 from benchmark.stages.session import Session, result_of
 from benchmark.study import plan
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 STAGE = "refine"
 

@@ -25,7 +25,7 @@ from benchmark.tracking.recorder import Recorder
 from benchmark.training.events import Outcome
 from benchmark.training.losses import loss_cap
 from benchmark.training.trial import Trial
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 
 class StageObserver(Observer):

@@ -8,7 +8,7 @@ from benchmark.stages.session import Session
 from benchmark.study import plan
 from benchmark.training.events import Outcome
 from benchmark.training.trial import Trial
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 STAGE = "sweep"
 

@@ -18,7 +18,7 @@ from benchmark.base.registry import lookup
 from benchmark.study.spec import StudySpec
 from benchmark.training.losses import LOSSES
 from benchmark.training.optimizers import OPTIMIZERS
-from benchmark.variants.networks.network import FAMILIES
+from benchmark.variants.networks import FAMILIES
 
 # Keys that say which kind a section is of: an optimizer's and a loss's name, a network's family.
 _KINDS = ("name", "family")

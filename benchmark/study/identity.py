@@ -11,7 +11,7 @@ from benchmark import contract
 from benchmark.base.section import Section
 from benchmark.study.spec import StudySpec
 from benchmark.training.trial import Trial
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 IN_TRIAL: Mapping[str, str] = {
     "network": "network",

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.contract import BASELINE, BEST, CONFIRM_SEED_OFFSET, RATE_MULTIPLES, role_of
 from benchmark.study.spec import StudySpec
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 _EXTENSION_RATES = 2  # rates that one extension adds to the grid (protocol, section 4)
 

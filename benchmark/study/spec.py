@@ -9,12 +9,13 @@ from benchmark.base.registry import lookup
 from benchmark.base.section import Section
 from benchmark.contract import least_seeds
 from benchmark.data.datasets import DataSpec
-from benchmark.probes import ProbesSpec
+from benchmark.probes.watch import ProbesSpec
 from benchmark.training.losses import CrossEntropy, LossSpec
 from benchmark.training.optimizers import OptimizerSpec, Sgd
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.networks.network import AnyNetworkSpec, NetworkSpec, Variant
-from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.networks import AnyNetworkSpec, NetworkSpec
+from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
 _ALL = "all"  # alone in a list of names, stands for every entry of the registry
 
@@ -22,7 +23,7 @@ _ALL = "all"  # alone in a list of names, stands for every entry of the registry
 class VariantsSpec(Section):
     """The `[variants]` section: every normalization is paired with every activation.
 
-    `["all"]` stands for every one there is.
+    `["all"]` stands for every one there is, of normalizations for every one that any network can have.
 
     Attributes:
         reference: the variant that sets an activation's target where the unnormalized one is unusable.
@@ -35,7 +36,7 @@ class VariantsSpec(Section):
     @field_validator("normalizations")
     @classmethod
     def _known_normalizations(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _known(names, NORMALIZATIONS, "normalization")
+        return tuple(ANYWHERE) if names == (_ALL,) else _known(names, NORMALIZATIONS, "normalization")
 
     @field_validator("activations")
     @classmethod

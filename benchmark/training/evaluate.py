@@ -7,16 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.contract import TRAINED_CONFIDENCE
 from benchmark.data.datasets import Split
 from benchmark.training.losses import CROSS_ENTROPY, Loss
-from benchmark.variants.layers.batchwise import RunningNorm
+from benchmark.variants.networks import Network
 
 _EVAL_BATCH_SIZE = 1024  # examples per forward pass; evaluation mode, so it changes nothing but memory
 
@@ -75,18 +75,9 @@ def _batches(splits: Sequence[Split]) -> list[list[tuple[int, slice]]]:
     return batches
 
 
-def running_norms(network: nn.Module) -> dict[str, _BatchNorm | RunningNorm]:
-    """The modules, by path, whose evaluation mode uses running statistics."""
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, RunningNorm) or (isinstance(module, _BatchNorm) and module.track_running_stats)
-    }
-
-
 @torch.no_grad()
 def reestimate(
-    network: nn.Module, tensors: dict[str, Tensor], split: Split, batch_size: int
+    network: Network, tensors: dict[str, Tensor], split: Split, batch_size: int
 ) -> dict[str, Tensor]:
     """Normalization statistics re-estimated at fixed weights: algorithm 2 of Ioffe & Szegedy (1502.03167).
 
@@ -103,7 +94,7 @@ def reestimate(
     Returns:
         `tensors` with re-estimated buffers.
     """
-    norms = running_norms(network)
+    norms: dict[str, Any] = network.running_norms()
     size = min(batch_size, len(split))
     num_batches = len(split) // size
     images = split.take(slice(0, num_batches * size))

@@ -11,17 +11,17 @@ from torch import Tensor
 from benchmark.base.registry import lookup
 from benchmark.contract import DIVERGENCE_FACTOR
 from benchmark.data.datasets import DeviceData, Split
-from benchmark.probes import Probes
+from benchmark.probes.watch import Probes
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluate import Score, is_trained, reestimate, running_norms, score
+from benchmark.training.evaluate import Score, is_trained, reestimate, score
 from benchmark.training.events import CurveRow, Evaluation, Outcome
 from benchmark.training.losses import loss_cap
 from benchmark.training.population import Row
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import BatchOrder, Problem, StreamKeys, noise_draws
 from benchmark.training.trial import Trial
-from benchmark.variants.calibration import calibrate
-from benchmark.variants.networks.network import Network, build_network, initialize
+from benchmark.variants.data_start import start_from_data
+from benchmark.variants.networks import Network, build_network, initialize
 from benchmark.variants.norms import NORMALIZATIONS
 
 INTERVAL_METRICS = ("train_loss", "train_accuracy", "gradient_norm", "examples_per_s")
@@ -76,15 +76,11 @@ class Replica:
         self.network = network_of(trial, data)
         initialize(self.network, trial.seed, trial.init_gain)
         self.network.to(device)
-        calibrate(self.network, data.reestimation.take(slice(None)), trial.init_gain)
+        start_from_data(self.network, data.reestimation.take(slice(None)), trial.init_gain)
         self._normalization = lookup(NORMALIZATIONS, trial.variant.normalization, "normalization")
         self._layout = Layout.of(self.network)
         # Whether judged metrics differ from the moving-average ones at all.
-        self._rejudged = (
-            trial.statistics == "reestimated"
-            and self._normalization.is_reestimated
-            and bool(running_norms(self.network))
-        )
+        self._rejudged = trial.statistics == "reestimated" and self._normalization.is_reestimated
         self._keys = StreamKeys.of(trial.seed, device)
         self._probes = Probes(
             trial.probes,

@@ -15,7 +15,7 @@ from benchmark.data.datasets import Split
 from benchmark.training.losses import CROSS_ENTROPY, Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
 from benchmark.training.state import Layout, TrainState
-from benchmark.variants.networks.network import Network
+from benchmark.variants.networks import Network
 
 
 @dataclass(frozen=True)

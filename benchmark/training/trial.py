@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 
 from benchmark import contract
 from benchmark.data.augment import Augmentation
-from benchmark.probes import ProbesSpec
+from benchmark.probes.watch import ProbesSpec
 from benchmark.training.losses import Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
-from benchmark.variants.networks.network import AnyNetworkSpec, Variant
+from benchmark.variants.networks import AnyNetworkSpec
+from benchmark.variants.variant import Variant
 
 Statistics = Literal["reestimated", "moving-average"]
 

@@ -7,7 +7,7 @@ before keeps its bias throughout, even where a shift makes it redundant, because
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import nn
 
@@ -15,75 +15,11 @@ from benchmark.base.errors import InputError
 from benchmark.variants.layers.batchwise import BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
 from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
 from benchmark.variants.layers.weights import WeightNorm, WeightStandardization
+from benchmark.variants.normalization import Normalization, Place
 
 # Keras' defaults, which the source left as they were; its momentum 0.99 is PyTorch's 0.01.
 _EPSILON = 1e-3
 _MOMENTUM = 0.01
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in the network a normalization stands.
-
-    Attributes:
-        shape: (C, H, W) of one example there.
-        is_last: whether it is in the network's last hidden unit.
-        num_steps: the budget, by which schedules are scaled.
-    """
-
-    shape: tuple[int, int, int]
-    is_last: bool = False
-    num_steps: int = 1000
-
-    @property
-    def num_channels(self) -> int:
-        """C."""
-        return self.shape[0]
-
-    @property
-    def num_positions(self) -> int:
-        """H x W."""
-        return self.shape[1] * self.shape[2]
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """One way to normalize a layer, or to do without.
-
-    Attributes:
-        build: makes the module that follows the layer, for its place; raises InputError where it has none.
-        description: one line for people.
-        source: where it was proposed.
-        keeps_bias: whether the layer before it keeps its bias.
-        couples_examples: whether, in training, an example's output depends on the rest of its batch.
-        reparametrize: makes the module that the layer's weights pass through, for its number of filters.
-        init: the initialization it stands for, in place of the study's.
-        clip_norm: the gradient's norm is clipped to this.
-        is_reestimated: whether it is judged with re-estimated statistics, if it has running ones; else with
-            these, as they are part of what it is.
-        takes_noise: its module takes uniform draws as a second argument (see `NoisyBatchNorm2d`).
-    """
-
-    build: Callable[[Place], nn.Module]
-    description: str
-    source: str
-    words: str = ""
-    is_competitor: bool = False
-    keeps_bias: bool = True
-    couples_examples: bool = False
-    reparametrize: Callable[[int], nn.Module] | None = None
-    init: str | None = None
-    clip_norm: float | None = None
-    is_reestimated: bool = True
-    takes_noise: bool = False
-
-    def num_parameters(self, place: Place) -> int:
-        """What it costs at a place: trainable parameters beyond those of the unnormalized network."""
-        modules = [self.build(place)]
-        if self.reparametrize is not None:
-            modules.append(self.reparametrize(place.num_channels))
-        own = sum(parameter.numel() for module in modules for parameter in module.parameters())
-        return own if self.keeps_bias else own - place.num_channels
 
 
 def _batch(place: Place, *, momentum: float = _MOMENTUM, affine: bool = True) -> nn.Module:
@@ -97,13 +33,6 @@ def _instance(place: Place) -> nn.Module:
             "there is no variance): use fewer blocks, larger images, or another normalization"
         )
     return nn.InstanceNorm2d(place.num_channels, eps=_EPSILON, affine=True)
-
-
-def centres_each_map(norm: nn.Module) -> bool:
-    """Whether each map of each example has mean 0 before its shift."""
-    if isinstance(norm, nn.GroupNorm):
-        return norm.num_groups == norm.num_channels
-    return isinstance(norm, nn.InstanceNorm2d)
 
 
 def _grouped(num_groups: int, name: str) -> Callable[[Place], nn.Module]:
@@ -128,6 +57,8 @@ def _group(num_groups: int) -> Normalization:
         _grouped(num_groups, f"group{num_groups}"),
         f"per example, over positions and each of {num_groups} groups of channels",
         "Wu & He 2018 (1803.08494)",
+        f"group normalization ({num_groups} groups)",
+        centres_each_map=lambda place: place.num_channels == num_groups,
     )
 
 
@@ -135,20 +66,27 @@ def _standardized_group(num_groups: int) -> Normalization:
     return replace(
         _group(num_groups),
         build=_grouped(num_groups, f"weight-std-group{num_groups}"),
-        reparametrize=lambda num_filters: WeightStandardization(),
+        reparametrize=lambda place: WeightStandardization(scaled=place.placement == "after"),
         description=f"each filter standardized, then group normalization in {num_groups} groups",
         source="Qiao et al. 2019 (1903.10520)",
+        words=f"weight standardization and group normalization ({num_groups} groups)",
     )
 
 
 _NONE = Normalization(
-    lambda place: nn.Identity(), "no normalization: the baseline", "the source notebook (its baseline)"
+    lambda place: nn.Identity(),
+    "no normalization: the baseline",
+    "the source notebook (its baseline)",
+    "no normalization",
 )
+_COMPETITOR = replace(_NONE, is_competitor=True)
 _BATCH = Normalization(
     _batch,
     "per channel, over the batch and positions; learned scale and shift",
     "Ioffe & Szegedy 2015 (1502.03167)",
+    "batch normalization",
     couples_examples=True,
+    judged_by="reestimated",
 )
 
 NORMALIZATIONS: Mapping[str, Normalization] = {
@@ -159,19 +97,22 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         _BATCH,
         build=lambda place: _batch(place, affine=False),
         description="batch normalization without learned scale and shift",
+        words="batch normalization without scale and shift",
     ),
     "batch-fast": replace(
         _BATCH,
         build=lambda place: _batch(place, momentum=0.1),
         # Re-estimated, it would be `batch`: in training nothing reads the averages.
         description="batch normalization judged by its moving averages, faster ones: Keras' momentum 0.9",
-        is_reestimated=False,
+        judged_by="moving-average",
+        words="batch normalization with fast moving averages",
     ),
     "batch-last": replace(
         _BATCH,
         build=lambda place: _batch(place) if place.is_last else nn.Identity(),
         description="one batch normalization, in the last hidden unit",
         source="after Bjorck et al. 2018 (1806.02375)",
+        words="batch normalization of the last unit",
     ),
     "batch-noisy": replace(
         _BATCH,
@@ -179,13 +120,15 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         description="batch normalization, then noise whose distribution changes at every step",
         source="after Santurkar et al. 2018 (1805.11604)",
         takes_noise=True,
+        words="noisy batch normalization",
     ),
     "batch-renorm": replace(
         _BATCH,
         build=lambda place: BatchRenorm(place.num_channels, _EPSILON, _MOMENTUM, place.num_steps),
         description="batch normalization corrected towards its moving averages, within growing limits",
-        is_reestimated=False,
+        judged_by="moving-average",
         source="Ioffe 2017 (1702.03275)",
+        words="batch renormalization",
     ),
     # Of one example at a time.
     "layer": Normalization(
@@ -193,11 +136,13 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         "per example, over channels and positions",
         # Its form for convolutions, with scale and shift per channel, is that of 1803.08494, section 3.1.
         "Ba et al. 2016 (1607.06450)",
+        "layer normalization",
     ),
     "layer-channel": Normalization(
         lambda place: ChannelLayerNorm(place.num_channels, eps=_EPSILON),
         "per example and position, over channels",
         "Ba et al. 2016 (1607.06450), as in ConvNeXt (2201.03545)",
+        "layer normalization over channels",
     ),
     "group2": _group(2),
     "group4": _group(4),
@@ -205,60 +150,85 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     "group10": _group(10),
     "group20": _group(20),
     "instance": Normalization(
-        _instance, "per example and channel, over positions", "Ulyanov et al. 2016 (1607.08022)"
+        _instance,
+        "per example and channel, over positions",
+        "Ulyanov et al. 2016 (1607.08022)",
+        "instance normalization",
+        centres_each_map=lambda place: True,
     ),
     "rms": Normalization(
         lambda place: RmsNorm(place.num_channels, _EPSILON),
         "per example, by the root mean square over channels and positions; no centring, no shift",
         "Zhang & Sennrich 2019 (1910.07467)",
+        "RMS normalization",
     ),
     # Of weights.
     "weight": replace(
         _NONE,
-        reparametrize=WeightNorm,
+        reparametrize=lambda place: WeightNorm(place.num_channels),
         description="each filter's length apart from its direction; set from data to unit variance at first",
         source="Salimans & Kingma 2016 (1602.07868)",
+        words="weight normalization",
     ),
     "weight-mean-batch": Normalization(
         lambda place: MeanOnlyBatchNorm(place.num_channels, _MOMENTUM),
         "weight normalization, and batch normalization of the mean alone",
         "Salimans & Kingma 2016 (1602.07868), section 4",
+        "weight normalization and mean-only batch normalization",
         keeps_bias=False,  # b is added after the mean is taken off
         couples_examples=True,
-        reparametrize=WeightNorm,
+        judged_by="reestimated",
+        reparametrize=lambda place: WeightNorm(place.num_channels),
     ),
     "weight-std-group2": _standardized_group(2),
     "weight-std-group4": _standardized_group(4),
     "weight-std-group10": _standardized_group(10),
     # What could make them unnecessary.
     "none-he": replace(
-        _NONE,
+        _COMPETITOR,
         init="he",
         description="no normalization; weights N(0, 2/fan-in)",
         source="He et al. 2015 (1502.01852)",
+        words="He initialization",
     ),
     "none-lecun": replace(
-        _NONE,
+        _COMPETITOR,
         init="lecun",
         description="no normalization; weights N(0, 1/fan-in), which selu is made for",
         source="LeCun et al. 1998; Klambauer et al. 2017 (1706.02515)",
+        words="LeCun initialization",
     ),
     "none-orthogonal": replace(
-        _NONE,
+        _COMPETITOR,
         init="orthogonal",
         description="no normalization; orthogonal weights",
         source="Saxe et al. 2014 (1312.6120)",
+        words="orthogonal initialization",
     ),
     "none-lsuv": replace(
-        _NONE,
+        _COMPETITOR,
         init="lsuv",
         description="no normalization; orthogonal weights, scaled layer by layer to unit variance on data",
         source="Mishkin & Matas 2016 (1511.06422)",
+        words="LSUV initialization",
     ),
     "none-clip": replace(
-        _NONE,
+        _COMPETITOR,
         clip_norm=1.0,
         description="no normalization; the gradient's norm clipped to 1",
         source="Pascanu et al. 2013 (1211.5063)",
+        words="gradient clipping",
+    ),
+    "none-skip-init": replace(
+        _COMPETITOR,
+        residual_scale=0.0,
+        description="no normalization; residual branches scaled by a trainable scalar, at first 0",
+        source="De & Smith 2020 (2002.10444)",
+        words="SkipInit",
     ),
 }
+
+ANYWHERE: Mapping[str, Normalization] = {
+    name: entry for name, entry in NORMALIZATIONS.items() if entry.residual_scale is None
+}
+"""Those that do not ask for a network with shortcuts."""

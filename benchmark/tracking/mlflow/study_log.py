@@ -29,7 +29,7 @@ from benchmark.tracking.mlflow.store import Artifacts, as_params, as_tags, conne
 from benchmark.tracking.mlflow.trial_log import MlflowTrialLog
 from benchmark.training.events import Outcome
 from benchmark.training.trial import Trial
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -181,8 +181,8 @@ class MlflowStudyLog:
         if found != str(SCHEMA_VERSION) and tags.get(Tag.STATUS) != "complete":
             raise InputError(
                 f"study {name!r} was begun by commit {tags.get(Tag.GIT_COMMIT)}, which logs by schema "
-                f"{found}, this one by {SCHEMA_VERSION}: go on with that commit, or begin anew beside it with "
-                f"--set name={name}-{SCHEMA_VERSION}"
+                f"{found}, this one by {SCHEMA_VERSION}: go on with that commit, or begin anew beside it "
+                f"with --set name={name}-{SCHEMA_VERSION}"
             )
 
     def _is_of_this_machine(self, run: "Run") -> bool:

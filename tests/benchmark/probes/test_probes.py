@@ -1,6 +1,7 @@
 """What is watched inside: against plain autograd, NumPy and hand-made numbers, and without a trace."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from made_trials import make_data, make_study, make_trial, replica_of, run_trial
 from torch import nn
 
 from benchmark.base import seeding
-from benchmark.probes import PROBES, Probes, ProbesSpec, activations, landscape
-from benchmark.probes._view import View
+from benchmark.probes import PROBES, Probe, activations, landscape
+from benchmark.probes._view import Reading
+from benchmark.probes.watch import Probes, ProbesSpec
 from benchmark.training.step import noise_draws
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, initialize
+from benchmark.variants.networks import NetworkSpec, initialize
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.variant import Variant
 
 SPEC = ProbesSpec(enabled=("gradients", "activations"), num_images=20)
 
@@ -33,9 +37,8 @@ def observed(rows):
 
 
 def view_of(preactivations, activation="relu", **others):
-    unused = dict.fromkeys(View.__dataclass_fields__)
-    given = {"preactivations": preactivations, "activation": ACTIVATIONS[activation]}
-    return View(**(unused | given | others))
+    """What a probe reads, made up."""
+    return SimpleNamespace(preactivations=preactivations, activation=ACTIVATIONS[activation], **others)
 
 
 @pytest.mark.parametrize("variant", ["none-sigmoid", "batch-relu", "batch-tanh"])
@@ -280,7 +283,7 @@ def test_watching_leaves_the_tensors_alone(walk_rate):
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(tensors[name], kept[name]) for name in kept)
     assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
-    assert not any(unit.activation._forward_hooks for unit in network.units)
+    assert not any(unit.activation._forward_pre_hooks for unit in network.units)
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4, 5]), (10, [0, 5])])
@@ -288,6 +291,48 @@ def test_when_they_are_due(every, expected):
     spec = ProbesSpec(enabled=("gradients",), every=every)
     probes = make_probes(spec=spec, num_evaluations=5)[0]
     assert [evaluation for evaluation in range(6) if probes.due(evaluation)] == expected
+
+
+def count_passes(network):
+    passes = []
+    network.register_forward_pre_hook(lambda module, inputs: passes.append(module))
+    return passes
+
+
+def test_a_probe_that_reads_weights_alone_pays_no_pass(monkeypatch):
+    def observe(view):
+        for layer, weight in view.weights.items():
+            yield Reading("greatest", layer, weight.abs().max())
+        for layer, update in view.updates.items():
+            yield Reading("greatest_update", layer, update.abs().max())
+
+    monkeypatch.setattr("benchmark.probes.watch.PROBES", {"made-up": Probe(observe, {})})
+    probes, network, tensors, _ = make_probes(spec=ProbesSpec(enabled=("made-up",)))
+    passes = count_passes(network)
+    updates = {name: 0.5 * value for name, value in tensors.items() if value.is_floating_point()}
+    found = observed(probes.observe(7, tensors, updates))
+    assert found["greatest", "conv1"] == tensors["units.0.conv.weight"].abs().max().item()
+    assert found["greatest_update", "dense"] == pytest.approx(found["greatest", "dense"] / 2)
+    assert not passes
+
+
+@pytest.mark.parametrize(
+    ("enabled", "num_passes"),
+    [
+        (("gradients",), 1),
+        (("activations",), 1),
+        (("gradients", "activations"), 1),
+        (("landscape",), 1 + 4),  # and four steps of the walk
+        (("covariate-shift",), 7),  # before the step, and after that of the 1, 2, ... 6 layers below
+        (tuple(PROBES), 1 + 4 + 7),
+    ],
+)
+def test_no_pass_is_taken_twice(enabled, num_passes):
+    probes, network, tensors, _ = make_probes(spec=ProbesSpec(enabled=enabled), walk_rate=0.1)
+    passes = count_passes(network)
+    updates = {name: 0.5 * value for name, value in tensors.items() if value.is_floating_point()}
+    assert probes.observe(7, tensors, updates)
+    assert len(passes) == num_passes
 
 
 def test_none_enabled_is_never_due():

@@ -8,7 +8,7 @@ from made_trials import make_study
 
 from benchmark.stages.decisions import Decisions, Result
 from benchmark.study.plan import confirm_cells
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 K = 10
 CAP = math.log(K)

@@ -10,7 +10,7 @@ from benchmark.study.files import load_studies, load_study
 from benchmark.study.spec import StudySpec
 from benchmark.training.losses import MeanSquaredError
 from benchmark.training.optimizers import Adam, RmsProp, Sgd
-from benchmark.variants.networks.network import MlpSpec, NetworkSpec
+from benchmark.variants.networks import MlpSpec, NetworkSpec
 
 BASE = (
     """

@@ -12,7 +12,7 @@ from benchmark.study import identity
 from benchmark.study.identity import IN_TRIAL, NOT_IN_TRIAL, cell, study_hash, trial_of, unaccounted, unknown
 from benchmark.study.spec import SearchSpec, StudySpec
 from benchmark.training.trial import ROW_FIELDS, Trial
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 NONE, BATCH = Variant("none", "relu"), Variant("batch", "relu")
 

@@ -9,7 +9,7 @@ from made_trials import make_study
 from benchmark import contract
 from benchmark.study import plan
 from benchmark.study.files import load_study
-from benchmark.variants.networks.network import Variant
+from benchmark.variants.variant import Variant
 
 NONE, BATCH = Variant("none", "relu"), Variant("batch", "relu")
 

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from benchmark.base.errors import InputError
 from benchmark.base.registry import lookup
 from benchmark.data.augment import Augmentation
-from benchmark.probes import ProbesSpec
+from benchmark.probes.watch import ProbesSpec
 from benchmark.study.files import load_study, shipped_studies, study_path
 from benchmark.study.spec import StudySpec
 from benchmark.training.optimizers import Adam, RmsProp, Sgd
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.norms import ANYWHERE
 
 TOML = (
     """
@@ -229,9 +229,9 @@ def test_an_override_may_change_the_optimizer(path):
 def test_all_stands_for_every_entry_there_is():
     everything = ['variants.normalizations=["all"]', 'variants.activations=["all"]']
     study = load_study("quick", everything)
-    assert study.variants.normalizations == tuple(NORMALIZATIONS)
+    assert study.variants.normalizations == tuple(ANYWHERE)
     assert study.variants.activations == tuple(ACTIVATIONS)
-    assert load_study("normalizers").variants.normalizations == tuple(NORMALIZATIONS)
+    assert load_study("normalizers").variants.normalizations == tuple(ANYWHERE)
     with pytest.raises(InputError, match="unknown normalization 'all'"):
         load_study("quick", ['variants.normalizations=["all", "batch"]'])
 

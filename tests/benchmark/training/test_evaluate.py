@@ -5,13 +5,14 @@ import pytest
 import torch
 from made_trials import make_data
 from statsmodels.stats.proportion import proportion_confint
-from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from benchmark.data.datasets import Split
 from benchmark.training import evaluate
-from benchmark.training.evaluate import is_trained, reestimate, running_norms, score
-from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, initialize
+from benchmark.training.evaluate import is_trained, reestimate, score
+from benchmark.variants.networks import NetworkSpec, initialize
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.variant import Variant
 
 
 def make_network(normalization="batch"):
@@ -86,7 +87,7 @@ def test_reestimation_leaves_everything_as_it_was():
     first = reestimate(network, given, data.reestimation, 16)
     assert all(torch.equal(given[name], kept[name]) for name in given)
     assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
-    assert {norm.momentum for norm in running_norms(network).values()} == {0.01}
+    assert {norm.momentum for norm in network.running_norms().values()} == {0.01}
     again = reestimate(network, first, data.reestimation, 16)  # the old statistics play no part
     assert all(torch.equal(first[name], again[name]) for name in first)
 
@@ -96,13 +97,12 @@ def test_momenta_are_put_back_after_an_error():
     wrong = Split(data.train.images[:, :, :, :2], data.train.labels, data.train.offset, data.train.scale)
     with pytest.raises(RuntimeError):
         reestimate(network, tensors_of(network), wrong, 16)
-    assert {norm.momentum for norm in running_norms(network).values()} == {0.01}
+    assert {norm.momentum for norm in network.running_norms().values()} == {0.01}
 
 
 def test_which_norms_have_running_statistics():
-    assert list(running_norms(make_network())) == [f"units.{depth}.norm" for depth in range(6)]
-    assert not running_norms(make_network("none"))
-    assert not running_norms(nn.BatchNorm2d(3, track_running_stats=False))
+    assert list(make_network().running_norms()) == [f"units.{depth}.norm" for depth in range(6)]
+    assert not make_network("none").running_norms()
 
 
 @pytest.mark.parametrize(("num_examples", "num_classes"), [(360, 10), (5000, 100), (64, 4), (10000, 10)])

@@ -13,7 +13,9 @@ from benchmark.data.augment import Augmentation, augment
 from benchmark.training.optimizers import AdamW, RmsProp, Sgd
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import BatchOrder, Problem, StreamKeys, dropout_masks, step
-from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, initialize
+from benchmark.variants.networks import NetworkSpec, initialize
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.variant import Variant
 
 CPU = torch.device("cpu")
 LR = torch.tensor(0.0625)  # a power of two: the same in float32 and float64

@@ -14,7 +14,9 @@ import torch
 
 from benchmark.training.losses import MeanSquaredError
 from benchmark.training.optimizers import RmsProp
-from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, initialize
+from benchmark.variants.networks import NetworkSpec, initialize
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.variant import Variant
 
 SIZES = {
     "small": (NetworkSpec(blocks=3, width=6), (1, 8, 8), 10),

@@ -15,19 +15,14 @@ from benchmark.base import seeding
 from benchmark.base.errors import InputError
 from benchmark.study.spec import StudySpec
 from benchmark.training.step import dropout_masks
-from benchmark.variants.calibration import calibrate
+from benchmark.variants.data_start import start_from_data
 from benchmark.variants.initializations import INITIALIZATIONS
-from benchmark.variants.networks.network import (
-    AnyNetworkSpec,
-    ConvNet,
-    Mlp,
-    MlpSpec,
-    NetworkSpec,
-    Variant,
-    build_network,
-    initialize,
-)
-from benchmark.variants.norms import NORMALIZATIONS, Place, centres_each_map
+from benchmark.variants.networks import AnyNetworkSpec, MlpSpec, NetworkSpec, build_network, initialize
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.networks.mlp import Mlp
+from benchmark.variants.normalization import Place
+from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
 SPECS = TypeAdapter(AnyNetworkSpec)
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -170,7 +165,7 @@ def test_lsuv_starts_every_layer_at_variance_1_times_gain(family, gain):
     images = make_data().train.take(slice(None))
     network = make_network("none-lsuv", "relu", family=family)
     initialize(network, 0, gain)
-    calibrate(network, images, gain)
+    start_from_data(network, images, gain)
     for layer in network.weighted_layers().values():
         layer.weight.data.div_(gain)
     stds = []
@@ -184,7 +179,7 @@ def test_lsuv_of_normalized_units_works_too_and_is_repeatable():
     images = make_data().train.take(slice(None))
     a, b = (make_network("batch", init="lsuv") for _ in range(2))
     for network in (a, b):
-        calibrate(network, images)
+        start_from_data(network, images)
     out = a.units[0].weigh(images)
     assert out.std().item() == pytest.approx(1, rel=1e-4)
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
@@ -245,4 +240,4 @@ def test_groups_of_one_channel_centre_each_map_as_instance_normalization_does():
     ):
         module = norm.build(Place((4, 3, 3)))
         means = module(torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(0))).mean((2, 3))
-        assert (means.abs().max() < 1e-6) == centred == centres_each_map(module)
+        assert (means.abs().max() < 1e-6) == centred == norm.centres_each_map(Place((4, 3, 3)))

@@ -12,13 +12,16 @@ from torch import nn
 
 from benchmark.base import seeding
 from benchmark.base.errors import InputError
-from benchmark.training.evaluate import reestimate, running_norms
+from benchmark.training.evaluate import reestimate
 from benchmark.training.optimizers import Sgd
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import Problem, StreamKeys, noise_draws, step
-from benchmark.variants.calibration import calibrate
-from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, build_network
-from benchmark.variants.norms import NORMALIZATIONS, Place
+from benchmark.variants.data_start import start_from_data
+from benchmark.variants.networks import NetworkSpec, build_network
+from benchmark.variants.networks.cnn import ConvNet
+from benchmark.variants.normalization import Place
+from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
 EPS = 1e-3
 SHAPE = (20, 3, 2)
@@ -72,7 +75,7 @@ FORMULAS = {
     ),
     "weight": lambda norm, x: x,
     "weight-mean-batch": lambda norm, x: x - x.mean((0, 2, 3), keepdim=True) + norm.bias[:, None, None],
-    **{name: lambda norm, x: x for name in NORMALIZATIONS if name.startswith("none-")},
+    **{name: lambda norm, x: x for name, entry in NORMALIZATIONS.items() if entry.is_competitor},
 }
 
 
@@ -96,7 +99,7 @@ def test_what_does_not_couple_examples_evaluates_as_it_trains(name):
     trained = norm.train()(x)
     torch.testing.assert_close(norm.eval()(x), trained)
     torch.testing.assert_close(norm.train()(x[2:3]), trained[2:3])  # a batch of one
-    assert not running_norms(norm)
+    assert not list(norm.buffers())
 
 
 COUPLED = [
@@ -193,16 +196,16 @@ def test_a_batch_of_one(name):
 
 
 COSTS = {  # beyond the unnormalized layer of C filters
-    **dict.fromkeys(NORMALIZATIONS, lambda c: 2 * c),
+    **dict.fromkeys(ANYWHERE, lambda c: 2 * c),
     **dict.fromkeys(("none", "batch-no-affine", "batch-last"), lambda c: 0),
-    **{name: lambda c: 0 for name in NORMALIZATIONS if name.startswith("none-")},
+    **{name: lambda c: 0 for name, entry in ANYWHERE.items() if entry.is_competitor},
     "rms": lambda c: c,
     "weight": lambda c: c,
     "weight-mean-batch": lambda c: c,  # g and b, less the layer's bias
 }
 
 
-@pytest.mark.parametrize("name", NORMALIZATIONS)
+@pytest.mark.parametrize("name", ANYWHERE)
 def test_what_it_costs_in_parameters(name):
     entry, place = NORMALIZATIONS[name], Place((60, 4, 4))
     assert entry.num_parameters(place) == COSTS[name](60)
@@ -334,7 +337,7 @@ class TestNoise:
 class TestWeights:
     @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 7)])
     def test_weight_norm_is_its_length_and_direction(self, shape):
-        reparametrize = NORMALIZATIONS["weight"].reparametrize(4)
+        reparametrize = NORMALIZATIONS["weight"].reparametrize(Place((4, 2, 2)))
         with torch.no_grad():
             reparametrize.scale.copy_(torch.tensor([0.5, 1.0, 2.0, 3.0]))
         v = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -348,7 +351,7 @@ class TestWeights:
 
     def test_weight_norms_gradient_is_orthogonal_to_v(self):
         """1602.07868, section 2.1: so ||v|| can only grow, and it is invariant to v's scale."""
-        reparametrize = NORMALIZATIONS["weight"].reparametrize(4)
+        reparametrize = NORMALIZATIONS["weight"].reparametrize(Place((4, 2, 2)))
         v = torch.randn(4, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
         (gradient,) = torch.autograd.grad(reparametrize(v).pow(3).sum(), v)
         assert (gradient * v).sum(1).abs().max() < 1e-5 * gradient.norm()
@@ -357,12 +360,16 @@ class TestWeights:
     @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 27)])
     def test_weight_standardization(self, shape):
         w = 2 + 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        found = NORMALIZATIONS["weight-std-group10"].reparametrize(4)(w).flatten(1)
+        entry = NORMALIZATIONS["weight-std-group10"]
+        found = entry.reparametrize(Place((4, 2, 2)))(w).flatten(1)
         torch.testing.assert_close(found.mean(1), torch.zeros(4), atol=1e-6, rtol=0)
         torch.testing.assert_close(found.std(1), torch.ones(4), atol=1e-4, rtol=0)
         numbers = w.flatten(1).numpy()
         expected = (numbers - numbers.mean(1, keepdims=True)) / (numbers.std(1, ddof=1, keepdims=True) + 1e-5)
         torch.testing.assert_close(found, torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
+        # After the activation: 2101.08692.
+        scaled = entry.reparametrize(Place((4, 2, 2), placement="after"))(w).flatten(1)
+        assert torch.equal(scaled, found / 27**0.5)
 
     @pytest.mark.parametrize("placement", ["before", "after"])
     @pytest.mark.parametrize("family", ["cnn", "mlp"])
@@ -378,7 +385,8 @@ class TestWeights:
             v = unit.layer.weight
             if name == "weight-std-group2":
                 std, mean = torch.std_mean(v.flatten(1), 1)
-                return ((v.flatten(1) - mean[:, None]) / (std[:, None] + 1e-5)).view_as(v)
+                scale = 1 if placement == "before" else v[0].numel() ** -0.5
+                return (scale * (v.flatten(1) - mean[:, None]) / (std[:, None] + 1e-5)).view_as(v)
             lengths = v.flatten(1).square().sum(1).sqrt()
             return (v.flatten(1) * (unit.reparametrization.scale / lengths)[:, None]).view_as(v)
 
@@ -392,7 +400,8 @@ class TestWeights:
 
         images = make_data().train.take(slice(0, 16)).double()
         x = images
-        for unit, pool in zip(network.units, network.pooled, strict=True):
+        pooled = network.pooled if family == "cnn" else [False] * 3
+        for unit, pool in zip(network.units, pooled, strict=True):
             bias = unit.layer.bias
             assert (bias is None) == (name == "weight-mean-batch")
             if family == "cnn":
@@ -410,7 +419,7 @@ class TestWeights:
         """1602.07868, section 3: per filter, on the images."""
         network, data = make_network(name, "tanh", family=family), make_data()
         images = data.train.take(slice(None))
-        calibrate(network, images)
+        start_from_data(network, images)
         seen = {}
         for key, unit in network.hidden().items():
             unit.activation.register_forward_hook(lambda m, i, o, key=key: seen.update({key: i[0].detach()}))
@@ -427,7 +436,7 @@ class TestWeights:
         for name in ("batch", "none", "weight-mean-batch"):
             network = make_network(name)
             kept = {key: value.clone() for key, value in network.state_dict().items()}
-            calibrate(network, images)
+            start_from_data(network, images)
             now = network.state_dict()
             changed = {key for key in kept if not torch.equal(now[key], kept[key])}
             scales = {f"units.{i}.reparametrization.scale" for i in range(6)}
@@ -441,7 +450,7 @@ def test_statistics_are_reestimated(name):
     tensors = {key: value.detach().clone() for key, value in network.state_dict().items()}
     kept = {key: value.clone() for key, value in tensors.items()}
     found = reestimate(network, tensors, data.reestimation, 32)
-    first = next(iter(running_norms(network)))
+    first = next(iter(network.running_norms()))
     seen = []
     unit = network.get_submodule(first.removesuffix(".norm"))
     hook = unit.norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
@@ -451,7 +460,7 @@ def test_statistics_are_reestimated(name):
     assert all(torch.equal(value, kept[key]) for key, value in tensors.items())
     expected = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
     torch.testing.assert_close(found[f"{first}.running_mean"], expected, rtol=1e-4, atol=1e-5)
-    assert {norm.momentum for norm in running_norms(network).values()} == {0.01}
+    assert {norm.momentum for norm in network.running_norms().values()} == {0.01}
 
 
 def test_a_clipped_gradient_has_at_most_the_norm():

@@ -13,8 +13,11 @@ from benchmark.base import seeding
 from benchmark.base.errors import InputError
 from benchmark.training.step import dropout_masks
 from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.networks.network import ConvNet, NetworkSpec, Variant, check_blocks, initialize
-from benchmark.variants.norms import NORMALIZATIONS, Place
+from benchmark.variants.networks import NetworkSpec, initialize
+from benchmark.variants.networks.cnn import ConvNet, check_blocks
+from benchmark.variants.normalization import Place
+from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
+from benchmark.variants.variant import Variant
 
 NOTEBOOK = NetworkSpec(blocks=5, width=60, dropout=0.15)
 SMALL = NetworkSpec(blocks=3, width=6)
@@ -55,7 +58,7 @@ def test_batch_normalization_has_keras_defaults():
     assert (norm.num_features, norm.eps, norm.momentum) == (7, 1e-3, 0.01)
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("normalization", ANYWHERE)
 def test_all_variants_of_a_seed_start_from_the_same_weights(normalization):
     """All but those that stand for another initialization."""
     spec = fitting_spec(normalization)

@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from benchmark.variants.layers.weights import WeightNorm
-from benchmark.variants.networks.network import Network
+from benchmark.variants.networks.base import Network
 from benchmark.variants.networks.units import Unit, scale_to_unit_variance
 
 
 @torch.no_grad()
-def calibrate(network: Network, images: Tensor, gain: float = 1.0) -> None:
+def start_from_data(network: Network, images: Tensor, gain: float = 1.0) -> None:
     """Set what starts from data, layer by layer, in one pass over images; in place.
 
     Running statistics stay as they were. Does nothing where nothing starts from data.
@@ -19,14 +18,14 @@ def calibrate(network: Network, images: Tensor, gain: float = 1.0) -> None:
         images: [N, C, H, W], fixed training images.
         gain: factor on the weights that LSUV arrives at (it undoes any factor before).
     """
-    unit_variance = network.initialization.unit_variance
-    if not unit_variance and not any(isinstance(module, WeightNorm) for module in network.modules()):
+    if not network.starts_from_data:
         return
+    unit_variance = network.initialization.unit_variance
 
     # Called with what enters a layer, when all layers before it are set.
     def before_unit(unit: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(unit, Unit)
-        unit.calibrate(inputs[0], unit_variance=unit_variance)
+        unit.start_from_data(inputs[0], unit_variance=unit_variance)
 
     def before_dense(dense: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(dense, nn.Linear)

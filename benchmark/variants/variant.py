@@ -1,0 +1,14 @@
+"""A variant: the pair that is compared."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Variant:
+    """What is compared: a pair of a normalization and an activation, written `batch-relu`."""
+
+    normalization: str
+    activation: str
+
+    def __str__(self) -> str:
+        return f"{self.normalization}-{self.activation}"
