@@ -52,12 +52,14 @@ calibrate: $(READY) ## measure the verdict rules' error rates by simulation
 	@$(RUN) -m analysis calibrate
 
 ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
-	$(BIN)mlflow server --backend-store-uri '$(STORE)' --host 127.0.0.1 --port $(PORT) --workers 1
+	@store='$(STORE)'; case $$store in sqlite:///*) \
+	  set -- --artifacts-destination "$$(dirname "$${store#sqlite:///}")/artifacts";; esac; \
+	  exec $(RUN) -m mlflow server --backend-store-uri "$$store" "$$@" --host 127.0.0.1 --port $(PORT) --workers 1
 
 lint: $(TESTS) ## ruff and mypy
-	$(BIN)ruff check
-	$(BIN)ruff format --check
-	$(BIN)mypy
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
 
 test: $(TESTS) ## the test suite, two tests at a time
 	$(RUN) -m pytest -n 2

@@ -2,10 +2,13 @@
 
 import itertools
 import json
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from running import NARROW, Left, main_of
 from scipy.stats import rankdata
 
@@ -313,3 +316,102 @@ def test_a_study_with_an_axis_from_run_to_head_report(folder, monkeypatch):
     assert hashes == {tags["study_hash"] for tags in left.tags().values() if tags["kind"] == "study"}
     trends = (head.parent / "tables" / "trends.csv").read_text()
     assert "highest stable rate" in trends
+
+
+def draw_images(root, colours, per_class=40):
+    """A folder of two classes whose images are noise around the class's colour; the same files each time."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", per_class), ("test", per_class // 4)):
+        for name, colour in colours.items():
+            folder = root / part / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                noisy = np.asarray(colour) + rng.integers(-20, 21, (8, 8, 3))
+                Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+
+
+OWN_IMAGES = """
+[data]
+dataset = "image-folder"
+root = "images"
+num_validation = 20
+"""
+GRID = """
+sampler = "grid"
+low = 0.01
+high = 0.1
+num_rates = 2
+num_extensions = 0
+"""
+
+
+def test_other_images_in_the_same_folder_are_another_study_run(folder, monkeypatch):
+    """Same command, same names, other pixels: nothing is pooled, and each report tells of its own."""
+    monkeypatch.setattr(analysis.report, "FIGURES", {})
+    text = TINY.replace('sampler = "fixed"\nlow = 0.1\nhigh = 0.1\nnum_rates = 1\n', GRID.lstrip())
+    text = text.replace("confirm = 0", "confirm = 5").replace("num_steps = 20", "num_steps = 50")
+    text = text.replace("confirm_eval_every = 20", "confirm_eval_every = 1").replace(
+        "\neval_every = 20", "\neval_every = 25"
+    )
+    (folder / "tiny.toml").write_text(text + OWN_IMAGES)
+    told = []
+    for colours in (
+        {"red": (200, 40, 40), "blue": (40, 40, 200)},
+        {"red": (0, 0, 0), "blue": (0, 0, 0)},
+    ):
+        draw_images(folder / "images", colours)
+        code, out, _ = main_of("benchmark", folder, "status", "tiny.toml")
+        assert (code, "was not run with these settings on these data" in out) == (0, True)
+        code, _, errors = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
+        assert code == 0, errors
+        code, out, errors = main_of("analysis", folder, "report", "tiny.toml")
+        assert code == 0, errors
+        told.append(json.loads((folder / "mlruns/reports/tiny/verdicts.json").read_text()))
+    assert told[0]["study_hash"] != told[1]["study_hash"]
+    left = Left(folder)
+    assert left.run_statuses("study") == {"FINISHED": 2}
+    assert set(left.trial_hashes().values()) == {1}  # no trial is of both
+    members = Counter(key for tags in left.tags().values() for key in tags if key.startswith("in_study."))
+    assert set(members) == {f"in_study.{one['study_hash']}" for one in told}
+    # Back to the first images: that run is complete, and is the one that is told of.
+    draw_images(folder / "images", {"red": (200, 40, 40), "blue": (40, 40, 200)})
+    before = left.run_statuses("trial")
+    code, _, errors = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
+    assert code == 0, errors
+    assert left.run_statuses("trial") == before
+    code, _, errors = main_of("analysis", folder, "report", "tiny.toml")
+    assert code == 0, errors
+    again = json.loads((folder / "mlruns/reports/tiny/verdicts.json").read_text())
+    assert again == told[0]
+
+
+def everything_in(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_moved_and_a_copied_folder_work_as_they_stand(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis.report, "FIGURES", {})
+    code, _, errors = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
+    assert code == 0, errors
+    code, out, _ = main_of("analysis", folder, "claims", "tiny.toml")
+    assert code == 0
+
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    before = everything_in(folder)
+    for package, *words in (
+        ("benchmark", "run", "tiny.toml", "--device", "cpu", "--set", "seeds.sweep=6"),
+        ("analysis", "report", "tiny.toml"),
+        ("benchmark", "status", "tiny.toml"),
+    ):
+        code, _, errors = main_of(package, copy, *words)
+        assert code == 0, errors
+    assert everything_in(folder) == before
+    assert Left(copy).run_statuses("trial") == {"FINISHED": 12}  # two new ones
+
+    moved = folder.rename(tmp_path / "moved")
+    code, moved_out, errors = main_of("analysis", moved, "claims", "tiny.toml")
+    assert (code, moved_out) == (0, out), errors
+    code, _, errors = main_of("benchmark", moved, "run", "tiny.toml", "--device", "cpu")
+    assert code == 0, errors
+    assert Left(moved).run_statuses("trial") == {"FINISHED": 10}
+    assert not folder.exists()
