@@ -155,7 +155,7 @@ def test_initializations_say_what_they_are_and_are_the_networks_choice(name):
 def test_a_variants_own_initialization_comes_before_the_studys(name):
     spec = NetworkSpec(blocks=3, width=6, init="gaussian")
     network = ConvNet(spec, Variant(name, "relu"), (1, 8, 8), 4)
-    assert network.initialization is INITIALIZATIONS[name.removeprefix("none-")]
+    assert network.initialization is INITIALIZATIONS[NORMALIZATIONS[name].init]
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.1, 10.0])
