@@ -19,7 +19,7 @@ from benchmark.training.step import Keys, Problem, noise_draws, step
 from benchmark.variants.data_start import start_from_data
 from benchmark.variants.networks import NetworkSpec, build_network
 from benchmark.variants.normalization import Place
-from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
+from benchmark.variants.norms import NORMALIZATIONS
 from benchmark.variants.variant import Variant
 
 EPS = 1e-3
@@ -194,7 +194,7 @@ def test_a_batch_of_one(name):
 COSTS = {  # beyond the unnormalized layer of C filters
     **dict.fromkeys(FORMULAS, lambda c: 2 * c),
     **dict.fromkeys(("none", "batch-no-affine", "batch-last"), lambda c: 0),
-    **{name: lambda c: 0 for name, entry in ANYWHERE.items() if entry.is_competitor},
+    **{name: lambda c: 0 for name, entry in NORMALIZATIONS.items() if entry.is_competitor},
     "rms": lambda c: c,
     "weight": lambda c: c,
     "weight-mean-batch": lambda c: c,  # g and b, less the layer's bias
@@ -219,8 +219,9 @@ def test_what_it_costs_is_what_its_network_has_more(name):
     assert sizes[name] - sizes["none"] == expected
 
 
-def test_batch_last_costs_one_scale_and_shift():
-    assert NORMALIZATIONS["batch-last"].num_parameters(Place((60, 4, 4), is_last=True)) == 2 * 60
+def test_what_costs_something_at_some_places_alone():
+    for name, where, cost in (("batch-last", "is_last", 2 * 60), ("none-skip-init", "ends_branch", 1)):
+        assert NORMALIZATIONS[name].num_parameters(Place((60, 4, 4), **{where: True})) == cost
 
 
 def test_batch_last_normalizes_the_last_unit_alone():
