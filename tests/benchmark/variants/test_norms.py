@@ -421,7 +421,7 @@ class TestWeights:
 
     @pytest.mark.parametrize("family", ["cnn", "mlp"])
     @pytest.mark.parametrize("name", ["weight", "weight-mean-batch"])
-    def test_calibrated_units_start_with_mean_0_and_variance_1(self, name, family):
+    def test_units_started_from_data_have_mean_0_and_variance_1(self, name, family):
         """1602.07868, section 3: per filter, on the images."""
         network, data = make_network(name, "tanh", family=family), make_data()
         images = data.train.take(slice(None))
@@ -437,7 +437,7 @@ class TestWeights:
             )
         assert len(seen) == len(network.units)
 
-    def test_calibration_leaves_running_statistics_and_others_weights_alone(self):
+    def test_starting_from_data_leaves_running_statistics_and_others_weights_alone(self):
         images = make_data().train.take(slice(None))
         for name in ("batch", "none", "weight-mean-batch"):
             network = make_network(name)
