@@ -3,7 +3,7 @@
 If one is meant to, say so in CHANGELOG.md (results compare only within one protocol version), then write the
 files anew and look at the difference:
 
-    UPDATE_GOLDEN=1 python -m pytest tests/benchmark/test_golden.py
+    UPDATE_GOLDEN=1 python -m pytest tests/benchmark/training/test_golden.py
 """
 
 import json

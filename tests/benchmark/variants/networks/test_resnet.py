@@ -205,23 +205,6 @@ def test_it_drops_nothing_and_its_noise_is_of_each_unit():
     assert not torch.equal(network.train()(IMAGES, None, draws), network(IMAGES))
 
 
-@pytest.mark.parametrize("gain", [0.1, 1.0])
-def test_lsuv_starts_every_layer_at_variance_1_times_gain(gain):
-    network = make_network("none-lsuv", family="resnet")
-    initialize(network, 0, gain)
-    start_from_data(network, IMAGES, gain)
-    for layer in network.weighted_layers().values():
-        layer.weight.data.div_(gain)
-    stds = []
-    for layer in network.weighted_layers().values():
-        layer.register_forward_hook(lambda module, inputs, out: stds.append(out.std().item()))
-    for unit in network.units:
-        unit.register_forward_pre_hook(lambda unit, inputs: stds.append(unit.weigh(inputs[0]).std().item()))
-    network(IMAGES)
-    assert len(stds) == 8
-    assert stds == pytest.approx([1.0] * 8, abs=1e-3)
-
-
 @pytest.mark.parametrize("name", ["weight", "weight-mean-batch"])
 def test_weight_normalization_starts_with_mean_0_and_variance_1(name):
     network = make_network(name, family="resnet")

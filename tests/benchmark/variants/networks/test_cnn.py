@@ -1,10 +1,8 @@
-"""The network: sizes, initial weights, dropout, and two exact identities of batch normalization."""
-
-import math
+"""The notebook's family: sizes, placement and head, dropout, and what is refused."""
 
 import pytest
 import torch
-from made_networks import fitting_spec
+from made_networks import make_network
 from pydantic import ValidationError
 from scipy import stats
 from torch import nn
@@ -12,15 +10,40 @@ from torch import nn
 from benchmark.base import seeding
 from benchmark.base.errors import InputError
 from benchmark.training.step import dropout_masks
-from benchmark.variants.activations import ACTIVATIONS
-from benchmark.variants.networks import NetworkSpec, initialize
+from benchmark.variants.networks import NetworkSpec, build_network, initialize
 from benchmark.variants.networks.cnn import ConvNet, check_blocks
-from benchmark.variants.normalization import Place
-from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
 from benchmark.variants.variant import Variant
 
 NOTEBOOK = NetworkSpec(blocks=5, width=60, dropout=0.15)
+
+
 SMALL = NetworkSpec(blocks=3, width=6)
+
+
+IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("head", ["flatten", "average"])
+@pytest.mark.parametrize("placement", ["before", "after"])
+def test_placement_and_head_written_out(placement, head):
+    network = make_network("batch", "tanh", placement=placement, head=head).eval()
+    x = IMAGES
+    for unit, pool in zip(network.units, network.pooled, strict=True):
+        x = nn.functional.conv2d(x, unit.conv.weight, unit.conv.bias, padding=1)
+        x = torch.tanh(unit.norm(x)) if placement == "before" else unit.norm(torch.tanh(x))
+        x = nn.functional.max_pool2d(x, 2) if pool else x
+    x = nn.functional.adaptive_avg_pool2d(x, 1).flatten(1) if head == "average" else x.flatten(1)
+    expected = nn.functional.linear(x, network.dense.weight, network.dense.bias)
+    torch.testing.assert_close(network(IMAGES), expected)
+
+
+def test_the_average_head_sees_each_filter_once():
+    heads = {
+        head: ConvNet(NetworkSpec(head=head), Variant("none", "relu"), (3, 32, 32), 100)
+        for head in ("flatten", "average")
+    }
+    assert heads["flatten"].dense.weight.shape == (100, 400)
+    assert heads["average"].dense.weight.shape == (100, 100)
 
 
 def count(tensors):
@@ -51,50 +74,6 @@ def test_the_shapes_of_the_notebooks_network():
     assert network.dense.weight.shape == (100, 400)
     assert list(network.weighted_layers()) == [*(f"conv{i}" for i in range(1, 11)), "dense"]
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 100)
-
-
-def test_batch_normalization_has_keras_defaults():
-    norm = NORMALIZATIONS["batch"].build(Place((7, 4, 4)))
-    assert (norm.num_features, norm.eps, norm.momentum) == (7, 1e-3, 0.01)
-
-
-@pytest.mark.parametrize("normalization", ANYWHERE)
-def test_all_variants_of_a_seed_start_from_the_same_weights(normalization):
-    """All but those that stand for another initialization."""
-    spec = fitting_spec(normalization)
-
-    def weights(normalization, activation, seed):
-        network = ConvNet(spec, Variant(normalization, activation), (1, 8, 8), 10)
-        initialize(network, seed)
-        return {name: layer.weight.detach() for name, layer in network.weighted_layers().items()}
-
-    expected, others = weights("none", "relu", 0), weights("none", "relu", 1)
-    for activation in ACTIVATIONS if normalization in ("none", "batch") else ("tanh",):
-        found = weights(normalization, activation, 0)
-        same = [torch.equal(found[name], weight) for name, weight in expected.items()]
-        assert same == [NORMALIZATIONS[normalization].init is None] * len(expected)
-    assert not any(torch.equal(others[name], weight) for name, weight in expected.items())
-
-
-def test_initial_weights_are_glorot_uniform_and_biases_zero():
-    network = ConvNet(NOTEBOOK, Variant("batch", "relu"), (3, 32, 32), 100)
-    initialize(network, 0)
-    for layer in network.weighted_layers().values():
-        weight = layer.weight.detach()
-        area = weight[0, 0].numel()  # Glorot & Bengio 2010, equation 16; of a convolution: per position
-        bound = math.sqrt(6 / (area * (weight.shape[0] + weight.shape[1])))
-        assert weight.abs().max() <= bound
-        assert stats.kstest(weight.flatten().numpy(), stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.001
-        assert not layer.bias.any()
-    for unit in network.units:
-        assert torch.equal(unit.norm.weight, torch.ones_like(unit.norm.weight))
-        assert not unit.norm.bias.any()
-
-
-def test_layers_of_one_shape_start_differently():
-    network = ConvNet(NOTEBOOK, Variant("none", "relu"), (3, 32, 32), 100)
-    initialize(network, 0)
-    assert not torch.equal(network.units[1].conv.weight, network.units[2].conv.weight)
 
 
 def test_dropout_keeps_its_share_of_units():
@@ -156,29 +135,30 @@ def test_impossible_networks_are_refused(bad):
         NetworkSpec(**bad)
 
 
-def test_unknown_names_are_refused_with_the_nearest():
-    with pytest.raises(InputError, match="unknown normalization 'bacth': did you mean 'batch'"):
-        ConvNet(SMALL, Variant("bacth", "relu"), (1, 8, 8), 4)
-    with pytest.raises(InputError, match="unknown activation 'relue': did you mean 'relu'"):
-        ConvNet(SMALL, Variant("batch", "relue"), (1, 8, 8), 4)
+def average_of_the_last_maps(variant, placement, *, image_side=8, batch_size=16):
+    spec = NetworkSpec(blocks=3, width=6, head="average", placement=placement)
+    return build_network(spec, variant, (1, image_side, image_side), 4, 100, batch_size)
 
 
-@pytest.mark.parametrize("factor", [0.1, 10.0, 1000.0])
-def test_batch_normalization_undoes_a_weights_scale(factor):
-    """Section 7's identities: BN((aW)u) = BN(Wu), and d/d(aW) = (1/a) d/dW, up to eps."""
-    torch.manual_seed(0)
-    images, cotangent = torch.randn(16, 3, 6, 6).double(), torch.randn(16, 5, 6, 6).double()
-    weight = torch.randn(5, 3, 3, 3).double()
-    norm = NORMALIZATIONS["batch"].build(Place((5, 6, 6))).double().train()
-    norm.eps = 1e-12  # the identity holds up to eps
-
-    def normalized(weight):
-        weight = weight.clone().requires_grad_()
-        out = norm(nn.functional.conv2d(images, weight, padding=1))
-        (gradient,) = torch.autograd.grad((out * cotangent).sum(), weight)
-        return out, gradient
-
-    out, gradient = normalized(weight)
-    scaled_out, scaled_gradient = normalized(factor * weight)
-    torch.testing.assert_close(scaled_out, out, rtol=1e-8, atol=1e-8)
-    torch.testing.assert_close(scaled_gradient * factor, gradient, rtol=1e-6, atol=1e-8)
+def test_averages_that_are_the_same_for_every_image_are_refused():
+    """Of maps of mean 0, as they are or through what is linear within sqrt(n - 1) of n positions."""
+    message = (
+        "network.head: expected 'flatten' for normalization '{}' with {} .* found 'average': use 'flatten'"
+    )
+    instance, hard = Variant("instance", "relu"), Variant("instance", "hard-sigmoid")
+    with pytest.raises(InputError, match=message.format("instance", "placement 'after'")):
+        average_of_the_last_maps(instance, "after")
+    with pytest.raises(
+        InputError, match=message.format("instance", "activation 'hard-sigmoid' on maps of 4")
+    ):
+        average_of_the_last_maps(hard, "before")
+    for name in ("batch", "batch-last", "weight-mean-batch"):
+        cause = "placement 'after' and budget.batch_size 1"
+        with pytest.raises(InputError, match=message.format(name, cause)):
+            average_of_the_last_maps(Variant(name, "relu"), "after", batch_size=1)
+        average_of_the_last_maps(Variant(name, "relu"), "before", batch_size=1)
+        average_of_the_last_maps(Variant(name, "relu"), "after", batch_size=2)
+    average_of_the_last_maps(instance, "before")
+    average_of_the_last_maps(hard, "before", image_side=16)  # of 16 positions, one may lie beyond 3
+    average_of_the_last_maps(Variant("group2", "relu"), "after")
+    average_of_the_last_maps(Variant("none", "hard-sigmoid"), "after", batch_size=1)

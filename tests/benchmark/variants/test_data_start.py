@@ -1,0 +1,37 @@
+"""What starts from data: LSUV. (Weight normalization's start is tested with its formula.)"""
+
+import pytest
+import torch
+from made_networks import make_network
+from made_trials import make_data
+
+from benchmark.variants.data_start import start_from_data
+from benchmark.variants.networks import FAMILIES, initialize
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1, 10.0])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lsuv_starts_every_layer_at_variance_1_times_gain(family, gain):
+    """1511.06422: of each layer's outputs on the images, the last included; a gain then scales weights."""
+    images = make_data().train.take(slice(None))
+    network = make_network("none-lsuv", "relu", family=family)
+    initialize(network, 0, gain)
+    start_from_data(network, images, gain)
+    for layer in network.weighted_layers().values():
+        layer.weight.data.div_(gain)
+    stds = []
+    for unit in network.hidden().values():
+        unit.register_forward_pre_hook(lambda unit, inputs: stds.append(unit.weigh(inputs[0]).std()))
+    stds.append(network(images).std())
+    expected = torch.ones(len(network.weighted_layers()))
+    torch.testing.assert_close(torch.stack(stds), expected, atol=1e-3, rtol=0)
+
+
+def test_lsuv_of_normalized_units_works_too_and_is_repeatable():
+    images = make_data().train.take(slice(None))
+    a, b = (make_network("batch", init="lsuv") for _ in range(2))
+    for network in (a, b):
+        start_from_data(network, images)
+    out = a.units[0].weigh(images)
+    assert out.std().item() == pytest.approx(1, rel=1e-4)
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
