@@ -9,6 +9,7 @@ from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import best_trials, in_study_order
 from analysis.results import Results
+from benchmark.contract import GRADIENT_NORM
 
 TITLE = "Gradient norm by depth, through training"
 CAPTION = (
@@ -28,9 +29,11 @@ def prepare(results: Results) -> pd.DataFrame:
     """Median gradient norm per variant, layer and moment.
 
     Returns:
-        frame with columns variant, moment, step, layer, index, median, n.
+        frame with columns variant, normalization, activation, moment, step, layer, index, median,
+        n.
     """
-    return at_moments(results, "gradient_norm", tuple(MOMENTS)).replace({"moment": MOMENTS})
+    moments = at_moments(results, GRADIENT_NORM, tuple(MOMENTS))
+    return results.with_names(moments.assign(moment=moments["moment"].map(MOMENTS)))
 
 
 def at_moments(results: Results, probe: str, fractions: tuple[float, ...]) -> pd.DataFrame:
@@ -57,7 +60,8 @@ def probes_of(results: Results, names: tuple[str, ...]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A panel per variant, a line per moment."""
-    variants = list(frame["variant"].unique())
+    styles = _style.styles(frame)
+    variants = list(styles)
     num_columns = min(PER_ROW, len(variants))
     figure, axes = _style.panels(-(-len(variants) // PER_ROW), num_columns, 2.6, sharey=True)
     moments = list(frame["moment"].unique())
@@ -69,7 +73,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             panel.plot(
                 rows["index"],
                 rows["median"].clip(lower=FLOOR),
-                color=_style.variant_style(variant).colour,
+                color=styles[variant].colour,
                 alpha=shade,
                 marker=marker,
             )
@@ -94,7 +98,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def applies(results: Results) -> str | None:
     """Needs gradient probes."""
-    if probes_of(results, ("gradient_norm",)).empty:
+    if probes_of(results, (GRADIENT_NORM,)).empty:
         return 'the study logged no gradient probes (switch: "gradients" in probes.enabled)'
     return None
 

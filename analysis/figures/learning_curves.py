@@ -38,8 +38,8 @@ def prepare(results: Results) -> pd.DataFrame:
     """Mean curve and band of each variant.
 
     Returns:
-        frame with columns variant, learning_rate, split, metric, step, mean, low, high (NaN at n = 1), n,
-        cap, unit (of the loss).
+        frame with columns variant, normalization, activation, learning_rate, split, metric, step, mean, low,
+        high (NaN at n = 1), n, cap, unit (of the loss).
     """
     trials = best_trials(results)
     curves = completed_curves(results, trials)
@@ -65,7 +65,8 @@ def prepare(results: Results) -> pd.DataFrame:
         "cap",
         "unit",
     ]
-    return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    frame = pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    return results.with_names(frame)
 
 
 def metric_label(metric: str, frame: pd.DataFrame) -> str:
@@ -114,7 +115,7 @@ def draw_band(
     """One mean curve with its band, if `banded`; `dashed` uses the variant's own dash pattern."""
     if rows.empty:
         return
-    style = _style.variant_style(rows["variant"].iloc[0])
+    style = _style.style_of_rows(rows)
     pattern = style.dashes if dashed else (0, (1, 1)) if pale else "-"
     width, alpha = (1.1, 0.6) if pale else (1.7, 1.0)
     panel.plot(rows["step"], rows["mean"], color=style.colour, linestyle=pattern, lw=width, alpha=alpha)

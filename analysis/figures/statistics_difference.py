@@ -28,7 +28,7 @@ def prepare(results: Results) -> pd.DataFrame:
     """Mean accuracy with either kind of statistics, for the variants where they differ anywhere.
 
     Returns:
-        frame with columns variant, statistics, step, mean, low, high, n.
+        frame with columns variant, normalization, activation, statistics, step, mean, low, high, n.
     """
     curves = completed_curves(results, best_trials(results))
     pieces = []
@@ -41,7 +41,8 @@ def prepare(results: Results) -> pd.DataFrame:
             curve = {"step": wide.index.to_numpy(), "mean": band.value, "low": band.low, "high": band.high}
             pieces.append(pd.DataFrame(curve).assign(variant=variant, statistics=statistics, n=band.n))
     columns = ["variant", "statistics", "step", "mean", "low", "high", "n"]
-    return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    frame = pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    return results.with_names(frame)
 
 
 def draw(frame: pd.DataFrame) -> Figure:

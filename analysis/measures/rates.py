@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.measures import select
 from analysis.results import Results
+from benchmark.contract import share_above_chance
 
 Rho = float | Literal["trained"] | None
 """Share of the best accuracy above chance that a stable trial keeps; None: as the study decided."""
@@ -28,7 +29,7 @@ def stability_threshold(results: Results, variant: str, rho: Rho = None) -> floa
     decided = select.decided(results, variant)
     if rho is None:
         return float(decided.get("stability_threshold", np.nan))
-    return results.chance + rho * (float(decided.get("best_cell_accuracy", np.nan)) - results.chance)
+    return share_above_chance(float(decided.get("best_cell_accuracy", np.nan)), results.chance, rho)
 
 
 def stability(results: Results, rho: Rho = None) -> pd.Series[bool]:
