@@ -276,10 +276,11 @@ def _checked(table: pa.Table | None, where: str, kinds: Mapping[str, str]) -> pa
         refuse(where, "this file", "none")
     missing = [name for name in kinds if name not in table.column_names]
     unknown = [name for name in table.column_names if name not in kinds]
-    if missing or unknown or len(table.column_names) != len(kinds):
-        found = f"the columns {', '.join(unknown)} instead" if unknown else "none"
-        expected = f"the column {', '.join(missing)}" if missing else f"{len(kinds)} columns"
-        refuse(where, expected, found)
+    if missing:
+        instead = f"the columns {', '.join(unknown)} instead" if unknown else "none"
+        refuse(where, f"the column {', '.join(missing)}", instead)
+    if len(table.column_names) != len(kinds):
+        refuse(where, f"{len(kinds)} columns", f"{', '.join(unknown) or 'one twice'} besides")
     for name, kind in kinds.items():
         own = table.schema.field(name).type
         if not (_is_number(own) if kind == "number" else _is_text(own)):

@@ -26,6 +26,7 @@ WIDTH_IN = 9.0  # the report's column
 DPI = 120
 _LEGEND_ROWS = 2  # for which figures have room as they are
 _MANY_VARIANTS = 8  # more do not share a panel with those of other activations
+PER_ROW = 4  # panels, of those that have a panel per variant
 MAX_BANDS = 6  # of curves in one panel: more hide each other
 
 # Okabe & Ito's colour-blind safe palette (2008), a little darkened where white paper asks for it, for the

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
-from analysis.figures.gradient_depth import PER_ROW, probes_of
+from analysis.figures.gradient_depth import probes_of
 from analysis.results import Results
 from benchmark.contract import COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE
 
@@ -39,15 +39,15 @@ def prepare(results: Results) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     """A column per variant; shift above cosine."""
     variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, len(variants))
-    num_blocks = -(-len(variants) // PER_ROW)
+    num_columns = min(_style.PER_ROW, len(variants))
+    num_blocks = -(-len(variants) // _style.PER_ROW)
     figure, axes = _style.panels(2 * num_blocks, num_columns, 2.1)
-    for unused in axes[-2:, 1 + (len(variants) - 1) % PER_ROW :].flat:
+    for unused in axes[-2:, 1 + (len(variants) - 1) % _style.PER_ROW :].flat:
         unused.set_axis_off()
     deepest = frame["index"].max()
     positive = frame.loc[(frame["probe"] == COVARIATE_SHIFT) & (frame["median"] > 0), "median"]
     for position, variant in enumerate(variants):
-        block, column = divmod(position, PER_ROW)
+        block, column = divmod(position, _style.PER_ROW)
         for offset, (probe, label) in enumerate(ROWS.items()):
             panel = axes[2 * block + offset, column]
             rows = frame[(frame["variant"] == variant) & (frame["probe"] == probe)]

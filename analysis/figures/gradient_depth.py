@@ -22,7 +22,6 @@ MOMENTS = {0.0: "at initialization", 0.25: "after a quarter", 0.5: "after half",
 FLOOR = 1e-30  # a zero gradient can't stand on a logarithmic axis (protocol, 7)
 SHADES = np.linspace(0.3, 1.0, len(MOMENTS))
 MARKERS = ("o", "^", "s", "D")
-PER_ROW = 4
 
 
 def prepare(results: Results) -> pd.DataFrame:
@@ -62,8 +61,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     """A panel per variant, a line per moment."""
     styles = _style.styles(frame)
     variants = list(styles)
-    num_columns = min(PER_ROW, len(variants))
-    figure, axes = _style.panels(-(-len(variants) // PER_ROW), num_columns, 2.6, sharey=True)
+    num_columns = min(_style.PER_ROW, len(variants))
+    figure, axes = _style.panels(-(-len(variants) // _style.PER_ROW), num_columns, 2.6, sharey=True)
     moments = list(frame["moment"].unique())
     looks = dict(zip(MOMENTS.values(), zip(SHADES, MARKERS, strict=True), strict=True))
     for panel, variant in zip(axes.flat, variants, strict=False):

@@ -30,7 +30,6 @@ CURVES = {
     ("validation", "accuracy"): "val_accuracy",
 }
 BAND_SEED = 20150211  # of the bootstrap, so that a report is the same each time
-PER_ROW = 4
 
 
 @lru_cache(maxsize=2)  # two figures show it
@@ -77,11 +76,11 @@ def metric_label(metric: str, frame: pd.DataFrame) -> str:
 def draw(frame: pd.DataFrame) -> Figure:
     """A column per variant, loss above accuracy; more than four variants continue below."""
     variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, len(variants))
-    num_blocks = -(-len(variants) // PER_ROW)
+    num_columns = min(_style.PER_ROW, len(variants))
+    num_blocks = -(-len(variants) // _style.PER_ROW)
     figure, axes = _style.panels(2 * num_blocks, num_columns, 2.0, sharex=False)
     for position, variant in enumerate(variants):
-        block, column = divmod(position, PER_ROW)
+        block, column = divmod(position, _style.PER_ROW)
         for offset, metric in enumerate(("loss", "accuracy")):
             panel = axes[2 * block + offset, column]
             rows = frame[(frame["variant"] == variant) & (frame["metric"] == metric)]

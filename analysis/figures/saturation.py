@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
-from analysis.figures.gradient_depth import PER_ROW, probes_of
+from analysis.figures.gradient_depth import probes_of
 from analysis.measures import in_hidden_layers
 from analysis.results import Results
 from benchmark.contract import (
@@ -64,13 +64,13 @@ def prepare(results: Results) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     """A column per variant; shares above, percentiles below."""
     variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, len(variants))
-    num_blocks = -(-len(variants) // PER_ROW)
+    num_columns = min(_style.PER_ROW, len(variants))
+    num_blocks = -(-len(variants) // _style.PER_ROW)
     figure, axes = _style.panels(2 * num_blocks, num_columns, 2.1)
     for panel in axes.flat:
         panel.set_axis_off()
     for position, variant in enumerate(variants):
-        block, column = divmod(position, PER_ROW)
+        block, column = divmod(position, _style.PER_ROW)
         rows = frame[frame["variant"] == variant]
         upper, lower = axes[2 * block, column], axes[2 * block + 1, column]
         _draw_shares(upper, rows[rows["kind"] != "percentile"])

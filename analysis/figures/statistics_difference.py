@@ -21,7 +21,6 @@ CAPTION = (
     "learning rate. A variant that is judged by its moving averages is not shown."
 )
 KINDS = {"re-estimated": "val_accuracy", "moving average": "val_accuracy_ema"}
-PER_ROW = 4
 
 
 def prepare(results: Results) -> pd.DataFrame:
@@ -48,7 +47,7 @@ def prepare(results: Results) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     """A panel per variant, a line per kind of statistics."""
     variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, max(2, len(variants)))
+    num_columns = min(_style.PER_ROW, max(2, len(variants)))
     figure, axes = _style.panels(-(-len(variants) // num_columns), num_columns, 2.2, sharey=True)
     for panel, variant in zip(axes.flat, variants, strict=False):
         rows = frame[frame["variant"] == variant]

@@ -49,7 +49,8 @@ def decided(results: Results, variant: str) -> dict[str, Any]:
 
 def best_rate(results: Results, variant: str) -> float | None:
     """eta* of a variant; None where it has none, or none yet."""
-    rate = decided(results, variant).get("best_learning_rate")
+    known = decided(results, variant)
+    rate = known["best_learning_rate"] if known else None
     return None if rate is None else float(rate)
 
 

@@ -17,7 +17,8 @@ CLOCKS: dict[str, str] = {"steps": "step", "examples": "examples", "seconds": "t
 
 def target_accuracy(results: Results, activation: str) -> float:
     """The validation accuracy to reach, fixed before the confirm stage; NaN where it is not fixed."""
-    return float(results.decisions.get("targets", {}).get(activation, {}).get("accuracy", np.nan))
+    target = results.decisions.get("targets", {}).get(activation)
+    return np.nan if target is None else float(target["accuracy"])
 
 
 def budget(results: Results, unit: Unit) -> float:

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -178,6 +180,86 @@ def test_the_report_lands_in_the_studys_run(store, tmp_path):
     results = load("quick", uri)
     log_report(results, tmp_path, uri)
     assert [file.path for file in client.list_artifacts(results.run_id, "report")] == ["report/report.html"]
+
+
+def everything_in(folder):
+    """Bytes and time of the last change of every file, by path."""
+    return {
+        path.relative_to(folder): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_results_travel_with_their_folder(store, tmp_path):
+    """Copied, and moved: each reads and writes its own, wherever MLflow's records say that the files lie."""
+    original = Path(store[0].removeprefix("sqlite:///")).parent
+    shutil.copytree(original, tmp_path / "copy")
+    found = load("quick", store[0])
+    study = tmp_path / "copy" / "artifacts" / "quick" / found.run_id / "artifacts" / "study.json"
+    study.write_text(json.dumps(found.study | {"description": "of the copy"}))
+    before = everything_in(original)
+    (tmp_path / "copy").rename(tmp_path / "moved")
+
+    uri = f"sqlite:///{tmp_path / 'moved' / 'mlflow.db'}"
+    moved = load("quick", uri)
+    assert moved.study["description"] == "of the copy"
+    pd.testing.assert_frame_equal(moved.curves, found.curves)
+    pd.testing.assert_frame_equal(moved.probes, found.probes)
+    assert main(["report", "quick", "--tracking-uri", uri, "--out", str(tmp_path / "report")]) == 0
+    logged = tmp_path / "moved" / "artifacts" / "quick" / found.run_id / "artifacts" / "report"
+    assert everything_in(logged).keys() == everything_in(tmp_path / "report").keys()
+    assert (logged / "report.html").read_bytes() == (tmp_path / "report" / "report.html").read_bytes()
+    assert everything_in(original) == before
+
+
+def test_runs_on_other_data_are_no_runs_of_this_study(store, logged):
+    uri, client = store
+    experiment = new_experiment(client, uri, "data")
+    older, other, newer = (
+        log_study(client, experiment, dataclasses.replace(logged, study_hash=study_hash), fingerprint=data)
+        for study_hash, data in (("0000000a", "mine"), ("0000000b", "yours"), ("0000000c", "mine"))
+    )
+    results = load("data", uri)
+    assert results.data_fingerprint == "mine"
+    assert results.run_ids == (newer, older)
+    assert results.run_ids_on_other_data == (other,)
+    assert results.which_run == (
+        f"Run {newer} (study hash 0000000c) is the newest of the 2 runs of study synthetic on its data; "
+        f"--run ID reads another: {older}; on other data {other}"
+    )
+    assert load("data", uri, other).which_run == (
+        f"Run {other} (study hash 0000000b) is the only run of study synthetic on its data; "
+        f"--run ID reads another: on other data {newer}, {older}"
+    )
+
+
+def test_siblings_were_trained_on_the_same_data(store, logged):
+    uri, client = store
+    experiment = new_experiment(client, uri, "siblings")
+    adam = dataclasses.replace(logged, study=logged.study | {"optimizer": {"name": "adam"}})
+    for study_hash, data in (("0000000d", "mine"), ("0000000e", "yours"), ("0000000f", None)):
+        log_study(client, experiment, dataclasses.replace(adam, study_hash=study_hash), fingerprint=data)
+    log_study(client, experiment, logged, fingerprint="mine")
+    assert [sibling.study_hash for sibling in load("siblings", uri).siblings] == ["0000000d"]
+
+
+@pytest.mark.parametrize(("key", "together"), [("network.width", False), ("data.limit_train", True)])
+def test_a_family_is_of_one_data_unless_its_axis_varies_them(store, logged, key, together):
+    uri, client = store
+    experiment = new_experiment(client, uri, f"family along {key}")
+    section, name = key.split(".")
+    for position, data in enumerate(("mine", "yours")):
+        study = logged.study | {
+            "name": f"family along {key}",
+            "axis": {"key": key, "label": name, "values": [4, 8], "names": [], "position": position},
+            section: logged.study[section] | {name: [4, 8][position]},
+        }
+        one = dataclasses.replace(logged, study=study, study_hash=f"000000{position}")
+        log_study(client, experiment, one, fingerprint=data)
+    family = load_family(load(f"family along {key}", uri), uri)
+    assert len(family.members) == (2 if together else 1)
+    assert family.missing == ([] if together else ["4"])
 
 
 def family_of(uri, study_hash):
