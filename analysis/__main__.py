@@ -137,13 +137,10 @@ def _title(results: Results) -> str:
 
 def _calibrate(options: argparse.Namespace) -> None:
     """Simulate studies and print the table of error rates."""
-    from analysis.calibration import ranks as calibrate_ranks
-    from analysis.calibration import verdicts as calibrate
+    from analysis.calibration import ranks, verdicts
 
-    table = calibrate.run(options.studies, CALIBRATION_SEED, options.out)
-    print(calibrate.table_markdown(table))
-    ranks = calibrate_ranks.run(options.studies, CALIBRATION_SEED)
-    print(calibrate_ranks.table_markdown(ranks, options.studies))
+    print(verdicts.table_markdown(verdicts.run(options.studies, CALIBRATION_SEED, options.out)))
+    print(ranks.table_markdown(ranks.run(options.studies, CALIBRATION_SEED), options.studies))
 
 
 def _positive(text: str) -> int:

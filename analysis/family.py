@@ -13,6 +13,8 @@ from analysis.results import Results
 WORDS = ("description", "execution")
 """Sections that change nothing of what a study computes."""
 
+VERSIONS = ("schema_version", "protocol_version")
+
 
 @dataclass(frozen=True, eq=False)
 class Family:
@@ -84,6 +86,24 @@ def of_one_family(study: dict[str, Any], other: dict[str, Any]) -> bool:
     if not (study.get("axis") and other.get("axis")):
         return False
     return _without_value(study) == _without_value(other)
+
+
+def varies_data(study: dict[str, Any]) -> bool:
+    """Is what a study's axis varies the data, so that its values are trained on different ones?"""
+    return str(study["axis"]["key"]).split(".")[0] == "data"
+
+
+def same_rules(schema: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Were two runs logged under the same schema and protocol, but for the latter's patch number?"""
+    return all(str(schema.get(key)).split(".")[:2] == str(other.get(key)).split(".")[:2] for key in VERSIONS)
+
+
+def differ_in_optimizer_alone(study: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Are two resolved studies the same but for the optimizer, their names, words and execution?"""
+    rest = (study.keys() | other.keys()) - {"name", "optimizer", *WORDS}
+    return study.get("optimizer") != other.get("optimizer") and all(
+        study.get(key) == other.get(key) for key in rest
+    )
 
 
 def _without_value(study: dict[str, Any]) -> dict[str, Any]:

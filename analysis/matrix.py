@@ -1,4 +1,4 @@
-"""Verdicts at a glance: a table of claims, a cell per verdict, in a colour and in letters."""
+"""Verdicts at a glance: a table of claims, an entry per verdict, in a colour and in letters."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.claims import CLAIMS, OUTCOMES, Outcome, Verdict
+from benchmark.contract import CONFIRMATORY
 
 LETTERS: dict[Outcome, str] = {
     "SUPPORTED": "yes",
@@ -15,13 +16,13 @@ LETTERS: dict[Outcome, str] = {
     "INCONCLUSIVE": "open",
     "NOT EVALUABLE": "n/e",
 }
-"""What a cell says; the words are explained beside every matrix."""
+"""What an entry says; the words are explained beside every matrix."""
 
 LEGEND = ", ".join(f"{LETTERS[outcome]}: {outcome.lower()}" for outcome in OUTCOMES)
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """One verdict, in short.
 
     Attributes:
@@ -45,18 +46,18 @@ class Matrix:
         title: what all of its cells share.
         corner: what its rows are.
         columns: headings.
-        rows: a heading, whether it is exploratory, and a cell per column; None where nothing was asked.
+        rows: a heading, whether it is exploratory, and an entry per column; None where nothing was asked.
     """
 
     title: str
     corner: str
     columns: list[str]
-    rows: list[tuple[str, bool, list[Cell | None]]]
+    rows: list[tuple[str, bool, list[Entry | None]]]
 
 
-def cell(verdict: Verdict, page: str = "", *, linked: bool = True) -> Cell:
-    """A verdict's cell; it links to its claim on `page`, by default the one it stands on, if `linked`."""
-    return Cell(
+def entry(verdict: Verdict, page: str = "", *, linked: bool = True) -> Entry:
+    """A verdict's entry; it links to its claim on `page`, by default the one it stands on, if `linked`."""
+    return Entry(
         letters=LETTERS[verdict.outcome],
         outcome=verdict.outcome,
         sentence=verdict.sentence,
@@ -73,11 +74,11 @@ def by_normalizer(verdicts: Sequence[Verdict]) -> list[Matrix]:
     for activation in dict.fromkeys(verdict.activation for verdict in verdicts):
         own = {(v.normalizer, v.claim): v for v in verdicts if v.activation == activation}
         claims = [claim for claim in CLAIMS if any(claim == asked for _, asked in own)]
-        rows: list[tuple[str, bool, list[Cell | None]]] = []
+        rows: list[tuple[str, bool, list[Entry | None]]] = []
         for normalizer in normalizers:
             found = [own.get((normalizer, claim)) for claim in claims]
             exploratory = any(verdict.exploratory for verdict in found if verdict)
-            rows.append((normalizer, exploratory, [cell(v) if v else None for v in found]))
+            rows.append((normalizer, exploratory, [entry(v) if v else None for v in found]))
         matrices.append(Matrix(f"{activation} nets", "normalizer", claims, rows))
     return matrices
 
@@ -88,15 +89,12 @@ def by_value(verdicts: Sequence[tuple[str, str, Sequence[Verdict]]]) -> list[Mat
     Args:
         verdicts: of each value: its name, the page of its own report, and its verdicts.
     """
-    pairs = dict.fromkeys((v.normalizer, v.activation, v.exploratory) for *_, own in verdicts for v in own)
+    pairs = dict.fromkeys((v.pair, v.exploratory) for *_, own in verdicts for v in own)
     matrices = []
-    for normalizer, activation, exploratory in pairs:
-        columns = [
-            {v.claim: cell(v, page) for v in own if (v.normalizer, v.activation) == (normalizer, activation)}
-            for _, page, own in verdicts
-        ]
+    for pair, exploratory in pairs:
+        columns = [{v.claim: entry(v, page) for v in own if v.pair == pair} for _, page, own in verdicts]
         claims = [claim for claim in CLAIMS if any(claim in column for column in columns)]
-        title = f"{normalizer}-{activation}" + (" (exploratory)" if exploratory else "")
+        title = pair.variant + (" (exploratory)" if exploratory else "")
         rows = [(claim, False, [column.get(claim) for column in columns]) for claim in claims]
         matrices.append(Matrix(title, "claim", [name for name, *_ in verdicts], rows))
     return matrices
@@ -110,14 +108,16 @@ def against_competitors(judged: Mapping[str, Sequence[Verdict]]) -> list[Matrix]
     """
     matrices = []
     for activation in dict.fromkeys(v.activation for own in judged.values() for v in own):
-        rows: list[tuple[str, bool, list[Cell | None]]] = []
+        rows: list[tuple[str, bool, list[Entry | None]]] = []
         asked = {v.claim for own in judged.values() for v in own if v.activation == activation}
         claims = [claim for claim in CLAIMS if claim in asked]
         for competitor, verdicts in judged.items():
             own = {v.claim: v for v in verdicts if v.activation == activation}
-            cells = [cell(own[claim], linked=False) if claim in own else None for claim in claims]
-            rows.append((competitor, True, cells))
-        matrices.append(Matrix(f"batch against competitors, {activation} nets", "against", claims, rows))
+            entries = [entry(own[claim], linked=False) if claim in own else None for claim in claims]
+            rows.append((competitor, True, entries))
+        matrices.append(
+            Matrix(f"{CONFIRMATORY} against competitors, {activation} nets", "against", claims, rows)
+        )
     return matrices
 
 

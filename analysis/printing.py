@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.claims import Verdict
-from analysis.matrix import LEGEND, Cell, Matrix
+from analysis.matrix import LEGEND, Entry, Matrix
 
 TABLE_CAPTION = "effects in the unit of the claim; p: the smaller Holm-adjusted one; *: exploratory"
 COLOURS = {"SUPPORTED": "green", "REFUTED": "red", "INCONCLUSIVE": "yellow", "NOT EVALUABLE": "dim"}
@@ -20,7 +20,7 @@ def print_verdicts(console: Console, verdicts: Iterable[Verdict], title: str) ->
     console.print(verdict_table(verdicts, title))
     for verdict in verdicts:
         console.print(
-            f"[bold]{verdict.claim}[/], {verdict.normalizer}-{verdict.activation}: {verdict.sentence}",
+            f"[bold]{verdict.claim}[/], {verdict.pair.variant}: {verdict.sentence}",
             highlight=False,
         )
 
@@ -42,7 +42,7 @@ def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
         judged = verdict.n > 0
         table.add_row(
             verdict.claim,
-            f"{verdict.normalizer}-{verdict.activation}" + (" *" if verdict.exploratory else ""),
+            verdict.pair.variant + (" *" if verdict.exploratory else ""),
             f"[{COLOURS[verdict.outcome]}]{verdict.outcome}[/]",
             escape(f"{verdict.effect:.2f} [{verdict.low:.2f}, {verdict.high:.2f}]") if judged else "",
             f"{min(verdict.p_supported, verdict.p_refuted):.2g}" if judged else "",
@@ -57,10 +57,10 @@ def matrix_table(matrix: Matrix) -> Table:
     table.add_column(matrix.corner, no_wrap=True)
     for heading in matrix.columns:
         table.add_column(escape(heading.replace("-", "-\n")), justify="center")
-    for name, exploratory, cells in matrix.rows:
-        table.add_row(escape(name) + (" *" if exploratory else ""), *map(_in_colour, cells))
+    for name, exploratory, entries in matrix.rows:
+        table.add_row(escape(name) + (" *" if exploratory else ""), *map(_in_colour, entries))
     return table
 
 
-def _in_colour(cell: Cell | None) -> str:
-    return "" if cell is None else f"[{COLOURS[cell.outcome]}]{cell.letters}[/]"
+def _in_colour(entry: Entry | None) -> str:
+    return "" if entry is None else f"[{COLOURS[entry.outcome]}]{entry.letters}[/]"

@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-FINAL_METRICS = (
-    "final_val_loss",
-    "final_val_accuracy",
-    "final_val_loss_ema",
-    "final_val_accuracy_ema",
-    "final_clean_train_loss",
-    "final_clean_train_accuracy",
-    "best_val_loss",
-    "best_val_step",
-    "train_seconds",
-    "probe_seconds",
-    "num_steps_done",
-    "num_parameters",
-    "test_loss",
-    "test_accuracy",
-)
-CURVE_METRICS = (
-    "epoch",
-    "examples",
-    "train_seconds",
-    "learning_rate",
-    "train_loss",
-    "train_accuracy",
-    "gradient_norm",
-    "parameter_norm",
-    "examples_per_s",
-    "clean_train_loss",
-    "clean_train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_loss_ema",
-    "val_accuracy_ema",
-    "clean_train_loss_ema",
-    "clean_train_accuracy_ema",
-)
+from benchmark.contract import CURVE_METRICS, FINAL_METRICS, PROBE_COLUMNS, variant_name
+
+# Columns of the frames.
 TRIAL_KEYS = ("trial_hash", "variant", "normalization", "activation", "stage", "trial_learning_rate", "seed")
-TRIAL_COLUMNS = (
+"""Stand beside every row of curves and probes."""
+TRIAL_FRAME = (
     "trial_hash",
     "run_id",
     "variant",
@@ -53,29 +23,26 @@ TRIAL_COLUMNS = (
     "stage",
     "learning_rate",
     "seed",
+    "init_gain",
     "status",
     "status_ema",
     *FINAL_METRICS,
 )
-CURVE_COLUMNS = (*TRIAL_KEYS, "step", *CURVE_METRICS)
-PROBE_COLUMNS = (*TRIAL_KEYS, "step", "probe", "layer", "index", "value")
+CURVE_FRAME = (*TRIAL_KEYS, *CURVE_METRICS)
+PROBE_FRAME = (*TRIAL_KEYS, *PROBE_COLUMNS)
 
 
-_COMPOUND_ACTIVATIONS = ("hard", "leaky")  # first words of the activations whose names have a hyphen
+@dataclass(frozen=True)
+class Variant:
+    """What a net of a study is made with; frames say both beside its name, which nobody parses."""
 
+    normalization: str
+    activation: str
 
-def split_variant(variant: str) -> tuple[str, str]:
-    """A variant's name as (normalization, activation); either's own name may have hyphens.
-
-    `batch-renorm-relu` -> (`batch-renorm`, `relu`); `batch-hard-tanh` -> (`batch`, `hard-tanh`).
-    """
-    normalization, _, activation = variant.rpartition("-")
-    rest, _, word = normalization.rpartition("-")
-    return (
-        (rest, f"{word}-{activation}")
-        if rest and word in _COMPOUND_ACTIVATIONS
-        else (normalization, activation)
-    )
+    @property
+    def name(self) -> str:
+        """What frames, decisions and figures call it."""
+        return variant_name(self.normalization, self.activation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +51,21 @@ class Results:
 
     Attributes:
         study: the resolved study, as nested dicts.
-        schema: units and directions of the logged metrics, and the versions.
+        schema: the versions, units and directions of the logged metrics, and the normalizations in words.
         decisions: what the stages decided; keys are absent until decided.
         environment: software and hardware.
         progress: planned numbers of trials per stage, wall time, command.
         run_id: the study's MLflow run.
         study_hash: 8 hex digits.
         commit: git commit that trained.
-        trials: one row per trial (`TRIAL_COLUMNS`, and `init_gain` where the study varies it).
-        curves: one row per trial and evaluation (`CURVE_COLUMNS`).
-        probes: one row per trial, evaluation, probe and layer (`PROBE_COLUMNS`); empty when probes were off.
+        trials: one row per trial (`TRIAL_FRAME`).
+        curves: one row per trial and evaluation (`CURVE_FRAME`).
+        probes: one row per trial, evaluation, probe and layer (`PROBE_FRAME`); empty when probes were off.
         status: running, complete or incomplete.
-        run_ids: MLflow ids of all runs of the study, this one among them, the newest first.
+        run_ids: MLflow ids of all runs of the study on the same data, this one among them, the newest first.
         siblings: complete runs of the study that differ from this one in the optimizer alone, the newest
             first; without curves and probes.
+        run_ids_on_other_data: of the study's other runs, the newest first.
     """
 
     study: dict[str, Any]
@@ -114,6 +82,7 @@ class Results:
     status: str = "complete"
     run_ids: tuple[str, ...] = ()
     siblings: tuple[Results, ...] = ()
+    run_ids_on_other_data: tuple[str, ...] = ()
 
     @property
     def normalizations(self) -> list[str]:
@@ -125,10 +94,33 @@ class Results:
         """Planned activations, in the study's order."""
         return list(self.study["variants"]["activations"])
 
+    @cached_property
+    def planned(self) -> dict[str, Variant]:
+        """Planned variants by name, grouped by activation."""
+        planned = [Variant(n, a) for a in self.activations for n in self.normalizations]
+        return {variant.name: variant for variant in planned}
+
     @property
     def variants(self) -> list[str]:
-        """Planned variants, `normalization-activation`, grouped by activation."""
-        return [f"{n}-{a}" for a in self.activations for n in self.normalizations]
+        """Names of the planned variants, grouped by activation."""
+        return list(self.planned)
+
+    def with_names(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with the columns normalization and activation, by its column variant."""
+        planned = [self.planned[name] for name in frame["variant"]]
+        return frame.assign(
+            normalization=[variant.normalization for variant in planned],
+            activation=[variant.activation for variant in planned],
+        )
+
+    def words(self, normalization: str) -> str:
+        """A normalization's name in words, such as `group normalization (4 groups)`."""
+        return str(self.schema["normalizations"][normalization]["words"])
+
+    @property
+    def competitors(self) -> list[str]:
+        """Planned normalizations that do not normalize but compete with it, such as an initialization."""
+        return [name for name in self.normalizations if self.schema["normalizations"][name]["is_competitor"]]
 
     @property
     def chance(self) -> float:
@@ -143,16 +135,26 @@ class Results:
     @property
     def loss_unit(self) -> str:
         """Unit of the study's loss, "1" for a loss that has none."""
-        return str(self.schema.get("metrics", {}).get("val_loss", {}).get("unit", "nats"))
+        return str(self.schema["metrics"]["val_loss"]["unit"])
+
+    @property
+    def data_fingerprint(self) -> str | None:
+        """Of the data that were trained on; None until the study logged it."""
+        return self.progress.get("data_fingerprint")
 
     @property
     def which_run(self) -> str:
         """Which of the study's runs this is, in a line; empty where there is no other."""
         others = [run_id for run_id in self.run_ids if run_id != self.run_id]
-        if not others:
+        if not others and not self.run_ids_on_other_data:
             return ""
         rank = "the newest" if self.run_id == self.run_ids[0] else "one"
+        which = f"{rank} of the {len(self.run_ids)} runs" if others else "the only run"
+        on_data = " on its data" if self.run_ids_on_other_data else ""
+        named = [", ".join(others)] if others else []
+        if self.run_ids_on_other_data:
+            named.append(f"on other data {', '.join(self.run_ids_on_other_data)}")
         return (
-            f"Run {self.run_id} (study hash {self.study_hash}) is {rank} of the {len(self.run_ids)} runs "
-            f"of study {self.study['name']}; --run ID reads another: {', '.join(others)}"
+            f"Run {self.run_id} (study hash {self.study_hash}) is {which} of study {self.study['name']}"
+            f"{on_data}; --run ID reads another: {'; '.join(named)}"
         )

@@ -60,6 +60,11 @@ TRAINED_SEEDS_SHARE = 0.5
 """The least share of a cell's seeds that train at a rate that can be the best one (section 4)."""
 
 
+def variant_name(normalization: str, activation: str) -> str:
+    """What a variant is called, in tags and files. Nothing parses it: both names may have hyphens."""
+    return f"{normalization}-{activation}"
+
+
 def share_above_chance(accuracy: float, chance: float, share: float) -> float:
     """The accuracy that keeps a share of another one's height above chance: thresholds and targets."""
     return chance + share * (accuracy - chance)
@@ -168,6 +173,8 @@ SATURATED_SHARE, DEAD_SHARE = "saturated_share", "dead_share"
 COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE = "covariate_shift", "covariate_shift_cosine"
 PREACTIVATION_P15, PREACTIVATION_P50 = "preactivation_p15", "preactivation_p50"
 PREACTIVATION_P85 = "preactivation_p85"
+LANDSCAPE = "landscape"
+"""The entry of `probes.enabled` that logs nothing where it has no rate to walk at."""
 LANDSCAPE_SMOOTHNESS = "landscape_smoothness"
 LANDSCAPE_LOSS_MIN, LANDSCAPE_LOSS_MAX = "landscape_loss_min", "landscape_loss_max"
 LANDSCAPE_GRADIENT_CHANGE_MIN = "landscape_gradient_change_min"

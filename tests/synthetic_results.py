@@ -12,7 +12,18 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.results import CURVE_COLUMNS, PROBE_COLUMNS, TRIAL_COLUMNS, Results, split_variant
+from analysis.results import CURVE_FRAME, PROBE_FRAME, TRIAL_FRAME, Results, Variant
+from benchmark import contract
+from benchmark.contract import (
+    BASELINE,
+    BEST,
+    CURVE_METRICS,
+    FINAL_METRICS,
+    RATE_MULTIPLES,
+    TARGET_SHARE,
+    USABLE_SHARE,
+)
+from benchmark.probes import PROBES
 
 NUM_CLASSES = 10
 CHANCE = 1 / NUM_CLASSES
@@ -25,8 +36,10 @@ GAPS = {"none": 0.30, "batch": 0.15}
 ATTENUATION = {"none-sigmoid": 0.6, "none-tanh": 0.3, "none-relu": 0.15}
 SMOOTHNESS = {"none": 10.0, "batch": 2.0}
 PROBE_EVERY = 5
-ROLES = {"x1": 1, "x5": 5, "x30": 30}
 GAINS = (0.1, 0.316, 1.0, 3.16, 10.0)
+RHO = 0.9
+COMPETITORS = {"none-he": "He initialization", "none-lsuv": "LSUV initialization"}
+"""Normalizations that compete with normalizing, in words; any other is `<name> normalization`."""
 
 
 def make_results(
@@ -106,7 +119,9 @@ class _Maker:
 
     def __init__(self, **options):
         self.__dict__.update(options)
-        self.variants = [f"{n}-{a}" for a in self.activations for n in self.normalizations]
+        planned = [Variant(n, a) for a in self.activations for n in self.normalizations]
+        self.planned = {variant.name: variant for variant in planned}
+        self.variants = list(self.planned)
         self.grid = [1e-3] if self.sampler == "fixed" else [float(r) for r in np.logspace(-3, 2, 6)]
         self.trials, self.curves, self.probes = [], [], []
         self.edge_of = {}
@@ -126,17 +141,17 @@ class _Maker:
 
     def of(self, table, variant, default):
         """A setting by variant, else by its normalization, else the default."""
-        return table.get(variant, table.get(split_variant(variant)[0], default))
+        return table.get(variant, table.get(self.planned[variant].normalization, default))
 
     def train(self, variant, rate, seed, stage, gain=1.0):
         """One trial: its outcome, curve and probes."""
-        normalization, activation = split_variant(variant)
+        normalization, activation = self.planned[variant].normalization, self.planned[variant].activation
         edge = self.edge_of.setdefault(
             (variant, seed), self.of(self.edges, variant, 0.3) + self.edge_spread * self.rng.normal()
         )
         # Without normalization, an init gain far from 1 costs as much as a rate that is as far off.
         distance = (
-            np.log10(rate) - edge + (self.gain_cost * abs(np.log10(gain)) if normalization == "none" else 0)
+            np.log10(rate) - edge + (self.gain_cost * abs(np.log10(gain)) if normalization == BASELINE else 0)
         )
         diverged = distance > 0
         stuck = variant in self.untrainable or distance < -3
@@ -217,18 +232,21 @@ class _Maker:
             "final_val_accuracy_ema": CHANCE if diverged else last["val_accuracy_ema"],
             "final_clean_train_loss": LOSS_CAP if diverged else last["clean_train_loss"],
             "final_clean_train_accuracy": CHANCE if diverged else last["clean_train_accuracy"],
+            "final_clean_train_loss_ema": LOSS_CAP if diverged else last["clean_train_loss_ema"],
+            "final_clean_train_accuracy_ema": CHANCE if diverged else last["clean_train_accuracy_ema"],
             "best_val_loss": LOSS_CAP if diverged else last["val_loss"],
             "best_val_step": float(last["step"]),
             "train_seconds": last["train_seconds"],
             "probe_seconds": 0.03 * last["train_seconds"] * self.with_probes,
             "num_steps_done": float(last["step"]),
+            "num_parameters": 5000.0,
         }
         test = {"test_loss": finals["final_val_loss"], "test_accuracy": finals["final_val_accuracy"]}
         return finals | (test if stage == "confirm" or self.sampler == "fixed" else {})
 
     def layer_probes(self, variant, steps, done):
         """[steps x layers] values of every per-layer probe, in long form."""
-        layers = [f"conv{i + 1}" for i in range(NUM_CONVOLUTIONS)] + ["dense"]
+        layers = [*(f"conv{i + 1}" for i in range(NUM_CONVOLUTIONS)), contract.CLASSIFIER]
         depth = np.arange(len(layers))
         slope = self.of(self.attenuation, variant, 0.02) + 0.01 * self.rng.normal()
         log_norm = (
@@ -239,23 +257,23 @@ class _Maker:
         ones = np.ones((len(steps), len(layers)))
         spread = ones + done[:, None]
         values = {
-            "gradient_norm": 10**log_norm,
+            contract.GRADIENT_NORM: 10**log_norm,
             "gradient_ratio": 10 ** (log_norm - 0.5),
-            "parameter_norm": 3 * ones,
+            "weight_norm": 3 * ones,
             "update_ratio": np.where(steps[:, None] == 0, np.nan, 1e-3 * ones),
-            "covariate_shift": 0.1 * (depth > 0) * ones,
-            "covariate_shift_cosine": ones,
+            contract.COVARIATE_SHIFT: 0.1 * (depth > 0) * ones,
+            contract.COVARIATE_SHIFT_COSINE: ones,
             "preactivation_mean": 0.1 * ones,
             "preactivation_std": spread,
-            "preactivation_p15": 0.1 - spread,
-            "preactivation_p50": 0.1 * ones,
-            "preactivation_p85": 0.1 + spread,
+            contract.PREACTIVATION_P15: 0.1 - spread,
+            contract.PREACTIVATION_P50: 0.1 * ones,
+            contract.PREACTIVATION_P85: 0.1 + spread,
         }
-        activation = split_variant(variant)[1]
+        normalization, activation = self.planned[variant].normalization, self.planned[variant].activation
         if activation in ("sigmoid", "tanh"):
-            values["saturated_share"] = (0.3 if variant.startswith("none") else 0.05) * ones
+            values[contract.SATURATED_SHARE] = (0.05 if normalization == "batch" else 0.3) * ones
         if activation == "relu":
-            values["dead_share"] = 0.1 * ones
+            values[contract.DEAD_SHARE] = 0.1 * ones
         size = len(steps) * len(layers)
         return {
             "step": np.tile(np.repeat(steps, len(layers)), len(values)),
@@ -269,18 +287,18 @@ class _Maker:
         """[probes x steps] values of a walk, in long form."""
         level = self.of(self.smoothness, variant, 5.0)
         factors = {
-            "landscape_smoothness": 1.0,
-            "landscape_loss_min": 0.1,
-            "landscape_loss_max": 0.3,
-            "landscape_gradient_change_min": 0.5,
-            "landscape_gradient_change_max": 2.0,
+            contract.LANDSCAPE_SMOOTHNESS: 1.0,
+            contract.LANDSCAPE_LOSS_MIN: 0.1,
+            contract.LANDSCAPE_LOSS_MAX: 0.3,
+            contract.LANDSCAPE_GRADIENT_CHANGE_MIN: 0.5,
+            contract.LANDSCAPE_GRADIENT_CHANGE_MAX: 2.0,
         }
         values = np.exp(0.1 * self.rng.normal(size=(len(factors), len(steps))))
         values *= level * np.array(list(factors.values()))[:, None]
         return {
             "step": np.tile(steps, len(factors)),
             "probe": np.repeat(list(factors), len(steps)),
-            "layer": np.repeat("all", values.size),
+            "layer": np.repeat(contract.WHOLE_NETWORK, values.size),
             "index": np.full(values.size, -1),
             "value": values.ravel(),
         }
@@ -304,8 +322,8 @@ class _Maker:
                 "best_learning_rate": rate,
                 "at_edge": rate in (self.grid[0], self.grid[-1]),
                 "best_cell_accuracy": best_accuracy,
-                "usable": bool(best_accuracy - CHANCE >= 0.1 * best_of_study),
-                "stability_threshold": CHANCE + 0.9 * (best_accuracy - CHANCE),
+                "usable": bool(best_accuracy - CHANCE >= USABLE_SHARE * best_of_study),
+                "stability_threshold": CHANCE + RHO * (best_accuracy - CHANCE),
             }
         decisions = {"num_classes": NUM_CLASSES, "loss_cap": LOSS_CAP}
         if self.sampler == "fixed":
@@ -321,30 +339,34 @@ class _Maker:
     def targets(self, sweep, chosen):
         targets = {}
         for activation in self.activations:
-            source = f"none-{activation}"
+            source = Variant(BASELINE, activation).name
             if source not in chosen or not chosen[source]["usable"]:
                 source = self.reference
             at_best = (sweep["variant"] == source) & (
                 sweep["learning_rate"] == chosen[source]["best_learning_rate"]
             )
             median = sweep[at_best]["final_val_accuracy"].median()
-            targets[activation] = {"accuracy": float(CHANCE + 0.95 * (median - CHANCE)), "variant": source}
+            targets[activation] = {
+                "accuracy": float(CHANCE + TARGET_SHARE * (median - CHANCE)),
+                "variant": source,
+            }
         return targets
 
     @property
     def reference(self):
-        return f"{self.normalizations[-1]}-{self.activations[-1]}"
+        return self.variants[-1]
 
     def confirm_cells(self, chosen):
         cells: dict[tuple[str, float], list[str]] = {}
         for variant in self.variants:
             rate = chosen[variant]["best_learning_rate"]
             if rate is not None:
-                cells.setdefault((variant, rate), []).append("best")
-            plain = chosen.get("none-" + split_variant(variant)[1], {}).get("best_learning_rate")
-            if plain is not None and split_variant(variant)[0] != "none":
-                for role, factor in ROLES.items():
-                    cells.setdefault((variant, plain * factor), []).append(role)
+                cells.setdefault((variant, rate), []).append(BEST)
+            own = self.planned[variant]
+            plain = chosen.get(Variant(BASELINE, own.activation).name, {}).get("best_learning_rate")
+            if plain is not None and own.normalization != BASELINE:
+                for multiple in RATE_MULTIPLES:
+                    cells.setdefault((variant, plain * multiple), []).append(f"x{multiple}")
         return [{"variant": v, "learning_rate": r, "roles": roles} for (v, r), roles in cells.items()]
 
     def refine(self, decisions):
@@ -369,7 +391,9 @@ class _Maker:
 
     def confirm(self, decisions):
         for cell in decisions["confirm"]:
-            for seed in range(1000, 1000 + self.confirm_seeds):
+            for seed in range(
+                contract.CONFIRM_SEED_OFFSET, contract.CONFIRM_SEED_OFFSET + self.confirm_seeds
+            ):
                 self.train(cell["variant"], cell["learning_rate"], seed, "confirm")
 
     def vary_gains(self, decisions):
@@ -380,11 +404,11 @@ class _Maker:
                     self.train(variant, rate, seed, "gains", gain)
 
     def collect(self, decisions) -> Results:
-        trials = pd.DataFrame(self.trials).reindex(columns=[*TRIAL_COLUMNS, "init_gain"])
+        trials = pd.DataFrame(self.trials).reindex(columns=list(TRIAL_FRAME))
         counts = trials["stage"].value_counts()
         return Results(
             study=self.study(),
-            schema={"schema_version": 1, "protocol_version": "1.1", "metrics": METRICS, "probes": {}},
+            schema=self.schema(),
             decisions=decisions,
             environment=ENVIRONMENT,
             progress={
@@ -396,9 +420,28 @@ class _Maker:
             study_hash="0123abcd",
             commit="f" * 40,
             trials=trials,
-            curves=_frame(self.curves, CURVE_COLUMNS),
-            probes=_frame(self.probes, PROBE_COLUMNS),
+            curves=_frame(self.curves, CURVE_FRAME),
+            probes=_frame(self.probes, PROBE_FRAME),
         )
+
+    def schema(self):
+        return {
+            "schema_version": contract.SCHEMA_VERSION,
+            "protocol_version": contract.PROTOCOL_VERSION,
+            "metrics": METRICS,
+            "probes": {
+                name: {"unit": unit, "direction": "none", "description": words}
+                for probe in PROBES.values()
+                for name, (unit, words) in probe.metrics.items()
+            },
+            "normalizations": {
+                name: {
+                    "words": COMPETITORS.get(name, f"{name} normalization"),
+                    "is_competitor": name in COMPETITORS,
+                }
+                for name in self.normalizations
+            },
+        }
 
     def study(self):
         every = max(1, self.num_steps // 20)
@@ -434,7 +477,7 @@ class _Maker:
                 "num_extensions": 2,
             },
             "seeds": {"sweep": self.seeds, "confirm": self.confirm_seeds},
-            "judge": {"statistics": "reestimated", "rho": 0.9},
+            "judge": {"statistics": "reestimated", "rho": RHO},
             "probes": {
                 "enabled": ["gradients", "activations"] * self.with_probes
                 + ["landscape"] * self.with_landscape,
@@ -459,10 +502,8 @@ def _frame(pieces, columns):
 
 
 METRICS = {
-    "val_loss": {"unit": "nats", "direction": "min", "description": "validation loss, judged"},
-    "val_accuracy": {"unit": "share", "direction": "max", "description": "validation accuracy, judged"},
-    "train_loss": {"unit": "nats", "direction": "min", "description": "mean over the interval's batches"},
-    "train_seconds": {"unit": "s", "direction": "min", "description": "training alone, cumulative"},
+    name: {"unit": unit, "direction": direction, "description": words}
+    for name, (unit, direction, words) in (*CURVE_METRICS.items(), *FINAL_METRICS.items())
 }
 ENVIRONMENT = {
     "python": "3.11.9",

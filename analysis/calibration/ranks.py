@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis import stats
 from analysis.stats.signed_rank import Floats
+from benchmark.contract import ALPHA
 
 NUM_CONTESTANTS = (4, 10, 30)
 NUM_SEEDS = (6, 8, 10)
@@ -77,7 +78,7 @@ def table_markdown(table: pd.DataFrame, num_studies: int) -> str:
         table: what `run` returned.
         num_studies: per cell.
     """
-    error = float(np.sqrt(stats.ALPHA * (1 - stats.ALPHA) / num_studies))
+    error = float(np.sqrt(ALPHA * (1 - ALPHA) / num_studies))
     notes = {
         "missed": "Share of rankings of equally good contestants in which any interval misses, promised for "
         f"the normal ones: at most .05; {num_studies} studies per cell, standard error {error:.3f} at .05.",

@@ -17,6 +17,7 @@ from analysis import stats
 from analysis.calibration import simulation
 from analysis.calibration.simulation import CIFAR100, QUICK, SHAPES, Observer
 from analysis.stats.signed_rank import Floats
+from benchmark.contract import ALPHA
 
 NUM_ACTIVATIONS = 2  # of a family, as in `quick` and `cifar100`
 NUM_SEEDS = (6, 8, 10, 20)
@@ -137,8 +138,8 @@ def _with_interval(rates: dict[str, float], num_studies: int) -> pd.DataFrame:
 
 def excesses(table: pd.DataFrame) -> pd.DataFrame:
     """Rows whose error is above 5% (or whose coverage is below 95%) beyond Monte-Carlo error."""
-    error = table["quantity"].isin([FALSE_SUPPORTED, FALSE_REFUTED]) & (table["low"] > stats.ALPHA)
-    coverage = table["quantity"].isin([COVERAGE_LOW, COVERAGE_HIGH]) & (table["high"] < 1 - stats.ALPHA)
+    error = table["quantity"].isin([FALSE_SUPPORTED, FALSE_REFUTED]) & (table["low"] > ALPHA)
+    coverage = table["quantity"].isin([COVERAGE_LOW, COVERAGE_HIGH]) & (table["high"] < 1 - ALPHA)
     return table[error | coverage].reset_index(drop=True)
 
 

@@ -17,9 +17,7 @@ import pandas as pd
 from analysis.measures import select
 from analysis.measures.rates import Rho, stability_threshold
 from analysis.results import Results
-
-TARGET_SHARE = 0.95
-"""Of the accuracy above chance that a target asks for (protocol, 6)."""
+from benchmark.contract import BEST, CONFIRM_SEED_OFFSET, TARGET_SHARE, is_usable, share_above_chance
 
 _JUDGED = ("val_loss", "val_accuracy", "clean_train_loss", "clean_train_accuracy")
 
@@ -60,7 +58,7 @@ def with_target(results: Results, quantile: float = 0.5, share: float = TARGET_S
         accuracy = sweep.loc[select.same_rate(sweep["learning_rate"], rate or np.nan), "final_val_accuracy"]
         level = float(accuracy.quantile(quantile))
         targets[activation] = {
-            "accuracy": results.chance + share * (level - results.chance),
+            "accuracy": share_above_chance(level, results.chance, share),
             "variant": source,
         }
     return _decided(results, targets=targets)
@@ -76,15 +74,16 @@ def at_sweep_rates(results: Results, rates: Mapping[str, float]) -> Results:
     confirm: list[dict[str, Any]] = []
     chosen = []
     for variant, rate in rates.items():
-        confirm.append({"variant": variant, "learning_rate": rate, "roles": ["best"]})
-        plain = rates.get(select.reference_of(variant))
-        if plain is not None and variant != select.reference_of(variant):
-            confirm.append({"variant": variant, "learning_rate": plain, "roles": ["x1"]})
+        confirm.append({"variant": variant, "learning_rate": rate, "roles": [BEST]})
+        reference = select.reference_of(results, variant)
+        plain = rates.get(reference)
+        if plain is not None and variant != reference:
+            confirm.append({"variant": variant, "learning_rate": plain, "roles": [select.SAME_RATE]})
     for cell in confirm:
         at_rate = select.same_rate(sweep["learning_rate"], cell["learning_rate"])
         chosen.append(sweep[(sweep["variant"] == cell["variant"]) & at_rate])
     trials = pd.concat(chosen).drop_duplicates("trial_hash") if chosen else sweep.iloc[:0]
-    trials = trials.assign(stage="confirm", seed=trials["seed"] + select.FIRST_CONFIRM_SEED)
+    trials = trials.assign(stage="confirm", seed=trials["seed"] + CONFIRM_SEED_OFFSET)
     rewritten = _with_variants(
         _decided(results, confirm=confirm),
         lambda variant, decided: {"best_learning_rate": rates.get(variant), "at_edge": False},
@@ -102,7 +101,7 @@ def at_sweep_rates(results: Results, rates: Mapping[str, float]) -> Results:
 def _renumbered(frame: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """The rows of these trials, as rows of the confirm stage."""
     rows = frame[frame["trial_hash"].isin(trials["trial_hash"])]
-    return rows.assign(stage="confirm", seed=rows["seed"] + select.FIRST_CONFIRM_SEED)
+    return rows.assign(stage="confirm", seed=rows["seed"] + CONFIRM_SEED_OFFSET)
 
 
 def _with_best_cells(results: Results, trials: pd.DataFrame, statistic: str) -> Results:
@@ -115,14 +114,13 @@ def _with_best_cells(results: Results, trials: pd.DataFrame, statistic: str) -> 
             sweep.groupby("learning_rate")["final_val_accuracy"].agg(statistic).astype(float).max()
         )
     rho = float(results.study["judge"]["rho"])
-    gain = {variant: accuracy - results.chance for variant, accuracy in best.items()}
-    of_study = max(gain.values(), default=np.nan)
+    of_study = max(best.values(), default=np.nan)
     return _with_variants(
         rewritten,
         lambda variant, decided: {
             "best_cell_accuracy": best[variant],
-            "usable": bool(gain[variant] >= 0.1 * of_study),
-            "stability_threshold": results.chance + rho * gain[variant],
+            "usable": is_usable(best[variant], of_study, results.chance),
+            "stability_threshold": share_above_chance(best[variant], results.chance, rho),
         },
     )
 

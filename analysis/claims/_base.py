@@ -11,30 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.results import Results
+from analysis.results import Results, Variant
+from benchmark.contract import BASELINE
 
 Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE"]
 OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT EVALUABLE")
 NOT_EVALUABLE: Outcome = "NOT EVALUABLE"
-
-# Of those that are not "<name> normalization". A trailing number of groups is said after them.
-NAMES = {
-    "batch-no-affine": "batch normalization without scale and shift",
-    "batch-fast": "batch normalization with fast moving averages",
-    "batch-last": "batch normalization of the last unit",
-    "batch-noisy": "noisy batch normalization",
-    "batch-renorm": "batch renormalization",
-    "layer-channel": "layer normalization over channels",
-    "rms": "RMS normalization",
-    "weight-mean-batch": "weight normalization and mean-only batch normalization",
-    "weight-std-group": "weight standardization and group normalization",
-    "none-he": "He initialization",
-    "none-lecun": "LeCun initialization",
-    "none-orthogonal": "orthogonal initialization",
-    "none-lsuv": "LSUV initialization",
-    "none-clip": "gradient clipping",
-}
-
 
 # Stands beside claims whose seeds' effects are points: see "one-sided" in docs/calibration.md.
 ONE_SIDED_RISK = (
@@ -77,6 +59,40 @@ class NotEvaluable:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two nets of one activation that a claim compares.
+
+    Attributes:
+        normalizer: the normalization that the claim is about.
+        activation: of both.
+        reference: the normalization that it is compared with: none, or what competes with normalizing.
+    """
+
+    normalizer: str
+    activation: str
+    reference: str = BASELINE
+
+    @property
+    def variant(self) -> str:
+        """Name of the normalized variant."""
+        return Variant(self.normalizer, self.activation).name
+
+    @property
+    def reference_variant(self) -> str:
+        """Name of the variant that it is compared with."""
+        return Variant(self.reference, self.activation).name
+
+    @property
+    def both(self) -> tuple[str, str]:
+        """The reference's variant and the normalized one."""
+        return self.reference_variant, self.variant
+
+
+Requirement = Callable[[Results, Pair], str | None]
+"""What is missing of what a claim requires, in plain words, or None."""
+
+
+@dataclass(frozen=True)
 class Claim:
     """One hypothesis, fixed before the data.
 
@@ -91,7 +107,9 @@ class Claim:
         unit: of the effect and delta.
         delta: smallest effect of interest; an effect at or below it does not support the claim.
         delta_reason: why that much.
-        evaluate: results, normalizer, activation -> paired effects, or why there are none.
+        requires: of the study and the pair, beyond that both variants are planned; asked in this order, and
+            each may rely on those before it.
+        evaluate: results that meet the requirements, pair -> paired effects.
         show: an effect in words, e.g. `3.2 times`.
         supported: sentence with {norm}, {act}, {effect}, {delta}; likewise the next two.
         refuted: sentence.
@@ -113,7 +131,8 @@ class Claim:
     unit: str
     delta: float
     delta_reason: str
-    evaluate: Callable[[Results, str, str], Sample | NotEvaluable]
+    requires: tuple[Requirement, ...]
+    evaluate: Callable[[Results, Pair], Sample]
     show: Callable[[float], str]
     supported: str
     refuted: str
@@ -125,8 +144,8 @@ class Claim:
     primary: bool = False
 
     @property
-    def family(self) -> str:
-        """The tests that Holm corrects together."""
+    def tests_together(self) -> str:
+        """The tests that Holm corrects together: `family` of verdicts.json."""
         which = "activations" if self.activations is None else "/".join(self.activations) + " nets"
         return f"{self.id}, one normalizer, over the study's {which}"
 
@@ -141,8 +160,7 @@ class Verdict:
 
     Attributes:
         claim: its id.
-        normalizer: against none.
-        activation: of both nets.
+        pair: what was compared.
         outcome: SUPPORTED, REFUTED, INCONCLUSIVE or NOT EVALUABLE.
         effect: Hodges-Lehmann pseudo-median, in `unit`; NaN where nothing is known.
         low: lower end of the 90% interval (95% on its side).
@@ -154,7 +172,7 @@ class Verdict:
         p_supported: Holm-adjusted p of "effect <= delta"; 1 where not evaluable.
         p_refuted: Holm-adjusted p of "effect >= delta".
         n: number of pairs.
-        family_size: number of tests adjusted together.
+        num_tests: adjusted together; `family_size` of verdicts.json.
         seeds_needed: for INCONCLUSIVE, the number of seeds that would likely settle it; None if unknown.
         reason: why not evaluable; else caveats; may be empty.
         sentence: the outcome in plain words.
@@ -165,8 +183,7 @@ class Verdict:
     """
 
     claim: str
-    normalizer: str
-    activation: str
+    pair: Pair
     outcome: Outcome
     effect: float
     low: float
@@ -178,13 +195,23 @@ class Verdict:
     p_supported: float
     p_refuted: float
     n: int
-    family_size: int
+    num_tests: int
     seeds_needed: int | None
     reason: str
     sentence: str
     exploratory: bool
     survives_holm_over_all: bool | None
     sample: Sample | None
+
+    @property
+    def normalizer(self) -> str:
+        """What was judged."""
+        return self.pair.normalizer
+
+    @property
+    def activation(self) -> str:
+        """Of both nets."""
+        return self.pair.activation
 
     @property
     def samples(self) -> pd.DataFrame:
@@ -225,13 +252,6 @@ def show_interval(show: Callable[[float], str], low: float, high: float) -> str:
         return f"at most {show(high)}"
     number, _, _ = show(low).partition(" ")
     return f"{number} to {show(high)}"
-
-
-def name_of(normalizer: str) -> str:
-    """A normalizer in words: `group4` -> `group normalization (4 groups)`."""
-    kind = normalizer.rstrip("0123456789")
-    name = NAMES.get(kind, f"{kind} normalization")
-    return name if kind == normalizer else f"{name} ({normalizer.removeprefix(kind)} groups)"
 
 
 def show_times(effect: float) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 from analysis.claims._base import Claim, Verdict
 from analysis.results import Results
-from analysis.stats import ALPHA
+from benchmark.contract import ALPHA
 
 VERDICTS_SCHEMA_VERSION = 1
+RENAMED = {"family": "tests_together", "family_size": "num_tests"}
+"""Keys of the document that our attributes have another name for: here `Family` is a study with an axis."""
 CLAIM_FIELDS = (
     "statement",
     "h0",
@@ -65,16 +67,19 @@ def verdicts_document(
         "status": results.status,
         "alpha": ALPHA,
         "claims": {
-            claim.id: {field: _safe(getattr(claim, field)) for field in CLAIM_FIELDS}
+            claim.id: {field: _field(claim, field) for field in CLAIM_FIELDS}
             for claim in claims.values()
             if claim.id in judged
         },
         "verdicts": [
-            {field: _safe(getattr(verdict, field)) for field in VERDICT_FIELDS}
-            | {"samples": _samples(verdict)}
+            {field: _field(verdict, field) for field in VERDICT_FIELDS} | {"samples": _samples(verdict)}
             for verdict in verdicts
         ],
     }
+
+
+def _field(source: Claim | Verdict, field: str) -> Any:
+    return _safe(getattr(source, RENAMED.get(field, field)))
 
 
 def _samples(verdict: Verdict) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From paired effects to verdicts: families, Holm, outcomes, sentences (protocol, 8)."""
+"""From paired effects to verdicts: requirements, Holm, outcomes, sentences (protocol, 8)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from analysis.claims._base import (
     Claim,
     NotEvaluable,
     Outcome,
+    Pair,
     Sample,
     Verdict,
-    name_of,
     show_effect,
     show_interval,
 )
+from analysis.claims._requirements import unmet
 from analysis.results import Results
-from analysis.stats import Estimate, decide, estimate, holm, min_seeds_to_decide, seeds_needed, tests_of
-
-CONFIRMATORY = "batch"
-"""The normalizer that the protocol's claims are about; verdicts on others are exploratory."""
+from analysis.stats import Estimate, decide, estimate, holm, seeds_needed, tests_of
+from benchmark.contract import BASELINE, CONFIRMATORY, least_seeds
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,7 @@ class _Test:
     """One planned test and its unadjusted p-values; 1 where not evaluable."""
 
     claim: Claim
-    normalizer: str
-    activation: str
+    pair: Pair
     found: Sample | NotEvaluable
     p_supported: float
     p_refuted: float
@@ -41,48 +39,57 @@ class _Test:
 
 @dataclass(frozen=True)
 class _Standing:
-    """A test's Holm-adjusted p-values: in its family, and among all planned tests."""
+    """A test's Holm-adjusted p-values: among the tests of its claim and normalizer, and among all planned."""
 
     p_supported: float
     p_refuted: float
     p_supported_all: float
     p_refuted_all: float
-    family_size: int
+    num_tests: int
 
 
-def judge(results: Results, claims: Sequence[Claim], rng: np.random.Generator | None) -> list[Verdict]:
+def judge(
+    results: Results, claims: Sequence[Claim], rng: np.random.Generator | None, reference: str = BASELINE
+) -> list[Verdict]:
     """Judge claims on a study, for every normalizer and activation that it planned.
 
     Args:
         results: of the study.
         claims: in the order of the report. "All planned tests" are the tests of these.
         rng: of the seeds-needed simulation alone, which takes most of the time; None leaves it out.
+        reference: the normalization to compare with. With another than none only batch normalization is:
+            that is what others compete with.
 
     Returns:
         one verdict per claim, normalizer and activation, in that order.
     """
-    normalizers = [n for n in results.normalizations if n != "none"]
-    families = [
-        [_test(results, claim, n, activation) for activation in claim.planned_activations(results)]
+    judged = results.normalizations if reference == BASELINE else [CONFIRMATORY]
+    together = [
+        [
+            _test(results, claim, Pair(n, activation, reference))
+            for activation in claim.planned_activations(results)
+        ]
         for claim in claims
-        for n in normalizers
+        for n in judged
+        if n != reference
     ]
-    every = [test for family in families for test in family]
+    every = [test for tests in together for test in tests]
     over_all = dict(zip(map(id, every), _adjusted(every), strict=True))
     verdicts = []
-    for family in families:
-        for test, adjusted in zip(family, _adjusted(family), strict=True):
-            standing = _Standing(*adjusted, *over_all[id(test)], family_size=len(family))
+    for tests in together:
+        for test, adjusted in zip(tests, _adjusted(tests), strict=True):
+            standing = _Standing(*adjusted, *over_all[id(test)], num_tests=len(tests))
             verdicts.append(_verdict(results, test, standing, rng))
     return verdicts
 
 
-def _test(results: Results, claim: Claim, normalizer: str, activation: str) -> _Test:
-    """Evaluate one claim on one pair of variants."""
-    found = claim.evaluate(results, normalizer, activation)
-    if isinstance(found, NotEvaluable):
-        return _Test(claim, normalizer, activation, found, 1.0, 1.0)
-    return _Test(claim, normalizer, activation, found, *tests_of(found.low, found.high, claim.delta))
+def _test(results: Results, claim: Claim, pair: Pair) -> _Test:
+    """Evaluate one claim on one pair of variants, if the study meets what it requires."""
+    problem = unmet(results, pair, claim.requires)
+    if problem is not None:
+        return _Test(claim, pair, problem, 1.0, 1.0)
+    found = claim.evaluate(results, pair)
+    return _Test(claim, pair, found, *tests_of(found.low, found.high, claim.delta))
 
 
 def _adjusted(tests: Sequence[_Test]) -> list[tuple[float, float]]:
@@ -97,7 +104,7 @@ def _verdict(results: Results, test: _Test, standing: _Standing, rng: np.random.
     claim, found = test.claim, test.found
     if isinstance(found, NotEvaluable):
         outcome, size, needed, survives = NOT_EVALUABLE, _NOTHING, None, None
-        reason, sentence = found.reason, _not_evaluable_sentence(test, found)
+        reason, sentence = found.reason, _not_evaluable_sentence(results, test, found)
     else:
         outcome = cast(Outcome, decide(standing.p_supported, standing.p_refuted))
         size = estimate(found.low, found.high)
@@ -106,13 +113,12 @@ def _verdict(results: Results, test: _Test, standing: _Standing, rng: np.random.
         if rng is None or settled:
             needed = None
         else:
-            needed = seeds_needed(found.low, found.high, claim.delta, standing.family_size, rng)
-        reason = " ".join(_caveats(results, claim, found, standing.family_size))
-        sentence = _sentence(test, outcome, size, needed)
+            needed = seeds_needed(found.low, found.high, claim.delta, standing.num_tests, rng)
+        reason = " ".join(_caveats(results, claim, found, standing.num_tests))
+        sentence = _sentence(results, test, outcome, size, needed)
     return Verdict(
         claim=claim.id,
-        normalizer=test.normalizer,
-        activation=test.activation,
+        pair=test.pair,
         outcome=outcome,
         effect=size.effect,
         low=size.low,
@@ -124,11 +130,11 @@ def _verdict(results: Results, test: _Test, standing: _Standing, rng: np.random.
         p_supported=standing.p_supported,
         p_refuted=standing.p_refuted,
         n=size.n,
-        family_size=standing.family_size,
+        num_tests=standing.num_tests,
         seeds_needed=needed,
         reason=reason,
         sentence=sentence,
-        exploratory=test.normalizer != CONFIRMATORY,
+        exploratory=test.pair.normalizer != CONFIRMATORY,
         survives_holm_over_all=survives,
         sample=None if isinstance(found, NotEvaluable) else found,
     )
@@ -137,7 +143,7 @@ def _verdict(results: Results, test: _Test, standing: _Standing, rng: np.random.
 _NOTHING = Estimate(effect=np.nan, effect_low=np.nan, effect_high=np.nan, low=np.nan, high=np.nan, n=0)
 
 
-def _sentence(test: _Test, outcome: Outcome, size: Estimate, needed: int | None) -> str:
+def _sentence(results: Results, test: _Test, outcome: Outcome, size: Estimate, needed: int | None) -> str:
     """The outcome in plain words, with its figures."""
     claim = test.claim
     effect = show_effect(claim.show, size.effect, size.effect_low, size.effect_high)
@@ -149,8 +155,8 @@ def _sentence(test: _Test, outcome: Outcome, size: Estimate, needed: int | None)
         "INCONCLUSIVE": f"{claim.inconclusive}; {guess}",
     }
     text = templates[outcome].format(
-        norm=name_of(test.normalizer),
-        act=test.activation,
+        norm=results.words(test.pair.normalizer),
+        act=test.pair.activation,
         effect=effect,
         delta=claim.show(claim.delta).lstrip("+"),
     )
@@ -171,21 +177,20 @@ def _interval_words(claim: Claim, size: Estimate) -> str:
     return f"90% interval: {show_interval(claim.show, size.low, size.high)}"
 
 
-def _not_evaluable_sentence(test: _Test, found: NotEvaluable) -> str:
+def _not_evaluable_sentence(results: Results, test: _Test, found: NotEvaluable) -> str:
     """What could not be asked, and why."""
-    return (
-        f"This study cannot tell for {name_of(test.normalizer)} on the {test.activation} net: {found.reason}."
-    )
+    words = results.words(test.pair.normalizer)
+    return f"This study cannot tell for {words} on the {test.pair.activation} net: {found.reason}."
 
 
-def _caveats(results: Results, claim: Claim, sample: Sample, family_size: int) -> list[str]:
+def _caveats(results: Results, claim: Claim, sample: Sample, num_tests: int) -> list[str]:
     """Sentences that qualify a judged claim."""
     said = [f"{text}." for text in (claim.caveat, *sample.caveats) if text]
     n = sample.seeds.size
     blank = int((np.isneginf(sample.low) & np.isposinf(sample.high)).sum())
     if blank:
         said.append(f"{blank} of {n} pairs say nothing: a trial of theirs did not get far enough to compare.")
-    least = min_seeds_to_decide(family_size)
+    least = least_seeds(num_tests)
     if n < least:
         said.append(f"{n} seeds can decide nothing here, whatever they show: it takes {least}.")
     if results.study["data"].get("validation") == "test":

@@ -1,56 +1,30 @@
-"""What a claim needs of a study. Each requirement returns what is missing, in plain words, or None."""
+"""What claims require of a study and a pair."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
-from analysis.claims._base import NotEvaluable
+from analysis.claims._base import NotEvaluable, Pair, Requirement
 from analysis.measures import max_stable_rate, select
 from analysis.results import Results
+from benchmark.contract import BEST
 
 EDGE_RESOLUTION = 0.15
 """Decades within which refinement is to know the stability edge (protocol, 4)."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A normalized variant and the unnormalized one of the same activation."""
-
-    normalizer: str
-    activation: str
-
-    @property
-    def variant(self) -> str:
-        """Name of the normalized variant."""
-        return f"{self.normalizer}-{self.activation}"
-
-    @property
-    def reference(self) -> str:
-        """Name of the unnormalized variant."""
-        return f"none-{self.activation}"
-
-    @property
-    def both(self) -> tuple[str, str]:
-        """Reference and variant."""
-        return self.reference, self.variant
-
-
-Requirement = Callable[[Results, Pair], str | None]
-
-
-def unmet(results: Results, pair: Pair, *requirements: Requirement) -> NotEvaluable | None:
-    """The first requirement that is not met; None if all are. Later ones may rely on earlier ones."""
-    for requirement in (reference_planned, *requirements):
+def unmet(results: Results, pair: Pair, requirements: Iterable[Requirement]) -> NotEvaluable | None:
+    """The first requirement that is not met, both variants being planned before all; None if all are."""
+    for requirement in (both_planned, *requirements):
         reason = requirement(results, pair)
         if reason is not None:
             return NotEvaluable(reason)
     return None
 
 
-def reference_planned(results: Results, pair: Pair) -> str | None:
+def both_planned(results: Results, pair: Pair) -> str | None:
     """Both variants belong to the study."""
     missing = [v for v in pair.both if v not in results.variants]
     return f"this study has no variant {missing[0]} to compare with" if missing else None
@@ -84,7 +58,7 @@ def sweep_complete(results: Results, pair: Pair) -> str | None:
         sweep = select.ended_trials(results, "sweep", variant=variant)
         for rate in select.sweep_grid(results):
             found = sweep.loc[select.same_rate(sweep["learning_rate"], rate), "seed"]
-            missing = _missing(_Cell(variant, rate, "sweep"), results, found, seeds)
+            missing = _missing(results, (variant, rate, "sweep"), found, seeds)
             if missing:
                 return missing
     return None
@@ -136,8 +110,8 @@ def best_rates_known(results: Results, pair: Pair) -> str | None:
 
 
 def reference_best_known(results: Results, pair: Pair) -> str | None:
-    """The unnormalized variant has an eta*, inside the grid."""
-    return _best_known(results, pair.reference)
+    """The reference has an eta*, inside the grid."""
+    return _best_known(results, pair.reference_variant)
 
 
 def target_fixed(results: Results, pair: Pair) -> str | None:
@@ -147,17 +121,17 @@ def target_fixed(results: Results, pair: Pair) -> str | None:
     return None
 
 
-def confirmed(role: str, reference_role: str = "best") -> Requirement:
-    """A requirement: the confirm stage trained both variants, in these roles, with all its seeds."""
+def confirmed(role: str) -> Requirement:
+    """A requirement: all confirm seeds, of the reference at its best and of the variant in this role."""
 
     def complete(results: Results, pair: Pair) -> str | None:
-        for variant, wanted in ((pair.reference, reference_role), (pair.variant, role)):
-            rate = select.confirm_rate(results, variant, wanted)
+        for variant, wanted in ((pair.reference_variant, BEST), (pair.variant, role)):
+            rate = select.confirm_rate(results, variant, wanted, pair.reference)
             if rate is None:
                 return f"the confirm stage has no cell of {variant} in the role {wanted!r} yet"
-            curves = select.curves_of(results, select.confirm_trials(results, variant, wanted))
+            trials = select.confirm_trials(results, variant, wanted, pair.reference)
             seeds = select.confirm_seeds(results)
-            missing = _missing(_Cell(variant, rate, "confirm"), results, curves["seed"].unique(), seeds)
+            missing = _missing(results, (variant, rate, "confirm"), trials["seed"], seeds)
             if missing:
                 return missing
         return None
@@ -191,26 +165,20 @@ def _best_known(results: Results, variant: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """A cell of a stage."""
-
-    variant: str
-    learning_rate: float
-    stage: str
-
-
-def _missing(cell: _Cell, results: Results, found: Iterable[int], seeds: range) -> str | None:
+def _missing(
+    results: Results, cell: tuple[str, float, str], found: Iterable[int], seeds: range
+) -> str | None:
     """The words for a cell without all its seeds; a failed trial is named as such."""
+    variant, rate, stage = cell
     absent = sorted(set(seeds) - set(found))
     if not absent:
         return None
     failed = results.trials[results.trials["status"] == "failed"]
-    failed = failed[(failed["variant"] == cell.variant) & (failed["stage"] == cell.stage)]
-    failed = failed[select.same_rate(failed["learning_rate"], cell.learning_rate)]
+    failed = failed[(failed["variant"] == variant) & (failed["stage"] == stage)]
+    failed = failed[select.same_rate(failed["learning_rate"], rate)]
     why = "failed" if set(failed["seed"]) & set(absent) else "not trained yet"
     which = ", ".join(str(seed) for seed in absent)
-    where = f"{cell.stage} cell {cell.variant} at learning rate {cell.learning_rate:.3g}"
+    where = f"{stage} cell {variant} at learning rate {rate:.3g}"
     return f"the {where} is missing seed {which} ({why})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -20,7 +21,8 @@ from analysis.claims import (
 from analysis.claims._base import Claim, Verdict
 from analysis.claims._judge import judge
 from analysis.measures import select
-from analysis.results import Results, split_variant
+from analysis.results import Results, Variant
+from benchmark.contract import BASELINE, best_cell
 
 Choice = Callable[[Results], Results]
 
@@ -117,8 +119,7 @@ def _optimizers(results: Results, sibling: Results) -> str:
 def selection_shares(results: Results, rng: np.random.Generator) -> pd.DataFrame:
     """How often each rate would have been selected as eta*, over bootstraps of the sweep seeds.
 
-    The rule is the protocol's: the least mean of min(final loss, C) among rates at which at least half of the
-    seeds trained; a bootstrap without such a rate selects none.
+    The rule is the protocol's, `best_cell`; a bootstrap may select no rate.
 
     Returns:
         frame with columns variant, learning_rate, share (of all bootstraps), selected (it is eta*).
@@ -131,11 +132,11 @@ def selection_shares(results: Results, rng: np.random.Generator) -> pd.DataFrame
             continue
         rates = np.sort(sweep["learning_rate"].unique())
         drawn = rng.integers(len(losses), size=(NUM_BOOTSTRAPS, len(losses)))
-        mean_loss = np.where(trained[drawn].mean(axis=1) >= 0.5, losses[drawn].mean(axis=1), np.inf)
-        picked = np.where(np.isfinite(mean_loss).any(axis=1), mean_loss.argmin(axis=1), -1)
+        means = zip(losses[drawn].mean(axis=1).tolist(), trained[drawn].mean(axis=1).tolist(), strict=True)
+        picked = Counter(best_cell(*of_rates) for of_rates in means)
         best = select.best_rate(results, variant)
         for i, rate in enumerate(rates):
-            rows.append((variant, float(rate), float((picked == i).mean()), best == rate))
+            rows.append((variant, float(rate), picked[i] / NUM_BOOTSTRAPS, best == rate))
     return pd.DataFrame(rows, columns=["variant", "learning_rate", "share", "selected"])
 
 
@@ -161,7 +162,7 @@ def selection_flips(results: Results, shares: pd.DataFrame) -> pd.DataFrame:
         variant, rate = str(other["variant"]), float(other["learning_rate"])
         there = alternatives.at_sweep_rates(results, selected | {variant: rate})
         for verdict in _judged(there, SELECTED_CLAIMS):
-            if _depends_on(verdict, variant):
+            if _depends_on(verdict, results.planned[variant]):
                 outcome = base[_key(verdict)]
                 flips = verdict.outcome != outcome
                 rows.append(_row(verdict) | other | {"protocol_outcome": outcome, "flips": flips})
@@ -169,13 +170,12 @@ def selection_flips(results: Results, shares: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*names, "low", "high", "unit", "n", "protocol_outcome", "flips"])
 
 
-def _depends_on(verdict: Verdict, variant: str) -> bool:
+def _depends_on(verdict: Verdict, variant: Variant) -> bool:
     """Would another eta* of the variant change what this claim compares?"""
-    normalization, activation = split_variant(variant)
-    if activation != verdict.activation:
+    if variant.activation != verdict.activation:
         return False
-    own = normalization == verdict.normalizer and verdict.claim != faster_at_same_rate.CLAIM.id
-    return own or normalization == "none"
+    own = variant.normalization == verdict.normalizer and verdict.claim != faster_at_same_rate.CLAIM.id
+    return own or variant.normalization == BASELINE
 
 
 def _seed_by_rate(results: Results, sweep: pd.DataFrame) -> tuple[pd.DataFrame, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
-from analysis.claims._speed import CAVEAT, paired_speedup
+from analysis.claims._base import Claim, Pair, Sample, show_times
+from analysis.claims._speed import CAVEAT, paired_speedup, requirements
 from analysis.results import Results
+from benchmark.contract import BEST
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair) -> Sample:
     """Per confirm seed: log10 of the ratio of steps, both nets at their own eta*."""
-    return paired_speedup(results, normalizer, activation, "best", "steps")
+    return paired_speedup(results, pair, BEST, "steps")
 
 
 CLAIM = Claim(
@@ -25,6 +26,7 @@ CLAIM = Claim(
     unit="decades",
     delta=math.log10(1.2),
     delta_reason="a fifth fewer steps: what a slower step would otherwise eat up",
+    requires=requirements(BEST),
     evaluate=evaluate,
     show=show_times,
     supported="each at its best rate, the {act} net with {norm} is {effect} as fast to the target in steps",

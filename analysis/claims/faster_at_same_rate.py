@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
-from analysis.claims._speed import CAVEAT, paired_speedup
+from analysis.claims._base import Claim, Pair, Sample, show_times
+from analysis.claims._speed import CAVEAT, paired_speedup, requirements
+from analysis.measures.select import SAME_RATE
 from analysis.results import Results
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair) -> Sample:
     """Per confirm seed: log10 of the ratio of steps, both nets at the unnormalized one's eta*."""
-    return paired_speedup(results, normalizer, activation, "x1", "steps")
+    return paired_speedup(results, pair, SAME_RATE, "steps")
 
 
 CLAIM = Claim(
@@ -27,6 +28,7 @@ CLAIM = Claim(
     unit="decades",
     delta=math.log10(1.2),
     delta_reason="a fifth fewer steps: what a slower step would otherwise eat up",
+    requires=requirements(SAME_RATE),
     evaluate=evaluate,
     show=show_times,
     supported=(

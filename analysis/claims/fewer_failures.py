@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_share
+from analysis.claims._base import Claim, Pair, Sample, show_share
 from analysis.measures import failure_share, paired_difference
 from analysis.results import Results
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair) -> Sample:
     """Per sweep seed: share of the rates' range that failed without normalization, minus with it."""
-    pair = needs.Pair(normalizer, activation)
-    problem = needs.unmet(results, pair, needs.on_the_grid, needs.sweep_complete)
-    if problem:
-        return problem
     return Sample.of(paired_difference(*(failure_share(results, variant) for variant in pair.both)))
 
 
@@ -28,6 +24,7 @@ CLAIM = Claim(
     unit="share of the range of rates",
     delta=0.1,
     delta_reason="a tenth of the range",
+    requires=(needs.on_the_grid, needs.sweep_complete),
     evaluate=evaluate,
     show=show_share,
     supported="the {act} net with {norm} trains at more of the learning rates tried: {effect}",

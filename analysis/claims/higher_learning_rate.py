@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
+from analysis.claims._base import Claim, Pair, Sample, show_times
 from analysis.measures import max_stable_rate, paired_difference
 from analysis.results import Results
 
 
-def evaluate(
-    results: Results, normalizer: str, activation: str, *, contiguous: bool = False
-) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair, *, contiguous: bool = False) -> Sample:
     """Per sweep seed: log10 of the ratio of the max stable rates, as far as grid and bisections know it.
 
     Args:
         results: a study's.
-        normalizer: of the variant.
-        activation: of both.
+        pair: what is compared.
         contiguous: count only rates stable in an unbroken run from eta* (a sensitivity row).
     """
-    pair = needs.Pair(normalizer, activation)
-    problem = needs.unmet(
-        results,
-        pair,
-        needs.on_the_grid,
-        needs.sweep_complete,
-        needs.variants_decided,
-        needs.usable,
-        needs.edges_refined,
-    )
-    if problem:
-        return problem
     reference, variant = (max_stable_rate(results, name, contiguous=contiguous) for name in pair.both)
     wide = needs.wide_edges(results, pair)
     coarse = f"{wide} stability edges are known to no better than {needs.EDGE_RESOLUTION} decades"
@@ -48,6 +33,13 @@ CLAIM = Claim(
     unit="decades",
     delta=0.3,
     delta_reason="a factor of two: less is within what any tuning grid steps over",
+    requires=(
+        needs.on_the_grid,
+        needs.sweep_complete,
+        needs.variants_decided,
+        needs.usable,
+        needs.edges_refined,
+    ),
     evaluate=evaluate,
     show=show_times,
     supported="with {norm}, the {act} net trains stably at learning rates {effect} as high as without it",

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import ONE_SIDED_RISK, Claim, NotEvaluable, Sample, show_slope
+from analysis.claims._base import ONE_SIDED_RISK, Claim, Pair, Sample, show_slope
 from analysis.measures import as_points, attenuation_at_init, paired_difference, select
 from analysis.results import Results
+from benchmark.contract import GRADIENT_NORM
 
 SWITCH = '"gradients" in probes.enabled'
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair) -> Sample:
     """Per sweep seed: attenuation slope at init without normalization, minus with it."""
-    pair = needs.Pair(normalizer, activation)
-    problem = needs.unmet(results, pair, needs.probed("gradient_norm", SWITCH))
-    if problem:
-        return problem
     slopes = [attenuation_at_init(results, variant) for variant in pair.both]
-    for variant, found in zip(pair.both, slopes, strict=True):
-        missing = sorted(set(select.sweep_seeds(results)) - set(found["seed"]))
-        if missing:
-            return NotEvaluable(f"no gradients at init of {variant} at seed {missing[0]} yet")
     caveats = [
         "Mean slopes at initialization: "
         + ", ".join(
@@ -31,6 +24,16 @@ def evaluate(results: Results, normalizer: str, activation: str) -> Sample | Not
     if num_floored:
         caveats.append(f"{num_floored} networks have a layer with no gradient at all, which counts as 1e-30")
     return Sample.of(paired_difference(*map(as_points, slopes)), caveats)
+
+
+def _every_seed_at_init(results: Results, pair: Pair) -> str | None:
+    """The gradients at init of both variants are known for every sweep seed."""
+    for variant in pair.both:
+        found = attenuation_at_init(results, variant)
+        missing = sorted(set(select.sweep_seeds(results)) - set(found["seed"]))
+        if missing:
+            return f"no gradients at init of {variant} at seed {missing[0]} yet"
+    return None
 
 
 CLAIM = Claim(
@@ -44,6 +47,7 @@ CLAIM = Claim(
     unit="decades per layer",
     delta=0.1,
     delta_reason="over ten layers it makes a factor of ten between the first and the last",
+    requires=(needs.probed(GRADIENT_NORM, SWITCH), _every_seed_at_init),
     evaluate=evaluate,
     show=show_slope,
     supported=(

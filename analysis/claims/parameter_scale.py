@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_share
+from analysis.claims._base import Claim, Pair, Sample, show_share
 from analysis.measures import gain_stability, paired_difference, planned_gains, select, stability
 from analysis.results import Results
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair) -> Sample:
     """Per sweep seed: share of the gains' range in which the normalized net is stable, minus the other's."""
-    pair = needs.Pair(normalizer, activation)
-    problem = needs.unmet(
-        results, pair, _gains_varied, needs.variants_decided, needs.usable, needs.best_rates_known
-    )
-    if problem:
-        return problem
     stable = stability(results)
-    shares = [gain_stability(results, variant, stable) for variant in pair.both]
-    num_gains = len(planned_gains(results))
-    for variant, found in zip(pair.both, shares, strict=True):
-        complete = found.loc[found["num_gains"] == num_gains, "seed"]
-        missing = sorted(set(select.sweep_seeds(results)) - set(complete))
-        if missing:
-            lacking = f"{variant} was not trained with all {num_gains} init gains at seed {missing[0]}"
-            return NotEvaluable(lacking)
-    reference, normalized = shares
+    reference, normalized = (gain_stability(results, variant, stable) for variant in pair.both)
     return Sample.of(paired_difference(normalized, reference))
 
 
-def _gains_varied(results: Results, pair: needs.Pair) -> str | None:
+def _gains_varied(results: Results, pair: Pair) -> str | None:
     """The study trained with several init gains."""
     if planned_gains(results):
         return None
@@ -37,6 +23,18 @@ def _gains_varied(results: Results, pair: needs.Pair) -> str | None:
         "the study trained with one init gain only: set init.gains, for example to "
         "[0.1, 0.32, 1.0, 3.2, 10.0]"
     )
+
+
+def _every_gain(results: Results, pair: Pair) -> str | None:
+    """Both variants were trained with every gain at every sweep seed."""
+    stable, num_gains = stability(results), len(planned_gains(results))
+    for variant in pair.both:
+        found = gain_stability(results, variant, stable)
+        complete = found.loc[found["num_gains"] == num_gains, "seed"]
+        missing = sorted(set(select.sweep_seeds(results)) - set(complete))
+        if missing:
+            return f"{variant} was not trained with all {num_gains} init gains at seed {missing[0]}"
+    return None
 
 
 CLAIM = Claim(
@@ -50,6 +48,13 @@ CLAIM = Claim(
     unit="share of the range of gains",
     delta=0.2,
     delta_reason="a fifth of the range: one gain in five",
+    requires=(
+        _gains_varied,
+        needs.variants_decided,
+        needs.usable,
+        needs.best_rates_known,
+        _every_gain,
+    ),
     evaluate=evaluate,
     show=show_share,
     supported="the {act} net with {norm} trains at more of the scales of its initial weights: {effect}",

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import ONE_SIDED_RISK, Claim, NotEvaluable, Sample, show_nats
+from analysis.claims._base import ONE_SIDED_RISK, Claim, Pair, Sample, show_nats
 from analysis.measures import generalization_gap
 from analysis.results import Results
+from benchmark.contract import BEST
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair) -> Sample:
     """Per confirm seed: gap without normalization minus gap with it, at the same training loss."""
-    pair = needs.Pair(normalizer, activation)
-    problem = needs.unmet(
-        results,
-        pair,
-        _loss_in_nats,
-        needs.rates_varied,
-        needs.variants_decided,
-        needs.usable,
-        needs.best_rates_known,
-        needs.confirmed("best"),
-    )
-    return problem or Sample.of(generalization_gap(results, pair.reference, pair.variant))
+    return Sample.of(generalization_gap(results, *pair.both))
 
 
-def _loss_in_nats(results: Results, pair: needs.Pair) -> str | None:
+def _loss_in_nats(results: Results, pair: Pair) -> str | None:
     """The study trains on plain cross-entropy: delta is a difference of that."""
     loss = results.study.get("loss", {})
     name = loss.get("name", "cross-entropy")
@@ -53,6 +43,14 @@ CLAIM = Claim(
     unit="nats",
     delta=0.05,
     delta_reason="about five per cent in the probability given to the right class",
+    requires=(
+        _loss_in_nats,
+        needs.rates_varied,
+        needs.variants_decided,
+        needs.usable,
+        needs.best_rates_known,
+        needs.confirmed(BEST),
+    ),
     evaluate=evaluate,
     show=show_nats,
     supported="{norm} narrows the {act} net's gap between validation and training loss: {effect}",

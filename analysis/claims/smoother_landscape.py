@@ -6,34 +6,22 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
+from analysis.claims._base import Claim, Pair, Sample, show_times
 from analysis.measures import effective_smoothness, paired_difference
+from analysis.measures.select import SAME_RATE
 from analysis.results import Results
+from benchmark.contract import LANDSCAPE, LANDSCAPE_SMOOTHNESS
 
-PROBE = "landscape_smoothness"
-SWITCH = '"landscape" in probes.enabled'
+SWITCH = f'"{LANDSCAPE}" in probes.enabled'
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
-    """Per confirm seed: log10(effective smoothness without / with), both at the unnormalized eta*.
+def evaluate(results: Results, pair: Pair) -> Sample:
+    """Per confirm seed: log10(effective smoothness without / with), both at the reference's eta*.
 
     Both at one rate, so that the nets walk with equal steps. A pair of which one net did not train says
     nothing: a dead net is perfectly smooth.
     """
-    pair = needs.Pair(normalizer, activation)
-    problem = needs.unmet(
-        results,
-        pair,
-        needs.probed(PROBE, SWITCH),
-        needs.rates_varied,
-        needs.variants_decided,
-        needs.usable,
-        needs.reference_best_known,
-        needs.confirmed("x1"),
-    )
-    if problem:
-        return problem
-    logs = [_log10(effective_smoothness(results, variant, at="x1")) for variant in pair.both]
+    logs = [_log10(effective_smoothness(results, name, SAME_RATE, pair.reference)) for name in pair.both]
     return Sample.of(paired_difference(*logs))
 
 
@@ -62,6 +50,14 @@ CLAIM = Claim(
     unit="decades",
     delta=0.3,
     delta_reason="a factor of two in the step that the local gradient can be trusted for",
+    requires=(
+        needs.probed(LANDSCAPE_SMOOTHNESS, SWITCH),
+        needs.rates_varied,
+        needs.variants_decided,
+        needs.usable,
+        needs.reference_best_known,
+        needs.confirmed(SAME_RATE),
+    ),
     evaluate=evaluate,
     show=show_times,
     supported="without {norm}, the {act} net's gradient changes {effect} as fast along a step",

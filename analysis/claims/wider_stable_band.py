@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from analysis.claims import _requirements as needs
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_decades
+from analysis.claims._base import Claim, Pair, Sample, show_decades
 from analysis.measures import paired_difference, stable_band
 from analysis.results import Results
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair) -> Sample:
     """Per sweep seed: difference of the bands' widths, as far as the rates tried know both edges."""
-    pair = needs.Pair(normalizer, activation)
-    problem = needs.unmet(
-        results,
-        pair,
-        needs.on_the_grid,
-        needs.sweep_complete,
-        needs.variants_decided,
-        needs.usable,
-        needs.edges_refined,
-    )
-    if problem:
-        return problem
-    return Sample.of(
-        paired_difference(stable_band(results, pair.variant), stable_band(results, pair.reference))
-    )
+    reference, variant = (stable_band(results, name) for name in pair.both)
+    return Sample.of(paired_difference(variant, reference))
 
 
 CLAIM = Claim(
@@ -38,6 +25,13 @@ CLAIM = Claim(
     unit="decades",
     delta=0.3,
     delta_reason="a factor of two more room, as for the highest rate",
+    requires=(
+        needs.on_the_grid,
+        needs.sweep_complete,
+        needs.variants_decided,
+        needs.usable,
+        needs.edges_refined,
+    ),
     evaluate=evaluate,
     show=show_decades,
     supported="{norm} widens the {act} net's band of stable learning rates: {effect}",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-from analysis.claims._base import Claim, NotEvaluable, Sample, show_times
-from analysis.claims._speed import CAVEAT, paired_speedup
+from analysis.claims._base import Claim, Pair, Sample, show_times
+from analysis.claims._speed import CAVEAT, paired_speedup, requirements
 from analysis.results import Results
+from benchmark.contract import BEST
 
 
-def evaluate(results: Results, normalizer: str, activation: str) -> Sample | NotEvaluable:
+def evaluate(results: Results, pair: Pair) -> Sample:
     """Per confirm seed: log10 of the ratio of training seconds, both nets at their own eta*."""
-    return paired_speedup(results, normalizer, activation, "best", "seconds")
+    return paired_speedup(results, pair, BEST, "seconds")
 
 
 CLAIM = Claim(
@@ -25,6 +26,7 @@ CLAIM = Claim(
     unit="decades",
     delta=math.log10(1.1),
     delta_reason="a tenth less time: more than timings of equal runs differ by",
+    requires=requirements(BEST),
     evaluate=evaluate,
     show=show_times,
     supported=(

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.results import FINAL_METRICS, TRIAL_COLUMNS, TRIAL_KEYS
+from analysis.data.checks import check_trial
+from analysis.results import TRIAL_FRAME, TRIAL_KEYS
+from benchmark.contract import ENDED, FINAL_METRICS, Tag
 
 
-def trials_frame(runs: Sequence[Any]) -> pd.DataFrame:
-    """One row per trial."""
+def trials_frame(runs: Sequence[Any], study: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per trial; one without an outcome has no numbers.
+
+    Args:
+        runs: MLflow's, of trials.
+        study: the resolved study.
+
+    Raises:
+        InputError: a trial lacks what it must say.
+    """
     rows = []
     for run in runs:
-        tags = run.data.tags
-        row: dict[str, Any] = {
-            "trial_hash": tags["trial_hash"],
-            "run_id": run.info.run_id,
-            "variant": tags["variant"],
-            "normalization": tags["normalization"],
-            "activation": tags["activation"],
-            "stage": tags["stage"],
-            "learning_rate": float(tags["learning_rate"]),
-            "seed": int(tags["seed"]),
-            "status": tags.get("status", "running"),
-            "status_ema": tags.get("status_ema", tags.get("status", "running")),
-        }
-        if "init_gain" in run.data.params:
-            row["init_gain"] = float(run.data.params["init_gain"])
-        rows.append(row | {name: run.data.metrics.get(name, np.nan) for name in FINAL_METRICS})
-    columns = [*TRIAL_COLUMNS, *(["init_gain"] if any("init_gain" in row for row in rows) else [])]
-    return pd.DataFrame(rows, columns=columns)
+        check_trial(run, study)
+        tags, params = run.data.tags, run.data.params
+        metrics = run.data.metrics if tags[Tag.STATUS] in ENDED else {}
+        rows.append(
+            {
+                "trial_hash": tags[Tag.TRIAL_HASH],
+                "run_id": run.info.run_id,
+                "variant": tags[Tag.VARIANT],
+                "normalization": tags[Tag.NORMALIZATION],
+                "activation": tags[Tag.ACTIVATION],
+                "stage": tags[Tag.STAGE],
+                "learning_rate": float(tags[Tag.LEARNING_RATE]),
+                "seed": int(tags[Tag.SEED]),
+                "init_gain": float(params.get("init_gain", np.nan)),
+                "status": tags[Tag.STATUS],
+                "status_ema": tags[Tag.STATUS_EMA],
+            }
+            | {name: metrics.get(name, np.nan) for name in FINAL_METRICS}
+        )
+    return pd.DataFrame(rows, columns=list(TRIAL_FRAME))
 
 
 def stack(tables: Sequence[pa.Table | None], trials: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """One frame of all trials' tables, the trial's keys beside every row; the right columns even when empty.
 
     Args:
-        tables: per trial, None where it logged none.
+        tables: per trial, all with the same columns; None where it has none.
         trials: one row per trial, in the same order.
         columns: of the frame.
     """
@@ -48,8 +60,8 @@ def stack(tables: Sequence[pa.Table | None], trials: pd.DataFrame, columns: Sequ
     if not rows.any():
         return pd.DataFrame(columns=list(columns))
     frame: pd.DataFrame = pa.concat_tables(
-        [table for table in tables if table is not None and table.num_rows], promote_options="permissive"
+        [table for table in tables if table is not None], promote_options="permissive"
     ).to_pandas()
     keys = trials.rename(columns={"learning_rate": "trial_learning_rate"})[list(TRIAL_KEYS)]
     repeated = keys.loc[keys.index.repeat(rows)].reset_index(drop=True)
-    return pd.concat([repeated, frame], axis=1).reindex(columns=list(columns))
+    return pd.concat([repeated, frame], axis=1)[list(columns)]

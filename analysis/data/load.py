@@ -5,12 +5,12 @@ What a study logs is a contract, versioned in its `schema.json`; what does not f
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -18,41 +18,38 @@ from urllib.request import url2pathname
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from analysis.data import checks
+from analysis.data.files import read_json, read_table
 from analysis.data.frames import stack, trials_frame
 from analysis.errors import InputError
-from analysis.family import Family, of_one_family, position_of
-from analysis.results import (
-    CURVE_COLUMNS,
-    FINAL_METRICS,
-    PROBE_COLUMNS,
-    TRIAL_COLUMNS,
-    TRIAL_KEYS,
-    Results,
+from analysis.family import (
+    Family,
+    differ_in_optimizer_alone,
+    of_one_family,
+    position_of,
+    same_rules,
+    varies_data,
+)
+from analysis.results import CURVE_FRAME, PROBE_FRAME, Results, Variant
+from benchmark.contract import (
+    CURVES_FILE,
+    DECISIONS_FILE,
+    ENDED,
+    ENVIRONMENT_FILE,
+    PROBES_FILE,
+    PROGRESS_FILE,
+    SCHEMA_FILE,
+    SILENT_MLFLOW,
+    STUDY_FILE,
+    Tag,
+    every_page,
+    local_artifacts,
+    membership_tag,
 )
 
-__all__ = [
-    "CURVE_COLUMNS",
-    "FINAL_METRICS",
-    "PROBE_COLUMNS",
-    "TRIAL_COLUMNS",
-    "TRIAL_KEYS",
-    "Family",
-    "Results",
-    "load",
-    "load_family",
-    "log_report",
-    "resolve_uri",
-]
-
-SCHEMA_VERSION = 1
-PROTOCOL = "1.1"
-"""Results compare only within one Major.Minor of the protocol; the patch level is free."""
-
 DEFAULT_TRACKING_URI = "sqlite:///mlruns/mlflow.db"
-VERSIONS = ("schema_version", "protocol_version")
-SIBLINGS_DIFFER_IN = {"name", "description", "execution", "optimizer"}
+REPORT_FOLDER = "report"
 NUM_READERS = 8
 """Artifacts are read side by side: behind a tracking server each one is a round trip."""
 
@@ -66,59 +63,64 @@ def load(study: str, tracking_uri: str | None = None, run_id: str | None = None)
         run_id: a study run other than the newest.
 
     Raises:
-        InputError: there is no such database, experiment or run, or it was logged under other rules.
+        InputError: there is no such database, experiment or run, it was logged under other rules, or what was
+            logged is not whole.
     """
-    uri = resolve_uri(tracking_uri)
-    client = _client(uri)
-    runs = _study_runs(client, study)
+    store = _Store(resolve_uri(tracking_uri))
+    runs = store.study_runs(study)
     run = next((one for one in runs if run_id in (None, one.info.run_id)), None)
     if run is None:
         known = ", ".join(one.info.run_id for one in runs)
         raise InputError(f"study {study!r} has no study run {run_id!r}; it has: {known}")
-    artifacts = _Artifacts(uri, run.info.artifact_uri)
-    _check_versions(study, artifacts.json("schema.json"))
-    trials = _trial_runs(client, run.data.tags["study_hash"])
-    logged = _logged(run, artifacts, trials)
+    trials = store.trial_runs(run.data.tags[Tag.STUDY_HASH])
+    logged = _logged(store, run, trials)
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        sources = [_Artifacts(uri, trial.info.artifact_uri) for trial in trials]
-        curves, probes = (
-            list(pool.map(partial(_Artifacts.table, name=name), sources))
-            for name in ("curves.parquet", "probes.parquet")
-        )
+        read = list(pool.map(lambda trial: _tables(store, trial, logged), trials))
+    same, other = _by_data(store, runs, logged)
     return replace(
         logged,
-        curves=stack(curves, logged.trials, CURVE_COLUMNS),
-        probes=stack(probes, logged.trials, PROBE_COLUMNS),
-        run_ids=tuple(one.info.run_id for one in _at_its_value(uri, runs, logged)),
-        siblings=tuple(_siblings(client, uri, runs, logged)),
+        curves=stack([curves for curves, _ in read], logged.trials, CURVE_FRAME),
+        probes=stack([probes for _, probes in read], logged.trials, PROBE_FRAME),
+        run_ids=same,
+        run_ids_on_other_data=other,
+        siblings=tuple(_siblings(store, runs, logged)),
     )
 
 
 def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
     """Of a study with an axis, the newest run at every value, beside the run given.
 
-    Runs under another protocol or schema are not of the family: what they ran has to be run again.
+    Runs under another protocol or schema are not of the family: what they ran has to be run again. Nor are
+    runs on other data, unless these are what the axis varies.
 
     Args:
         newest: from `load`.
         tracking_uri: as for `load`.
     """
     uri = resolve_uri(tracking_uri)
-    study = str(newest.study["name"])
+    store, study = _Store(uri), str(newest.study["name"])
     members = {position_of(newest): newest}
-    for run in _study_runs(_client(uri), study):
-        artifacts = _Artifacts(uri, run.info.artifact_uri)
-        other = artifacts.json("study.json")
-        if not (of_one_family(other, newest.study) and _same_rules(artifacts.json("schema.json"), newest)):
-            continue
-        if other["axis"]["position"] not in members:
+    for run in store.study_runs(study):
+        artifacts = store.artifacts(run)
+        other = artifacts.json(STUDY_FILE)
+        if (
+            of_one_family(other, newest.study)
+            and other["axis"]["position"] not in members
+            and same_rules(artifacts.json(SCHEMA_FILE), newest.schema)
+            and (varies_data(newest.study) or _same_data(artifacts, newest))
+        ):
             members[other["axis"]["position"]] = load(study, uri, run.info.run_id)
     return Family(tuple(members[position] for position in sorted(members)), newest)
 
 
 def log_report(results: Results, folder: Path, tracking_uri: str | None = None) -> None:
     """Put a report's folder under `report/` of the study's MLflow run, where the MLflow UI shows it."""
-    _client(resolve_uri(tracking_uri)).log_artifacts(results.run_id, str(folder), artifact_path="report")
+    store = _Store(resolve_uri(tracking_uri))
+    local = store.folder(store.client.get_run(results.run_id))
+    if local is None:
+        store.client.log_artifacts(results.run_id, str(folder), artifact_path=REPORT_FOLDER)
+    else:
+        shutil.copytree(folder, local / REPORT_FOLDER, dirs_exist_ok=True)
 
 
 def resolve_uri(tracking_uri: str | None) -> str:
@@ -138,132 +140,94 @@ def resolve_uri(tracking_uri: str | None) -> str:
     return uri
 
 
-def _client(uri: str) -> Any:
-    """An MLflow client; imported here because importing mlflow takes seconds, with its telemetry off."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
-    from mlflow import MlflowClient
+class _Store:
+    """MLflow's records.
 
-    return MlflowClient(tracking_uri=uri)
+    Attributes:
+        uri: where they are.
+        client: MLflow's; made here because importing mlflow takes seconds.
+    """
 
+    def __init__(self, uri: str) -> None:
+        os.environ.update(SILENT_MLFLOW)
+        from mlflow import MlflowClient
 
-def _study_runs(client: Any, study: str) -> list[Any]:
-    """The study's MLflow runs, the newest first."""
-    experiment = client.get_experiment_by_name(study)
-    if experiment is None:
-        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-        known = ", ".join(names) if names else "none"
-        raise InputError(f"study {study!r} was never run here; studies with results: {known}")
-    runs = _search(client, [experiment.experiment_id], "tags.kind = 'study'", ["attributes.start_time DESC"])
-    # A study run that is gone on with keeps its start: what counts is when it was last worked on.
-    runs.sort(key=lambda run: float(run.data.tags.get("last_opened_at", 0.0)), reverse=True)
-    if not runs:
-        raise InputError(
-            f"study {study!r} has an experiment but no study run yet; start it with: "
-            f"python -m benchmark run {study}"
-        )
-    return runs
+        self.uri = uri
+        self.client = MlflowClient(tracking_uri=uri)
 
+    @cached_property
+    def experiments(self) -> dict[str, str]:
+        """Names of the experiments, which are the studies', by id."""
+        pages = every_page(lambda token: self.client.search_experiments(page_token=token))
+        return {experiment.experiment_id: experiment.name for experiment in pages}
 
-def _search(client: Any, experiments: list[str], condition: str, order_by: list[str]) -> list[Any]:
-    """All runs that meet a condition: MLflow hands them out in pages."""
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments, condition, max_results=1000, order_by=order_by, page_token=token
-        )
-        runs.extend(page)
-        token = page.token
-        if not token:
-            return runs
+    def study_runs(self, study: str) -> list[Any]:
+        """The study's own runs, the newest first."""
+        experiment = next((key for key, name in self.experiments.items() if name == study), None)
+        if experiment is None:
+            known = ", ".join(sorted(name for name in self.experiments.values() if name != "Default"))
+            raise InputError(f"study {study!r} was never run here; studies with results: {known or 'none'}")
+        runs = self._search([experiment], f"tags.{Tag.KIND} = 'study'", "attributes.start_time DESC")
+        if not runs:
+            raise InputError(
+                f"study {study!r} has an experiment but no study run yet; start it with: "
+                f"python -m benchmark run {study}"
+            )
+        # A study run that is gone on with keeps its start: what counts is when it was last worked on.
+        return sorted(runs, key=lambda run: float(run.data.tags.get(Tag.LAST_OPENED_AT, 0.0)), reverse=True)
 
+    def trial_runs(self, study_hash: str) -> list[Any]:
+        """The trials that belong to a study run, oldest first, from whichever experiment logged them.
 
-def _at_its_value(uri: str, runs: Sequence[Any], own: Results) -> Sequence[Any]:
-    """Of a study with an axis, the runs at the same value of it; else all."""
-    axis = own.study.get("axis")
-    if not axis:
-        return runs
-    studies = [_Artifacts(uri, run.info.artifact_uri).json("study.json") for run in runs]
-    return [run for run, study in zip(runs, studies, strict=True) if study.get("axis") == axis]
+        Raises:
+            InputError: a trial has two runs with an outcome.
+        """
+        condition = f"tags.{Tag.KIND} = 'trial' and tags.`{membership_tag(study_hash)}` = 'true'"
+        chosen: dict[str, Any] = {}
+        for run in self._search(list(self.experiments), condition, "attributes.start_time ASC"):
+            key = run.data.tags.get(Tag.TRIAL_HASH, run.info.run_id)
+            before = chosen.get(key)
+            if before is None or not _has_ended(before):
+                chosen[key] = run  # of a trial that was tried again, the latest run counts
+            elif _has_ended(run):
+                raise InputError(
+                    f"{checks.label_of(run)}: expected one run with an outcome, found "
+                    f"{before.info.run_id} and {run.info.run_id}; delete one of them"
+                )
+        return list(chosen.values())
 
+    def folder(self, run: Any) -> Path | None:
+        """Where a run's artifacts lie beside an SQLite store; None for other stores."""
+        return local_artifacts(self.uri, self.experiments[run.info.experiment_id], run.info.run_id)
 
-def _same_rules(schema: dict[str, Any], own: Results) -> bool:
-    """Was a run logged under the same protocol, but for its patch number, and schema?"""
-    return all(
-        str(schema.get(key)).split(".")[:2] == str(own.schema.get(key)).split(".")[:2] for key in VERSIONS
-    )
+    def artifacts(self, run: Any) -> _Artifacts:
+        """What a run logged as files."""
+        return _Artifacts(self.uri, run.info.artifact_uri, self.folder(run))
 
-
-def _siblings(client: Any, uri: str, runs: Sequence[Any], own: Results) -> Iterator[Results]:
-    """Complete runs that differ in the optimizer alone; by the primary measure, which needs no curves."""
-    for run in runs:
-        if run.info.run_id == own.run_id or run.data.tags.get("status") != "complete":
-            continue
-        artifacts = _Artifacts(uri, run.info.artifact_uri)
-        study, schema = artifacts.json("study.json"), artifacts.json("schema.json")
-        if (
-            _same_rules(schema, own)
-            and study.get("optimizer") != own.study["optimizer"]
-            and _alike(study, own.study)
-        ):
-            yield _logged(run, artifacts, _trial_runs(client, run.data.tags["study_hash"]))
-
-
-def _alike(study: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Are two resolved studies the same but for the optimizer, words and execution?"""
-    return all(study.get(key) == other.get(key) for key in (study.keys() | other.keys()) - SIBLINGS_DIFFER_IN)
-
-
-def _logged(run: Any, artifacts: _Artifacts, trials: Sequence[Any]) -> Results:
-    """A study run without its curves and probes."""
-    return Results(
-        study=artifacts.json("study.json"),
-        schema=artifacts.json("schema.json"),
-        decisions=artifacts.json("decisions.json"),
-        environment=artifacts.json("environment.json"),
-        progress=artifacts.json("progress.json"),
-        run_id=run.info.run_id,
-        study_hash=run.data.tags["study_hash"],
-        commit=run.data.tags.get("git_commit", "unknown"),
-        trials=trials_frame(trials),
-        curves=pd.DataFrame(columns=list(CURVE_COLUMNS)),
-        probes=pd.DataFrame(columns=list(PROBE_COLUMNS)),
-        status=run.data.tags.get("status", "running"),
-    )
-
-
-def _check_versions(study: str, schema: dict[str, Any]) -> None:
-    """Refuse what was logged under another schema or protocol."""
-    found = schema.get("schema_version")
-    if found != SCHEMA_VERSION:
-        raise InputError(
-            f"study {study!r} was logged with schema version {found}, this analysis reads "
-            f"{SCHEMA_VERSION}: use the commit that trained it, or run the study again"
-        )
-    protocol = str(schema.get("protocol_version"))
-    if protocol.split(".")[:2] != PROTOCOL.split("."):
-        raise InputError(
-            f"study {study!r} was measured under protocol {protocol}, this analysis judges {PROTOCOL}.x: "
-            "results compare only within one Major.Minor, run the study again"
+    def _search(self, experiments: list[str], condition: str, order: str) -> list[Any]:
+        """All runs that meet a condition."""
+        return list(
+            every_page(
+                lambda token: self.client.search_runs(
+                    experiments, condition, max_results=1000, order_by=[order], page_token=token
+                )
+            )
         )
 
 
-def _trial_runs(client: Any, study_hash: str) -> list[Any]:
-    """All trials that belong to the study, oldest first, from whichever experiment logged them."""
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    wanted = f"tags.kind = 'trial' and tags.`in_study.{study_hash}` = 'true'"
-    runs = _search(client, experiments, wanted, ["attributes.start_time ASC"])
-    # A retried trial leaves its failed run behind; the latest one counts.
-    return list({run.data.tags["trial_hash"]: run for run in runs}.values())
-
-
+@dataclass
 class _Artifacts:
-    """The artifacts of one run: local ones are read in place, others through MLflow."""
+    """The artifacts of one run: local ones are read in place, others through MLflow.
 
-    def __init__(self, tracking_uri: str, artifact_uri: str) -> None:
-        self.tracking_uri = tracking_uri
-        self.artifact_uri = artifact_uri
+    Attributes:
+        tracking_uri: MLflow's.
+        artifact_uri: where MLflow's records say that they are.
+        folder: where they are for certain; None where only MLflow knows.
+    """
+
+    tracking_uri: str
+    artifact_uri: str
+    folder: Path | None = None
 
     @cached_property
     def names(self) -> set[str]:
@@ -275,11 +239,12 @@ class _Artifacts:
 
     def path(self, name: str) -> Path | None:
         """A local path of the artifact; None where the run has no such artifact."""
-        parsed = urlparse(self.artifact_uri)
-        if parsed.scheme in ("", "file"):
+        folder, parsed = self.folder, urlparse(self.artifact_uri)
+        if folder is None and parsed.scheme in ("", "file"):
+            folder = Path(url2pathname(parsed.path))
+        if folder is not None:
             # MLflow's own look-up takes several times as long as reading the file, for hundreds of files.
-            local = Path(url2pathname(parsed.path)) / name
-            return local if local.is_file() else None
+            return folder / name if (folder / name).is_file() else None
         if name not in self.names:
             return None
         from mlflow import artifacts
@@ -289,10 +254,80 @@ class _Artifacts:
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON artifact; empty where the run has none yet."""
-        path = self.path(name)
-        return {} if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
+        return read_json(self.path(name))
 
     def table(self, name: str) -> pa.Table | None:
         """A parquet artifact; None where the run has none."""
-        path = self.path(name)
-        return None if path is None else pq.read_table(path, use_threads=False)
+        return read_table(self.path(name))
+
+
+def _has_ended(run: Any) -> bool:
+    return run.data.tags.get(Tag.STATUS) in ENDED
+
+
+def _logged(store: _Store, run: Any, trials: Sequence[Any]) -> Results:
+    """A study run without its curves and probes."""
+    artifacts, where = store.artifacts(run), f"study run {run.info.run_id}"
+    schema, study = artifacts.json(SCHEMA_FILE), artifacts.json(STUDY_FILE)
+    checks.check_versions(store.experiments[run.info.experiment_id], schema)
+    checks.check_study(where, study)
+    normalizations, activations = (study["variants"][key] for key in ("normalizations", "activations"))
+    checks.check_schema(where, schema, normalizations)
+    decisions, status = artifacts.json(DECISIONS_FILE), run.data.tags.get(Tag.STATUS, "running")
+    variants = [Variant(n, a).name for a in activations for n in normalizations]
+    checks.check_decisions(where, decisions, variants, complete=status == "complete")
+    return Results(
+        study=study,
+        schema=schema,
+        decisions=decisions,
+        environment=artifacts.json(ENVIRONMENT_FILE),
+        progress=artifacts.json(PROGRESS_FILE),
+        run_id=run.info.run_id,
+        study_hash=run.data.tags[Tag.STUDY_HASH],
+        commit=run.data.tags.get(Tag.GIT_COMMIT, "unknown"),
+        trials=trials_frame(trials, study),
+        curves=pd.DataFrame(columns=list(CURVE_FRAME)),
+        probes=pd.DataFrame(columns=list(PROBE_FRAME)),
+        status=status,
+    )
+
+
+def _tables(store: _Store, trial: Any, own: Results) -> tuple[pa.Table | None, pa.Table | None]:
+    """A trial's curves and probes; none of a trial without an outcome, whose files are not whole."""
+    if not _has_ended(trial):
+        return None, None
+    artifacts, label = store.artifacts(trial), checks.label_of(trial)
+    curves = checks.check_curves(artifacts.table(CURVES_FILE), label)
+    enabled, declared = own.study["probes"]["enabled"], own.schema["probes"]
+    return curves, checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
+
+
+def _same_data(artifacts: _Artifacts, own: Results) -> bool:
+    """Was a run trained on the same data?"""
+    return artifacts.json(PROGRESS_FILE).get("data_fingerprint") == own.data_fingerprint
+
+
+def _by_data(store: _Store, runs: Sequence[Any], own: Results) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Ids of the runs on the same data, and on other; of a study with an axis, those at the same value."""
+    axis = own.study.get("axis")
+    same: list[str] = []
+    other: list[str] = []
+    for run in runs:
+        artifacts = store.artifacts(run)
+        if not axis or artifacts.json(STUDY_FILE).get("axis") == axis:
+            (same if _same_data(artifacts, own) else other).append(run.info.run_id)
+    return tuple(same), tuple(other)
+
+
+def _siblings(store: _Store, runs: Sequence[Any], own: Results) -> Iterator[Results]:
+    """Complete runs that differ in the optimizer alone; by the primary measure, which needs no curves."""
+    for run in runs:
+        if run.info.run_id == own.run_id or run.data.tags.get(Tag.STATUS) != "complete":
+            continue
+        artifacts = store.artifacts(run)
+        if (
+            same_rules(artifacts.json(SCHEMA_FILE), own.schema)
+            and differ_in_optimizer_alone(artifacts.json(STUDY_FILE), own.study)
+            and _same_data(artifacts, own)
+        ):
+            yield _logged(store, run, store.trial_runs(run.data.tags[Tag.STUDY_HASH]))

@@ -16,8 +16,10 @@ SPREAD = 0.15  # of the least distance between two values, over which the varian
 
 
 def with_axis(frame: pd.DataFrame, family: Family) -> pd.DataFrame:
-    """The frame with what drawing must know of the axis: label, numeric."""
-    return frame.assign(label=family.label, numeric=family.is_numeric)
+    """The frame with what drawing must know: its variants' normalizations; of the axis label, numeric."""
+    planned = {name: variant for member in family.members for name, variant in member.planned.items()}
+    normalizations = [planned[name].normalization for name in frame["variant"]]
+    return frame.assign(normalization=normalizations, label=family.label, numeric=family.is_numeric)
 
 
 def draw_along(frame: pd.DataFrame, paint: Callable[[Axes, pd.DataFrame, Places], None]) -> Figure:
@@ -33,14 +35,14 @@ def draw_along(frame: pd.DataFrame, paint: Callable[[Axes, pd.DataFrame, Places]
             panel.set_xlim(ticks["x"].min() - 0.5, ticks["x"].max() + 0.5)
         panel.set(title=activation, xlabel=frame["label"].iloc[0])
         panel.grid(visible=False, axis="x")
-    _style.legend_above(figure, _style.variant_handles(list(frame["variant"].unique()), markers=True), 5)
+    _style.legend_above(figure, _style.variant_handles(_style.styles(frame), markers=True), 5)
     return figure
 
 
 def line_style(rows: pd.DataFrame) -> object:
     """Lines join values that are numbers; categories have nothing between them."""
     numeric = bool(rows["numeric"].iloc[0])
-    return _style.variant_style(rows["variant"].iloc[0]).dashes if numeric else ""
+    return _style.style_of_rows(rows).dashes if numeric else ""
 
 
 def _with_offsets(frame: pd.DataFrame, places: Places) -> Iterator[tuple[pd.DataFrame, float]]:

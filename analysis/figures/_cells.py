@@ -55,7 +55,7 @@ def completed_curves(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     Returns:
         frame with columns variant, seed, step, diverged (of the row) and the curve's metrics.
     """
-    metrics = [name for name in (*LOSSES, *ACCURACIES) if name in results.curves]
+    metrics = [*LOSSES, *ACCURACIES]
     pieces = []
     for variant, group in trials.groupby("variant", sort=False):
         rows = results.curves[results.curves["trial_hash"].isin(group["trial_hash"])]

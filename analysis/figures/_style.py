@@ -1,4 +1,4 @@
-"""How every figure looks: one colour, line and marker per variant, everywhere, from its name alone.
+"""How every figure looks: one colour, line and marker per variant, everywhere, from its two names alone.
 
 A variant's hue and dash pattern come from its normalization, its shade and marker from its activation. So the
 two nets that a claim compares (same activation) differ in hue and in dashes, which survives grey printing and
@@ -6,7 +6,7 @@ colour-blindness, and adding a variant to a study never repaints the others.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
@@ -21,12 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.results import split_variant
-
 WIDTH_IN = 9.0  # the report's column
 DPI = 120
 _LEGEND_ROWS = 2  # for which figures have room as they are
 _MANY_VARIANTS = 8  # more do not share a panel with those of other activations
+PER_ROW = 4  # panels, of those that have a panel per variant
 MAX_BANDS = 6  # of curves in one panel: more hide each other
 
 # Okabe & Ito's colour-blind safe palette (2008), a little darkened where white paper asks for it, for the
@@ -121,9 +121,8 @@ class VariantStyle:
         return {"color": self.colour, "linestyle": self.dashes}
 
 
-def variant_style(variant: str) -> VariantStyle:
-    """Style of a variant, from its name `normalization-activation` and nothing else."""
-    normalization, activation = split_variant(variant)
+def style_of(normalization: str, activation: str) -> VariantStyle:
+    """Style of a variant; of a name that no table here knows, it follows from the name."""
     hue = NORMALIZATION_HUES.get(normalization) or _hashed_hue(normalization)
     shade = ACTIVATION_SHADES.get(activation, _fraction(activation) * 0.7 - 0.3)
     markers = ["D", "v", "P", "X", "<", ">"]
@@ -132,6 +131,16 @@ def variant_style(variant: str) -> VariantStyle:
         dashes=NORMALIZATION_DASHES.get(normalization, _DASHES[_index(normalization, len(_DASHES))]),
         marker=ACTIVATION_MARKERS.get(activation, markers[_index(activation, len(markers))]),
     )
+
+
+def style_of_rows(rows: pd.DataFrame) -> VariantStyle:
+    """Style of the variant that these rows are of, by their columns normalization and activation."""
+    return style_of(rows["normalization"].iloc[0], rows["activation"].iloc[0])
+
+
+def styles(frame: pd.DataFrame) -> dict[str, VariantStyle]:
+    """Styles of all variants in a frame with the columns variant, normalization, activation; in its order."""
+    return {str(variant): style_of_rows(rows) for variant, rows in frame.groupby("variant", sort=False)}
 
 
 @contextmanager
@@ -183,23 +192,20 @@ def legend_above(figure: Figure, handles: Sequence[Any], num_columns: int = 6) -
     figure.set_figheight(figure.get_figheight() + max(0.0, extra))
 
 
-def variant_handles(variants: Sequence[str], markers: bool = False) -> list[Line2D]:
+def variant_handles(styles: Mapping[str, VariantStyle], markers: bool = False) -> list[Line2D]:
     """Legend entries for variants, as lines or as lines with markers."""
-    styles = {variant: variant_style(variant) for variant in variants}
     return [
         Line2D([], [], label=variant, marker=style.marker if markers else "", **style.line())
         for variant, style in styles.items()
     ]
 
 
-def grouped(variants: Sequence[str]) -> list[tuple[str, list[str]]]:
+def grouped(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Variants that share a panel, as (heading, variants): all of them, unheaded; of many, per activation."""
-    if len(variants) <= _MANY_VARIANTS:
-        return [("", list(variants))]
-    groups: dict[str, list[str]] = {}
-    for variant in variants:
-        groups.setdefault(split_variant(variant)[1], []).append(variant)
-    return list(groups.items())
+    named = frame.drop_duplicates("variant")
+    if len(named) <= _MANY_VARIANTS:
+        return [("", list(named["variant"]))]
+    return [(str(name), list(own["variant"])) for name, own in named.groupby("activation", sort=False)]
 
 
 def log_rate_axis(axes: Axes) -> None:

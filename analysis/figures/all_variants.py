@@ -18,8 +18,7 @@ CAPTION = (
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Loss and accuracy (rows) of training and validation (columns), per group of variants."""
-    variants = list(frame["variant"].unique())
-    groups = _style.grouped(variants)
+    groups = _style.grouped(frame)
     figure, axes = _style.panels(2 * len(groups), 2, 2.6, sharex=True)
     for block, (activation, own) in enumerate(groups):
         for row, metric in enumerate(("loss", "accuracy")):
@@ -36,7 +35,7 @@ def draw(frame: pd.DataFrame) -> Figure:
                     panel.set(ylim=(0, 1.02), xlabel="optimizer step")
                 if column == 0:
                     panel.set_ylabel(metric_label(metric, frame))
-    _style.legend_above(figure, _style.variant_handles(variants))
+    _style.legend_above(figure, _style.variant_handles(_style.styles(frame)))
     return figure
 
 

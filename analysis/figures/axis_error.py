@@ -26,8 +26,8 @@ def prepare(family: Family) -> pd.DataFrame:
     """Each seed's error with its variant's mean and interval.
 
     Returns:
-        frame with columns position, value, x, variant, activation, seed, error, mean, low, high, n, label,
-        numeric.
+        frame with columns position, value, x, variant, activation, seed, error, mean, low, high, n,
+        normalization, label, numeric.
     """
     table = axis_table(family, np.random.default_rng(INTERVAL_SEED))
     means = table.rename(columns={"error_mean": "mean", "error_low": "low", "error_high": "high"})
@@ -44,7 +44,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def _paint(panel: Axes, rows: pd.DataFrame, places: "np.ndarray[Any, Any]") -> None:
-    style = _style.variant_style(rows["variant"].iloc[0])
+    style = _style.style_of_rows(rows)
     panel.plot(places, rows["error"], marker=style.marker, ms=3, linestyle="", color=style.colour, alpha=0.35)
     first = ~rows["position"].duplicated().to_numpy()
     means, at = rows[first], places[first]

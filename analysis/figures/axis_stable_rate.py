@@ -27,7 +27,7 @@ def prepare(family: Family) -> pd.DataFrame:
 
     Returns:
         frame with columns position, value, x, variant, activation, stable_low, stable_high, n (sweep seeds),
-        label, numeric.
+        normalization, label, numeric.
     """
     table = axis_table(family, np.random.default_rng(0))
     columns = ["position", "value", "x", "variant", "activation", "stable_low", "stable_high"]
@@ -44,7 +44,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def _paint(panel: Axes, rows: pd.DataFrame, places: "np.ndarray[Any, Any]") -> None:
-    style = _style.variant_style(rows["variant"].iloc[0])
+    style = _style.style_of_rows(rows)
     low, high = rows["stable_low"].to_numpy(dtype=float), rows["stable_high"].to_numpy(dtype=float)
     is_open = np.isinf(high)
     tops = np.where(is_open, low * OPEN_END, high)

@@ -7,8 +7,9 @@ from matplotlib.lines import Line2D
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
-from analysis.figures.gradient_depth import PER_ROW, probes_of
+from analysis.figures.gradient_depth import probes_of
 from analysis.results import Results
+from benchmark.contract import COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE
 
 TITLE = "Internal covariate shift, layer by layer"
 CAPTION = (
@@ -18,34 +19,35 @@ CAPTION = (
     "the cosine between the two gradients, 1 where they agree. A line per layer that has layers below it, "
     "darker for deeper ones; medians over {n} seeds."
 )
-ROWS = {"covariate_shift": "change of the gradient", "covariate_shift_cosine": "cosine"}
+ROWS = {COVARIATE_SHIFT: "change of the gradient", COVARIATE_SHIFT_COSINE: "cosine"}
 
 
 def prepare(results: Results) -> pd.DataFrame:
     """Median over seeds per layer.
 
     Returns:
-        frame with columns variant, probe, layer, index, step, median, n.
+        frame with columns variant, normalization, activation, probe, layer, index, step, median, n.
     """
     probes = probes_of(results, tuple(ROWS))
     probes = probes[probes["index"] > 0]  # the first layer has none below it: 0 and 1 by definition
     keys = ["variant", "probe", "layer", "index", "step"]
     medians = probes.groupby(keys, sort=False)["value"].agg(median="median", n="count").reset_index()
-    return in_study_order(medians.sort_values(["index", "step"], kind="stable"), results)
+    ordered = medians.sort_values(["index", "step"], kind="stable")
+    return results.with_names(in_study_order(ordered, results))
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A column per variant; shift above cosine."""
     variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, len(variants))
-    num_blocks = -(-len(variants) // PER_ROW)
+    num_columns = min(_style.PER_ROW, len(variants))
+    num_blocks = -(-len(variants) // _style.PER_ROW)
     figure, axes = _style.panels(2 * num_blocks, num_columns, 2.1)
-    for unused in axes[-2:, 1 + (len(variants) - 1) % PER_ROW :].flat:
+    for unused in axes[-2:, 1 + (len(variants) - 1) % _style.PER_ROW :].flat:
         unused.set_axis_off()
     deepest = frame["index"].max()
-    positive = frame.loc[(frame["probe"] == "covariate_shift") & (frame["median"] > 0), "median"]
+    positive = frame.loc[(frame["probe"] == COVARIATE_SHIFT) & (frame["median"] > 0), "median"]
     for position, variant in enumerate(variants):
-        block, column = divmod(position, PER_ROW)
+        block, column = divmod(position, _style.PER_ROW)
         for offset, (probe, label) in enumerate(ROWS.items()):
             panel = axes[2 * block + offset, column]
             rows = frame[(frame["variant"] == variant) & (frame["probe"] == probe)]
@@ -54,7 +56,7 @@ def draw(frame: pd.DataFrame) -> Figure:
                 panel.plot(
                     layer["step"],
                     layer["median"],
-                    color=_style.variant_style(variant).colour,
+                    color=_style.style_of_rows(layer).colour,
                     alpha=shade,
                 )
             if column == 0:

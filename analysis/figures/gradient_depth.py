@@ -9,6 +9,7 @@ from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import best_trials, in_study_order
 from analysis.results import Results
+from benchmark.contract import GRADIENT_NORM
 
 TITLE = "Gradient norm by depth, through training"
 CAPTION = (
@@ -21,16 +22,17 @@ MOMENTS = {0.0: "at initialization", 0.25: "after a quarter", 0.5: "after half",
 FLOOR = 1e-30  # a zero gradient can't stand on a logarithmic axis (protocol, 7)
 SHADES = np.linspace(0.3, 1.0, len(MOMENTS))
 MARKERS = ("o", "^", "s", "D")
-PER_ROW = 4
 
 
 def prepare(results: Results) -> pd.DataFrame:
     """Median gradient norm per variant, layer and moment.
 
     Returns:
-        frame with columns variant, moment, step, layer, index, median, n.
+        frame with columns variant, normalization, activation, moment, step, layer, index, median,
+        n.
     """
-    return at_moments(results, "gradient_norm", tuple(MOMENTS)).replace({"moment": MOMENTS})
+    moments = at_moments(results, GRADIENT_NORM, tuple(MOMENTS))
+    return results.with_names(moments.assign(moment=moments["moment"].map(MOMENTS)))
 
 
 def at_moments(results: Results, probe: str, fractions: tuple[float, ...]) -> pd.DataFrame:
@@ -57,9 +59,10 @@ def probes_of(results: Results, names: tuple[str, ...]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A panel per variant, a line per moment."""
-    variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, len(variants))
-    figure, axes = _style.panels(-(-len(variants) // PER_ROW), num_columns, 2.6, sharey=True)
+    styles = _style.styles(frame)
+    variants = list(styles)
+    num_columns = min(_style.PER_ROW, len(variants))
+    figure, axes = _style.panels(-(-len(variants) // _style.PER_ROW), num_columns, 2.6, sharey=True)
     moments = list(frame["moment"].unique())
     looks = dict(zip(MOMENTS.values(), zip(SHADES, MARKERS, strict=True), strict=True))
     for panel, variant in zip(axes.flat, variants, strict=False):
@@ -69,7 +72,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             panel.plot(
                 rows["index"],
                 rows["median"].clip(lower=FLOOR),
-                color=_style.variant_style(variant).colour,
+                color=styles[variant].colour,
                 alpha=shade,
                 marker=marker,
             )
@@ -94,7 +97,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def applies(results: Results) -> str | None:
     """Needs gradient probes."""
-    if probes_of(results, ("gradient_norm",)).empty:
+    if probes_of(results, (GRADIENT_NORM,)).empty:
         return 'the study logged no gradient probes (switch: "gradients" in probes.enabled)'
     return None
 

@@ -9,6 +9,14 @@ from analysis.figures._base import Drawing, in_unit
 from analysis.figures._cells import in_study_order
 from analysis.figures.gradient_depth import probes_of
 from analysis.results import Results
+from benchmark.contract import (
+    LANDSCAPE,
+    LANDSCAPE_GRADIENT_CHANGE_MAX,
+    LANDSCAPE_GRADIENT_CHANGE_MIN,
+    LANDSCAPE_LOSS_MAX,
+    LANDSCAPE_LOSS_MIN,
+    LANDSCAPE_SMOOTHNESS,
+)
 
 TITLE = "Along the gradient: how smooth the loss is"
 CAPTION = (
@@ -22,14 +30,13 @@ CAPTION = (
     "Down to the bottom where a net is flat (dead)."
 )
 ENDS = {
-    "loss": ("landscape_loss_min", "landscape_loss_max"),
-    "gradient_change": ("landscape_gradient_change_min", "landscape_gradient_change_max"),
+    "loss": (LANDSCAPE_LOSS_MIN, LANDSCAPE_LOSS_MAX),
+    "gradient_change": (LANDSCAPE_GRADIENT_CHANGE_MIN, LANDSCAPE_GRADIENT_CHANGE_MAX),
 }
-SMOOTHNESS = "landscape_smoothness"
 PANELS = {
     "loss": "loss on the walk",
     "gradient_change": "change of the gradient",
-    SMOOTHNESS: "effective smoothness",
+    LANDSCAPE_SMOOTHNESS: "effective smoothness",
 }
 
 
@@ -37,13 +44,14 @@ def prepare(results: Results) -> pd.DataFrame:
     """Over seeds: medians of the walk's ends; of the smoothness median and range.
 
     Returns:
-        frame with columns variant, panel (of `PANELS`), step, low, median (NaN for the walk's ends), high, n,
-        unit.
+        frame with columns variant, normalization, activation, panel (of `PANELS`), step, low, median (NaN for
+        the walk's ends), high, n, unit.
     """
-    probes = probes_of(results, (*ENDS["loss"], *ENDS["gradient_change"], SMOOTHNESS))
+    probes = probes_of(results, (*ENDS["loss"], *ENDS["gradient_change"], LANDSCAPE_SMOOTHNESS))
     groups = probes.groupby(["variant", "probe", "step"], sort=False)["value"]
     seeds = groups.agg(low="min", median="median", high="max", n="count").reset_index()
-    pieces = [seeds[seeds["probe"] == SMOOTHNESS].assign(panel=SMOOTHNESS, unit="loss/weight²")]
+    smoothness = seeds[seeds["probe"] == LANDSCAPE_SMOOTHNESS]
+    pieces = [smoothness.assign(panel=LANDSCAPE_SMOOTHNESS, unit="loss/weight²")]
     for panel, names in ENDS.items():
         of_walk = probes[probes["probe"].isin(names)]
         walks = of_walk.pivot(index=["variant", "step", "trial_hash"], columns="probe", values="value")
@@ -54,14 +62,14 @@ def prepare(results: Results) -> pd.DataFrame:
         unit = results.loss_unit if panel == "loss" else "loss/weight"
         pieces.append(in_study_order(ends.reset_index().assign(panel=panel, unit=unit), results))
     columns = ["variant", "panel", "step", "low", "median", "high", "n", "unit"]
-    return pd.concat(pieces, ignore_index=True).reindex(columns=columns)
+    return results.with_names(pd.concat(pieces, ignore_index=True).reindex(columns=columns))
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A row per group of variants, a panel per quantity."""
     shown = [panel for panel in PANELS if (frame["panel"] == panel).any()]
-    variants = list(frame["variant"].unique())
-    groups = _style.grouped(variants)
+    styles = _style.styles(frame)
+    groups = _style.grouped(frame)
     figure, axes = _style.panels(len(groups), len(shown), 2.8)
     for row, (activation, own) in zip(axes, groups, strict=True):
         for panel, name in zip(row, shown, strict=True):
@@ -71,16 +79,17 @@ def draw(frame: pd.DataFrame) -> Figure:
             floor = positive.min() / 2 if len(positive) else 1.0  # zero has no logarithm
             for variant in own:
                 of_variant = rows[rows["variant"] == variant]
-                _draw_variant(panel, variant, of_variant, floor, len(own) <= _style.MAX_BANDS)
+                _draw_variant(panel, styles[variant], of_variant, floor, len(own) <= _style.MAX_BANDS)
             label = in_unit(PANELS[name], frame.loc[frame["panel"] == name, "unit"].iloc[0])
             panel.set(title=activation, xlabel="optimizer step", ylabel=label, yscale="log")
             panel.set_ylim(bottom=floor)
-    _style.legend_above(figure, _style.variant_handles(variants))
+    _style.legend_above(figure, _style.variant_handles(styles))
     return figure
 
 
-def _draw_variant(panel: Axes, variant: str, rows: pd.DataFrame, floor: float, banded: bool) -> None:
-    style = _style.variant_style(variant)
+def _draw_variant(
+    panel: Axes, style: _style.VariantStyle, rows: pd.DataFrame, floor: float, banded: bool
+) -> None:
     low, median, high = (rows[name].clip(lower=floor) for name in ("low", "median", "high"))
     ends_of_walk = rows["median"].isna().all()
     if banded:
@@ -95,7 +104,7 @@ def _draw_variant(panel: Axes, variant: str, rows: pd.DataFrame, floor: float, b
 def applies(results: Results) -> str | None:
     """Needs landscape probes."""
     if prepare(results).empty:
-        return 'the study logged no walks along the gradient (switch: "landscape" in probes.enabled)'
+        return f'the study logged no walks along the gradient (switch: "{LANDSCAPE}" in probes.enabled)'
     return None
 
 

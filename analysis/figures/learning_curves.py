@@ -30,7 +30,6 @@ CURVES = {
     ("validation", "accuracy"): "val_accuracy",
 }
 BAND_SEED = 20150211  # of the bootstrap, so that a report is the same each time
-PER_ROW = 4
 
 
 @lru_cache(maxsize=2)  # two figures show it
@@ -38,8 +37,8 @@ def prepare(results: Results) -> pd.DataFrame:
     """Mean curve and band of each variant.
 
     Returns:
-        frame with columns variant, learning_rate, split, metric, step, mean, low, high (NaN at n = 1), n,
-        cap, unit (of the loss).
+        frame with columns variant, normalization, activation, learning_rate, split, metric, step, mean, low,
+        high (NaN at n = 1), n, cap, unit (of the loss).
     """
     trials = best_trials(results)
     curves = completed_curves(results, trials)
@@ -65,7 +64,8 @@ def prepare(results: Results) -> pd.DataFrame:
         "cap",
         "unit",
     ]
-    return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    frame = pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    return results.with_names(frame)
 
 
 def metric_label(metric: str, frame: pd.DataFrame) -> str:
@@ -76,11 +76,11 @@ def metric_label(metric: str, frame: pd.DataFrame) -> str:
 def draw(frame: pd.DataFrame) -> Figure:
     """A column per variant, loss above accuracy; more than four variants continue below."""
     variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, len(variants))
-    num_blocks = -(-len(variants) // PER_ROW)
+    num_columns = min(_style.PER_ROW, len(variants))
+    num_blocks = -(-len(variants) // _style.PER_ROW)
     figure, axes = _style.panels(2 * num_blocks, num_columns, 2.0, sharex=False)
     for position, variant in enumerate(variants):
-        block, column = divmod(position, PER_ROW)
+        block, column = divmod(position, _style.PER_ROW)
         for offset, metric in enumerate(("loss", "accuracy")):
             panel = axes[2 * block + offset, column]
             rows = frame[(frame["variant"] == variant) & (frame["metric"] == metric)]
@@ -114,7 +114,7 @@ def draw_band(
     """One mean curve with its band, if `banded`; `dashed` uses the variant's own dash pattern."""
     if rows.empty:
         return
-    style = _style.variant_style(rows["variant"].iloc[0])
+    style = _style.style_of_rows(rows)
     pattern = style.dashes if dashed else (0, (1, 1)) if pale else "-"
     width, alpha = (1.1, 0.6) if pale else (1.7, 1.0)
     panel.plot(rows["step"], rows["mean"], color=style.colour, linestyle=pattern, lw=width, alpha=alpha)

@@ -24,7 +24,8 @@ def prepare(results: Results) -> pd.DataFrame:
     """The interval of every seed.
 
     Returns:
-        frame with columns variant, seed, low, high (log10 of the rate; infinite where open), n.
+        frame with columns variant, normalization, activation, seed, low, high (log10 of the rate;
+        infinite where open), n.
     """
     pieces = [
         max_stable_rate(results, variant)[["seed", "low", "high"]].assign(variant=variant)
@@ -32,7 +33,7 @@ def prepare(results: Results) -> pd.DataFrame:
     ]
     frame = pd.concat(pieces, ignore_index=True).astype({"low": float, "high": float})
     frame = frame.assign(n=frame.groupby("variant")["seed"].transform("size"))
-    return frame[["variant", "seed", "low", "high", "n"]]
+    return results.with_names(frame[["variant", "seed", "low", "high", "n"]])
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -45,7 +46,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     left, right = (known.min() - 0.4, known.max() + 0.4) if known.size else (-3.0, 2.0)
     for position, variant in enumerate(variants):
         rows = frame[frame["variant"] == variant].sort_values("seed")
-        colour = _style.variant_style(variant).colour
+        colour = _style.style_of_rows(rows).colour
         for offset, seed in zip(_style.spread(len(rows), 0.66), rows.itertuples(), strict=True):
             row = position + offset
             if np.isneginf(seed.low):

@@ -7,8 +7,9 @@ from matplotlib.patches import Patch
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
-from analysis.measures.select import ENDED, ended_trials
+from analysis.measures.select import ended_trials
 from analysis.results import Results
+from benchmark.contract import ENDED
 
 TITLE = "What became of every trial"
 CAPTION = (

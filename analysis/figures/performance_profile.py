@@ -23,7 +23,7 @@ def prepare(results: Results) -> pd.DataFrame:
     """The profile of each variant.
 
     Returns:
-        frame with columns variant, threshold, share, n.
+        frame with columns variant, normalization, activation, threshold, share, n.
     """
     pieces = []
     for variant, rows in best_trials(results).groupby("variant", sort=False):
@@ -32,25 +32,25 @@ def prepare(results: Results) -> pd.DataFrame:
             pd.DataFrame({"variant": variant, "threshold": THRESHOLDS, "share": share, "n": len(rows)})
         )
     columns = ["variant", "threshold", "share", "n"]
-    return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=columns)
+    frame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=columns)
+    return results.with_names(frame)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """One curve per variant; a panel per group of variants."""
-    variants = list(frame["variant"].unique())
-    groups = _style.grouped(variants)
+    groups = _style.grouped(frame)
     figure, axes = _style.panels(len(groups), 1, 2.8, sharex=True)
     for panel, (activation, own) in zip(axes.flat, groups, strict=True):
         for variant in own:
             rows = frame[frame["variant"] == variant]
-            panel.step(rows["threshold"], rows["share"], where="post", **_style.variant_style(variant).line())
+            panel.step(rows["threshold"], rows["share"], where="post", **_style.style_of_rows(rows).line())
         panel.set(ylim=(-0.03, 1.03), ylabel="share of seeds", title=activation)
     changing = frame.loc[frame["share"] < 1, "threshold"]
     left = max(0.0, changing.min() - 0.02) if len(changing) else 0.0
     last = frame.loc[frame["share"] > 0, "threshold"]
     right = min(1.0, last.max() + 0.02) if len(last) else 1.0
     axes[-1, 0].set(xlim=(left, right), xlabel="final validation accuracy above this")
-    _style.legend_above(figure, _style.variant_handles(variants))
+    _style.legend_above(figure, _style.variant_handles(_style.styles(frame)))
     return figure
 
 

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import best_trials
-from analysis.results import Results
+from analysis.results import Results, Variant
 from analysis.stats import probability_of_improvement
+from benchmark.contract import BASELINE
 
 TITLE = "Probability of improvement"
 CAPTION = (
@@ -25,15 +26,16 @@ def prepare(results: Results) -> pd.DataFrame:
     """P(normalized beats unnormalized) per normalized variant.
 
     Returns:
-        frame with columns variant, baseline, probability, low, high, n (pairs).
+        frame with columns variant, normalization, activation, baseline, probability, low, high, n
+        (pairs).
     """
     trials = best_trials(results)
     by_seed = trials.pivot(index="seed", columns="variant", values="final_val_accuracy")
     rows = []
     for activation in results.activations:
-        baseline = f"none-{activation}"
+        baseline = Variant(BASELINE, activation).name
         for normalization in results.normalizations:
-            variant = f"{normalization}-{activation}"
+            variant = Variant(normalization, activation).name
             if variant == baseline or not {variant, baseline} <= set(by_seed.columns):
                 continue
             pairs = by_seed[[variant, baseline]].dropna()
@@ -43,7 +45,8 @@ def prepare(results: Results) -> pd.DataFrame:
                 pairs[variant], pairs[baseline], np.random.default_rng(INTERVAL_SEED)
             )
             rows.append((variant, baseline, won.value, won.low, won.high, won.n))
-    return pd.DataFrame(rows, columns=["variant", "baseline", "probability", "low", "high", "n"])
+    frame = pd.DataFrame(rows, columns=["variant", "baseline", "probability", "low", "high", "n"])
+    return results.with_names(frame)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -51,7 +54,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     figure, axes = _style.panels(1, 1, 0.45 * len(frame) + 0.6)
     panel = axes[0, 0]
     for position, row in enumerate(frame.itertuples()):
-        style = _style.variant_style(str(row.variant))
+        style = _style.style_of(str(row.normalization), str(row.activation))
         panel.hlines(position, row.low, row.high, color=style.colour, linewidth=2.5)
         panel.plot(
             row.probability,

@@ -45,7 +45,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def _draw_bars(panel: Axes, rows: pd.DataFrame) -> None:
     for row, one in enumerate(rows.to_dict("records")):
-        style = _style.variant_style(one["variant"])
+        style = _style.style_of(one["normalization"], one["activation"])
         ends = [one["best_rank"], one["worst_rank"]]
         panel.plot(ends, [row, row], color=style.colour, linewidth=3, solid_capstyle="butt")
         panel.plot(ends, [row, row], color=style.colour, marker=style.marker, linestyle="", markersize=6)

@@ -29,12 +29,12 @@ def prepare(results: Results) -> pd.DataFrame:
     """The sweep's trials.
 
     Returns:
-        frame with columns variant, activation, learning_rate, seed, status, stable, accuracy, loss (capped),
-        n (seeds of the cell), chance, cap, unit (of the loss).
+        frame with columns variant, normalization, activation, learning_rate, seed, status, stable, accuracy,
+        loss (capped), n (seeds of the cell), chance, cap, unit (of the loss).
     """
     sweep = ended_trials(results, "sweep")
     sweep = sweep[sweep["variant"].isin(results.variants)]
-    frame = sweep[["variant", "activation", "learning_rate", "seed", "status"]].assign(
+    frame = sweep[["variant", "normalization", "activation", "learning_rate", "seed", "status"]].assign(
         stable=stability(results)[sweep.index],
         accuracy=sweep["final_val_accuracy"].astype(float),
         loss=np.fmin(sweep["final_val_loss"].astype(float), results.loss_cap),
@@ -73,7 +73,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         Line2D([], [], color="#444444", marker="o", linestyle="", label="stable seed"),
         Line2D([], [], color="#444444", marker="o", linestyle="", mfc="none", label="not stable"),
     ]
-    _style.legend_above(figure, _style.variant_handles(list(frame["variant"].unique()), markers=True) + marks)
+    _style.legend_above(figure, _style.variant_handles(_style.styles(frame), markers=True) + marks)
     return figure
 
 
@@ -84,7 +84,7 @@ def _decades_between_rates(rows: pd.DataFrame) -> float:
 
 
 def _draw_response(panel: Axes, rows: pd.DataFrame, metric: str, shift: float) -> None:
-    style = _style.variant_style(rows["variant"].iloc[0])
+    style = _style.style_of_rows(rows)
     means = rows.groupby("learning_rate")[metric].mean()
     panel.plot(means.index * shift, means, **style.line())
     for stable, own in rows.groupby("stable"):
@@ -115,7 +115,7 @@ def _draw_bands(panel: Axes, rows: pd.DataFrame, variants: list[str]) -> None:
                 markersize=5,
                 linewidth=3,
                 solid_capstyle="butt",
-                color=_style.variant_style(variant).colour,
+                color=_style.style_of_rows(rows[rows["variant"] == variant]).colour,
             )
 
 

@@ -8,9 +8,16 @@ from matplotlib.lines import Line2D
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import in_study_order
-from analysis.figures.gradient_depth import PER_ROW, probes_of
+from analysis.figures.gradient_depth import probes_of
 from analysis.measures import in_hidden_layers
 from analysis.results import Results
+from benchmark.contract import (
+    DEAD_SHARE,
+    PREACTIVATION_P15,
+    PREACTIVATION_P50,
+    PREACTIVATION_P85,
+    SATURATED_SHARE,
+)
 
 TITLE = "Inside the units: saturation, and the input of one unit"
 CAPTION = (
@@ -20,16 +27,16 @@ CAPTION = (
     "one unit in the last hidden layer, for one seed, over the training, each net on its own scale; variants "
     "at their own best learning rates, on one fixed batch."
 )
-SHARES = {"saturated_share": "saturated", "dead_share": "dead"}
-PERCENTILES = {"preactivation_p15": 15, "preactivation_p50": 50, "preactivation_p85": 85}
+SHARES = {SATURATED_SHARE: "saturated", DEAD_SHARE: "dead"}
+PERCENTILES = {PREACTIVATION_P15: 15, PREACTIVATION_P50: 50, PREACTIVATION_P85: 85}
 
 
 def prepare(results: Results) -> pd.DataFrame:
     """Shares per layer (median over seeds) and the percentiles of one unit (the lowest seed).
 
     Returns:
-        frame with columns variant, kind (`saturated`, `dead`, `percentile`), layer, index, percentile, step,
-        value, n.
+        frame with columns variant, normalization, activation, kind (`saturated`, `dead`, `percentile`),
+        layer, index, percentile, step, value, n.
     """
     shares = probes_of(results, tuple(SHARES))
     shares = (
@@ -51,23 +58,23 @@ def prepare(results: Results) -> pd.DataFrame:
     )
     columns = ["variant", "kind", "layer", "index", "percentile", "step", "value", "n"]
     frame = frame.reindex(columns=columns).sort_values(["kind", "index", "step"], kind="stable")
-    return in_study_order(frame, results)
+    return results.with_names(in_study_order(frame, results))
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A column per variant; shares above, percentiles below."""
     variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, len(variants))
-    num_blocks = -(-len(variants) // PER_ROW)
+    num_columns = min(_style.PER_ROW, len(variants))
+    num_blocks = -(-len(variants) // _style.PER_ROW)
     figure, axes = _style.panels(2 * num_blocks, num_columns, 2.1)
     for panel in axes.flat:
         panel.set_axis_off()
     for position, variant in enumerate(variants):
-        block, column = divmod(position, PER_ROW)
+        block, column = divmod(position, _style.PER_ROW)
         rows = frame[frame["variant"] == variant]
         upper, lower = axes[2 * block, column], axes[2 * block + 1, column]
-        _draw_shares(upper, variant, rows[rows["kind"] != "percentile"])
-        _draw_percentiles(lower, variant, rows[rows["kind"] == "percentile"])
+        _draw_shares(upper, rows[rows["kind"] != "percentile"])
+        _draw_percentiles(lower, rows[rows["kind"] == "percentile"])
         upper.set_title(variant)
         if column == 0:
             lower.set_ylabel("input of one unit")
@@ -78,7 +85,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_shares(panel: Axes, variant: str, rows: pd.DataFrame) -> None:
+def _draw_shares(panel: Axes, rows: pd.DataFrame) -> None:
     if rows.empty:
         return
     panel.set_axis_on()
@@ -88,17 +95,17 @@ def _draw_shares(panel: Axes, variant: str, rows: pd.DataFrame) -> None:
         panel.plot(
             layer["step"],
             layer["value"],
-            color=_style.variant_style(variant).colour,
+            color=_style.style_of_rows(rows).colour,
             alpha=0.25 + 0.75 * float(index) / deepest,
         )
     panel.set(ylim=(-0.02, 1.02), ylabel=f"share {rows['kind'].iloc[0]}")
 
 
-def _draw_percentiles(panel: Axes, variant: str, rows: pd.DataFrame) -> None:
+def _draw_percentiles(panel: Axes, rows: pd.DataFrame) -> None:
     if rows.empty:
         return
     panel.set_axis_on()
-    colour = _style.variant_style(variant).colour
+    colour = _style.style_of_rows(rows).colour
     wide = rows.pivot(index="step", columns="percentile", values="value")
     panel.fill_between(wide.index, wide[15], wide[85], color=colour, alpha=0.2, linewidth=0)
     panel.plot(wide.index, wide[15], color=colour, linewidth=0.9)

@@ -25,7 +25,7 @@ def prepare(results: Results) -> pd.DataFrame:
     """Each seed's final accuracy with the variant's interquartile mean and interval.
 
     Returns:
-        frame with columns variant, seed, accuracy, iqm, low, high, n, chance.
+        frame with columns variant, normalization, activation, seed, accuracy, iqm, low, high, n, chance.
     """
     trials = best_trials(results)
     pieces = []
@@ -38,7 +38,8 @@ def prepare(results: Results) -> pd.DataFrame:
             )
         )
     columns = ["variant", "seed", "accuracy", "iqm", "low", "high", "n", "chance"]
-    return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    frame = pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    return results.with_names(frame)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -48,7 +49,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     panel = axes[0, 0]
     for position, variant in enumerate(variants):
         rows = frame[frame["variant"] == variant]
-        style = _style.variant_style(variant)
+        style = _style.style_of_rows(rows)
         look = {"color": style.colour, "marker": style.marker, "linestyle": ""}
         panel.plot(
             rows["accuracy"], position - 0.15 + _style.spread(len(rows), 0.3), alpha=0.55, ms=4, **look

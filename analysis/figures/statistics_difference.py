@@ -21,14 +21,13 @@ CAPTION = (
     "learning rate. A variant that is judged by its moving averages is not shown."
 )
 KINDS = {"re-estimated": "val_accuracy", "moving average": "val_accuracy_ema"}
-PER_ROW = 4
 
 
 def prepare(results: Results) -> pd.DataFrame:
     """Mean accuracy with either kind of statistics, for the variants where they differ anywhere.
 
     Returns:
-        frame with columns variant, statistics, step, mean, low, high, n.
+        frame with columns variant, normalization, activation, statistics, step, mean, low, high, n.
     """
     curves = completed_curves(results, best_trials(results))
     pieces = []
@@ -41,13 +40,14 @@ def prepare(results: Results) -> pd.DataFrame:
             curve = {"step": wide.index.to_numpy(), "mean": band.value, "low": band.low, "high": band.high}
             pieces.append(pd.DataFrame(curve).assign(variant=variant, statistics=statistics, n=band.n))
     columns = ["variant", "statistics", "step", "mean", "low", "high", "n"]
-    return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    frame = pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+    return results.with_names(frame)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A panel per variant, a line per kind of statistics."""
     variants = list(frame["variant"].unique())
-    num_columns = min(PER_ROW, max(2, len(variants)))
+    num_columns = min(_style.PER_ROW, max(2, len(variants)))
     figure, axes = _style.panels(-(-len(variants) // num_columns), num_columns, 2.2, sharey=True)
     for panel, variant in zip(axes.flat, variants, strict=False):
         rows = frame[frame["variant"] == variant]

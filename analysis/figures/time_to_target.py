@@ -7,9 +7,11 @@ from matplotlib.figure import Figure
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing
-from analysis.measures import split_variant, target_accuracy, time_to_target
+from analysis.measures import target_accuracy, time_to_target
+from analysis.measures.select import SAME_RATE
 from analysis.results import Results
 from analysis.stats import kaplan_meier
+from benchmark.contract import BEST
 
 TITLE = "Steps to the target accuracy"
 CAPTION = (
@@ -20,7 +22,7 @@ CAPTION = (
     "rate. Right: all at the best rate of the unnormalized net. Earlier and higher is better. A net "
     "without a best rate has no curve."
 )
-COMPARISONS = {"best": "each at its own best rate", "x1": "all at the unnormalized net's best rate"}
+COMPARISONS = {BEST: "each at its own best rate", SAME_RATE: "all at the unnormalized net's best rate"}
 COLUMNS = ["activation", "comparison", "variant", "step", "share", "low", "high", "n", "target", "budget"]
 
 
@@ -28,13 +30,13 @@ def prepare(results: Results) -> pd.DataFrame:
     """The curves.
 
     Returns:
-        frame with columns activation, comparison, variant, step, share (that arrived), low, high (NaN where
-        undefined), n, target (accuracy), budget (steps).
+        frame with columns normalization, activation, comparison, variant, step, share (that arrived), low,
+        high (NaN where undefined), n, target (accuracy), budget (steps).
     """
     budget = float(results.study["budget"]["num_steps"])
     pieces = []
     for variant in results.variants:
-        activation = split_variant(variant)[1]
+        activation = results.planned[variant].activation
         target = target_accuracy(results, activation)
         for role, comparison in COMPARISONS.items():
             times = time_to_target(results, variant, role)["high"].to_numpy(dtype=float)
@@ -58,7 +60,8 @@ def prepare(results: Results) -> pd.DataFrame:
                     }
                 )
             )
-    return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=COLUMNS)
+    frame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=COLUMNS)
+    return results.with_names(frame)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -83,13 +86,13 @@ def draw(frame: pd.DataFrame) -> Figure:
     axes[0, 0].set(ylim=(-0.03, 1.05), xlim=(0, frame["budget"].iloc[0]))
     for panel in axes[-1]:
         panel.set_xlabel("optimizer step")
-    _style.legend_above(figure, _style.variant_handles(list(frame["variant"].unique())))
+    _style.legend_above(figure, _style.variant_handles(_style.styles(frame)))
     return figure
 
 
 def _draw_curve(panel: Axes, curve: pd.DataFrame, *, banded: bool) -> None:
     """One step curve, carried on to the end of the budget."""
-    style = _style.variant_style(curve["variant"].iloc[0])
+    style = _style.style_of_rows(curve)
     end = curve.iloc[[-1]].assign(step=curve["budget"].iloc[0])
     curve = pd.concat([curve, end])
     panel.step(curve["step"], curve["share"], where="post", **style.line())

@@ -21,11 +21,12 @@ def prepare(results: Results) -> pd.DataFrame:
     """Training time of each trial.
 
     Returns:
-        frame with columns variant, seed, seconds_per_100_steps, n (seeds of the variant).
+        frame with columns variant, normalization, activation, seed, seconds_per_100_steps, n (seeds of the
+        variant).
     """
     trials = best_trials(results)
     trials = trials[(trials["num_steps_done"] > 0) & trials["train_seconds"].notna()]
-    frame = trials[["variant", "seed"]].assign(
+    frame = trials[["variant", "normalization", "activation", "seed"]].assign(
         seconds_per_100_steps=100 * trials["train_seconds"] / trials["num_steps_done"]
     )
     return frame.assign(n=frame.groupby("variant")["seed"].transform("size")).reset_index(drop=True)
@@ -37,8 +38,9 @@ def draw(frame: pd.DataFrame) -> Figure:
     figure, axes = _style.panels(1, 1, 0.45 * len(variants) + 0.6)
     panel = axes[0, 0]
     for position, variant in enumerate(variants):
-        style = _style.variant_style(variant)
-        seconds = frame.loc[frame["variant"] == variant, "seconds_per_100_steps"].sort_values()
+        rows = frame[frame["variant"] == variant]
+        style = _style.style_of_rows(rows)
+        seconds = rows["seconds_per_100_steps"].sort_values()
         offsets = _style.spread(len(seconds))
         panel.barh(position, seconds.median(), height=0.62, color=style.colour, alpha=0.25)
         panel.plot(seconds, position + offsets, linestyle="", marker=style.marker, color=style.colour)

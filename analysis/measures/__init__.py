@@ -52,7 +52,6 @@ from analysis.measures.speed import (
     time_to_target,
 )
 from analysis.measures.tables import cell_table, probe_cost, rate_multiples_table, time_table, variant_table
-from analysis.results import split_variant
 
 __all__ = [
     "STABLE_RATE",
@@ -93,7 +92,6 @@ __all__ = [
     "rate_multiples_table",
     "reference_of",
     "seed_spread",
-    "split_variant",
     "stability",
     "stability_threshold",
     "stable_band",

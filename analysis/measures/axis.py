@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from analysis.family import Family, position_of
 from analysis.measures import select
 from analysis.measures.rates import max_stable_rate
-from analysis.results import Results, split_variant
-from analysis.stats import bootstrap_interval, estimate, holm, tests_of
+from analysis.results import Results
+from analysis.stats import bootstrap_interval, estimate, holm, median_value, tests_of
 
 DECADE = 10.0
 """Values that span more stand on a logarithmic axis."""
@@ -69,8 +69,8 @@ def axis_table(family: Family, rng: np.random.Generator) -> pd.DataFrame:
                 | {"best_learning_rate": np.nan if rate is None else rate}
                 | {"error_mean": mean, "error_low": low, "error_high": high, "n": len(own)}
                 | {
-                    "stable_low": 10 ** _median(edges["low"], "lower"),
-                    "stable_high": 10 ** _median(edges["high"], "higher"),
+                    "stable_low": 10 ** median_value(edges["low"], "lower"),
+                    "stable_high": 10 ** median_value(edges["high"], "higher"),
                     "n_stable": len(edges),
                 }
             )
@@ -122,10 +122,10 @@ def axis_trends(family: Family) -> pd.DataFrame:
         against = {
             name: [select.paired_difference(*pair) for pair in zip(values, own[reference], strict=True)]
             for name, values in own.items()
-            if (reference := select.reference_of(name)) in own and reference != name
+            if (reference := select.reference_of(family.newest, name)) in own and reference != name
         }
-        pieces.append(_trends_of(own, weights).assign(measure=measure))
-        pieces.append(_trends_of(against, weights).assign(measure=measure + AGAINST_NONE))
+        pieces.append(_trends_of(family.newest, own, weights).assign(measure=measure))
+        pieces.append(_trends_of(family.newest, against, weights).assign(measure=measure + AGAINST_NONE))
     told = [piece for piece in pieces if len(piece)]
     if not told:  # no trial has ended yet
         return pd.DataFrame(columns=TREND_COLUMNS)
@@ -143,10 +143,13 @@ def _slope_weights(family: Family) -> NDArray[np.float64]:
     return weights
 
 
-def _trends_of(measured: dict[str, list[pd.DataFrame]], weights: NDArray[np.float64]) -> pd.DataFrame:
-    """The trends of one measure, a family of tests.
+def _trends_of(
+    newest: Results, measured: dict[str, list[pd.DataFrame]], weights: NDArray[np.float64]
+) -> pd.DataFrame:
+    """The trends of one measure, adjusted together.
 
     Args:
+        newest: whose variants they are.
         measured: variant -> a frame (seed, low, high) for every value; all planned variants.
         weights: of the slope, [num_values].
     """
@@ -163,7 +166,7 @@ def _trends_of(measured: dict[str, list[pd.DataFrame]], weights: NDArray[np.floa
         rows.append(
             {
                 "variant": variant,
-                "activation": split_variant(variant)[1],
+                "activation": newest.planned[variant].activation,
                 "slope": size.effect,
                 "slope_low": size.low,
                 "slope_high": size.high,
@@ -181,7 +184,7 @@ def _trends_of(measured: dict[str, list[pd.DataFrame]], weights: NDArray[np.floa
 
 
 def _holm_of(pvalues: pd.Series[float], planned: int) -> NDArray[np.float64]:
-    """Holm-adjusted p-values of a family in which what could not be evaluated counts as p = 1."""
+    """Holm-adjusted p-values of the planned tests, of which what could not be evaluated counts as p = 1."""
     absent = np.ones(planned - len(pvalues))
     return holm(np.concatenate([pvalues.to_numpy(dtype=float), absent]))[: len(pvalues)]
 
@@ -232,10 +235,5 @@ def _keys(family: Family, member: Results, variant: str) -> dict[str, Any]:
         "value": family.name_of(member),
         "x": axis_places(family)[position],
         "variant": variant,
-        "activation": split_variant(variant)[1],
+        "activation": member.planned[variant].activation,
     }
-
-
-def _median(values: pd.Series[float], method: Any) -> float:
-    """A median that is one of the values: infinite ends never meet in an average."""
-    return float(values.astype(float).quantile(0.5, interpolation=method)) if len(values) else np.nan

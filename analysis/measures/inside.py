@@ -7,14 +7,21 @@ import pandas as pd
 
 from analysis.measures import rates, select
 from analysis.results import Results
+from benchmark.contract import (
+    BASELINE,
+    BEST,
+    CLASSIFIER,
+    ENDED,
+    GRADIENT_NORM,
+    LANDSCAPE_SMOOTHNESS,
+    WHOLE_NETWORK,
+)
 
 GRADIENT_FLOOR = 1e-30
 """Norms below it (exact zeros) are floored, so that they have a logarithm, and flagged."""
 
 GAINS = (0.1, 10.0)
 """The range of init gains that a claim is about (protocol, 9)."""
-
-SMOOTHNESS_PROBE = "landscape_smoothness"
 
 
 def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +37,7 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
         frame with columns trial_hash, variant, stage, trial_learning_rate, seed, step, slope (decades per
         layer), first_last_ratio (first layer's norm / last one's), floored (a norm was zero).
     """
-    wanted = (probes["probe"] == "gradient_norm") & in_hidden_layers(probes)
+    wanted = (probes["probe"] == GRADIENT_NORM) & in_hidden_layers(probes)
     keys = ["trial_hash", "variant", "stage", "trial_learning_rate", "seed", "step"]
     if not wanted.any():
         return pd.DataFrame(columns=[*keys, "slope", "first_last_ratio", "floored"])
@@ -49,9 +56,9 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
 def in_hidden_layers(probes: pd.DataFrame) -> pd.Series[bool]:
     """Where a probe's row is of a hidden layer: a convolution, or a hidden layer of an mlp.
 
-    Not the classifier (`dense`), nor the network as a whole (`all`, whose index is -1).
+    Not the classifier, nor the network as a whole (whose index is -1).
     """
-    return (probes["index"] >= 0) & ~probes["layer"].isin(("dense", "all"))
+    return (probes["index"] >= 0) & ~probes["layer"].isin((CLASSIFIER, WHOLE_NETWORK))
 
 
 def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:
@@ -67,7 +74,9 @@ def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:
     return pd.DataFrame({"seed": slopes["seed"], "value": slopes["slope"], "floored": slopes["floored"]})
 
 
-def effective_smoothness(results: Results, variant: str, at: str = "x1") -> pd.DataFrame:
+def effective_smoothness(
+    results: Results, variant: str, at: str = select.SAME_RATE, reference: str = BASELINE
+) -> pd.DataFrame:
     """Per confirm seed, max ||grad(w - a g) - g|| / ||a g|| along the gradient, median over the first half.
 
     After Santurkar et al. (1805.11604).
@@ -75,11 +84,13 @@ def effective_smoothness(results: Results, variant: str, at: str = "x1") -> pd.D
     Returns:
         frame with columns seed, value (smaller is smoother; NaN without a finite probe), status.
     """
-    trials = select.confirm_trials(results, variant, at)
+    trials = select.confirm_trials(results, variant, at, reference)
     probes = results.probes
     first_half = probes["step"] <= results.study["budget"]["num_steps"] / 2
     rows = probes[
-        first_half & (probes["probe"] == SMOOTHNESS_PROBE) & probes["trial_hash"].isin(trials["trial_hash"])
+        first_half
+        & (probes["probe"] == LANDSCAPE_SMOOTHNESS)
+        & probes["trial_hash"].isin(trials["trial_hash"])
     ]
     finite = rows[np.isfinite(rows["value"].astype(float))]
     medians = finite.groupby("trial_hash")["value"].median()
@@ -87,7 +98,7 @@ def effective_smoothness(results: Results, variant: str, at: str = "x1") -> pd.D
     return pd.DataFrame({"seed": trials["seed"], "value": values, "status": trials["status"]})
 
 
-def layer_profile(results: Results, probe: str, at: str = "best") -> pd.DataFrame:
+def layer_profile(results: Results, probe: str, at: str = BEST) -> pd.DataFrame:
     """A per-layer probe in every variant's confirm trials.
 
     Returns:
@@ -115,12 +126,12 @@ def gain_stability(results: Results, variant: str, stable: pd.Series[bool]) -> p
     """
     rate = select.best_rate(results, variant)
     trials = results.trials
-    if rate is None or "init_gain" not in trials:
+    if rate is None:
         return pd.DataFrame(columns=["seed", "value", "low", "high", "num_gains"])
     own = trials.assign(counted=stable, level=np.log10(trials["init_gain"]))[
         (trials["variant"] == variant)
         & trials["init_gain"].isin(planned_gains(results))
-        & trials["status"].isin(select.ENDED)
+        & trials["status"].isin(ENDED)
         & trials["seed"].isin(select.sweep_seeds(results))
         & select.same_rate(trials["learning_rate"], rate)
     ].drop_duplicates(["seed", "init_gain"])

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.measures import select
 from analysis.results import Results
 from analysis.stats import iqm
+from benchmark.contract import BEST
 
 SPIKE_WINDOW = 10
 SPIKE_MADS = 5.0
@@ -16,7 +17,7 @@ SPIKE_MADS = 5.0
 
 
 def generalization_gap(
-    results: Results, reference: str, variant: str, at: str = "best", at_reference: str = "best"
+    results: Results, reference: str, variant: str, at: str = BEST, at_reference: str = BEST
 ) -> pd.DataFrame:
     """Per confirm seed, the generalization gaps of a pair at the same training loss.
 
@@ -92,7 +93,7 @@ def seed_spread(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "n", "mean", "std", "min", "max", "range", "iqm"])
 
 
-def loss_spikes(results: Results, variant: str, at: str = "best") -> pd.DataFrame:
+def loss_spikes(results: Results, variant: str, at: str = BEST) -> pd.DataFrame:
     """Per confirm seed, intervals whose mean training loss stands out from the ten before.
 
     Returns:

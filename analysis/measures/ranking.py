@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures import select
-from analysis.results import Results, split_variant
+from analysis.results import Results
 from analysis.stats import bootstrap_interval, iqm, min_seeds_to_rank, rank_intervals
 
 COLUMNS = [
@@ -50,7 +50,7 @@ def ranking(results: Results, rng: np.random.Generator) -> pd.DataFrame:
 
 def _rank(results: Results, activation: str, rng: np.random.Generator) -> pd.DataFrame:
     """The ranking of one activation's variants."""
-    variants = [name for name in results.variants if split_variant(name)[1] == activation]
+    variants = [name for name, own in results.planned.items() if own.activation == activation]
     trials = [
         select.confirm_trials(results, variant)[["variant", "seed", "final_val_accuracy"]]
         for variant in variants
@@ -67,7 +67,7 @@ def _rank(results: Results, activation: str, rng: np.random.Generator) -> pd.Dat
         tied[position] = False
         accuracy = {"accuracy_iqm": size.value, "accuracy_low": size.low, "accuracy_high": size.high}
         place = {"best_rank": int(ranks.best[position]), "worst_rank": int(ranks.worst[position])}
-        normalization, _ = split_variant(str(variant))
+        normalization = results.planned[str(variant)].normalization
         rows.append(
             {"variant": variant, "normalization": normalization, "activation": activation, "n": own.size}
             | accuracy

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.measures import select
 from analysis.results import Results
+from benchmark.contract import share_above_chance
 
 Rho = float | Literal["trained"] | None
 """Share of the best accuracy above chance that a stable trial keeps; None: as the study decided."""
@@ -26,9 +27,11 @@ def stability_threshold(results: Results, variant: str, rho: Rho = None) -> floa
     if rho == "trained":
         return -np.inf
     decided = select.decided(results, variant)
+    if not decided:
+        return np.nan
     if rho is None:
-        return float(decided.get("stability_threshold", np.nan))
-    return results.chance + rho * (float(decided.get("best_cell_accuracy", np.nan)) - results.chance)
+        return float(decided["stability_threshold"])
+    return share_above_chance(float(decided["best_cell_accuracy"]), results.chance, rho)
 
 
 def stability(results: Results, rho: Rho = None) -> pd.Series[bool]:

@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.results import Results, split_variant
+from analysis.results import Results, Variant
+from benchmark.contract import BASELINE, BEST, CONFIRM_SEED_OFFSET, ENDED, RATE_MULTIPLES
 
-ENDED = ("trained", "stuck", "diverged")
-"""Outcomes that are results; `failed` and `running` trials have no numbers."""
-
-FIRST_CONFIRM_SEED = 1000
+SAME_RATE = f"x{RATE_MULTIPLES[0]}"
+"""The role of a confirm cell at the best rate of the reference."""
 
 CACHED = 256
 """Frames kept: every claim and figure asks for the same few. Results never change; nor may these."""
 
 
-def reference_of(variant: str) -> str:
-    """The unnormalized variant of the same activation."""
-    return f"none-{split_variant(variant)[1]}"
+def reference_of(results: Results, variant: str, reference: str = BASELINE) -> str:
+    """Name of the variant of the same activation with the reference's normalization, by default none."""
+    return Variant(reference, results.planned[variant].activation).name
 
 
 def sweep_seeds(results: Results) -> range:
@@ -31,7 +30,7 @@ def sweep_seeds(results: Results) -> range:
 
 def confirm_seeds(results: Results) -> range:
     """Seeds of the confirm stage, disjoint from the sweep's."""
-    return range(FIRST_CONFIRM_SEED, FIRST_CONFIRM_SEED + int(results.study["seeds"]["confirm"]))
+    return range(CONFIRM_SEED_OFFSET, CONFIRM_SEED_OFFSET + int(results.study["seeds"]["confirm"]))
 
 
 def sweep_grid(results: Results) -> list[float]:
@@ -50,20 +49,28 @@ def decided(results: Results, variant: str) -> dict[str, Any]:
 
 def best_rate(results: Results, variant: str) -> float | None:
     """eta* of a variant; None where it has none, or none yet."""
-    rate = decided(results, variant).get("best_learning_rate")
+    known = decided(results, variant)
+    rate = known["best_learning_rate"] if known else None
     return None if rate is None else float(rate)
 
 
-def confirm_rate(results: Results, variant: str, role: str) -> float | None:
-    """The confirm stage's rate in a role: `best`, or `x1`, `x5`, `x30` times the unnormalized eta*.
+def confirm_rate(results: Results, variant: str, role: str = BEST, reference: str = BASELINE) -> float | None:
+    """The confirm stage's rate in a role: `best`, or `x1`, `x5`, `x30` times the reference's eta*.
 
-    The unnormalized variant itself plays `best` only; its `x1` is the same rate.
+    The reference itself plays `best` only; its `x1` is the same rate. The study names roles beside none:
+    beside another reference, `x1` is a cell that was trained at that one's best rate, if there is any, and
+    there are no other multiples.
     """
-    wanted = "best" if role == "x1" and variant == reference_of(variant) else role
-    for cell in results.decisions.get("confirm", []):
-        if cell["variant"] == variant and wanted in cell["roles"]:
-            return float(cell["learning_rate"])
-    return None
+    own = reference_of(results, variant, reference)
+    cells = [cell for cell in results.decisions.get("confirm", []) if cell["variant"] == variant]
+    if role == BEST or (role == SAME_RATE and variant == own):
+        found = [cell for cell in cells if BEST in cell["roles"]]
+    elif reference == BASELINE:
+        found = [cell for cell in cells if role in cell["roles"]]
+    else:
+        rate = confirm_rate(results, own) if role == SAME_RATE else None
+        found = [cell for cell in cells if cell["learning_rate"] == rate]
+    return float(found[0]["learning_rate"]) if found else None
 
 
 def same_rate(rates: pd.Series[float], rate: float) -> pd.Series[bool]:
@@ -78,16 +85,16 @@ def ended_trials(results: Results, *stages: str, variant: str | None = None) -> 
     wanted = trials["status"].isin(ENDED) & trials["stage"].isin(stages)
     if variant is not None:
         wanted &= trials["variant"] == variant
-    if "init_gain" in trials:
-        wanted &= trials["init_gain"].fillna(1.0) == 1.0
-    return trials[wanted]
+    return trials[wanted & (trials["init_gain"] == 1.0)]
 
 
 @lru_cache(maxsize=CACHED)
-def confirm_trials(results: Results, variant: str, role: str = "best") -> pd.DataFrame:
+def confirm_trials(
+    results: Results, variant: str, role: str = BEST, reference: str = BASELINE
+) -> pd.DataFrame:
     """Ended trials of a confirm cell, by ascending seed; empty where there is no such cell."""
     trials = ended_trials(results, "confirm", variant=variant)
-    rate = confirm_rate(results, variant, role)
+    rate = confirm_rate(results, variant, role, reference)
     if rate is None:
         return trials.iloc[:0]
     return trials[same_rate(trials["learning_rate"], rate)].sort_values("seed")

@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures import select
-from analysis.results import Results, split_variant
+from analysis.results import Results
+from benchmark.contract import BASELINE, BEST
 
 Unit = Literal["steps", "examples", "seconds"]
-TIME_COLUMNS: dict[str, str] = {"steps": "step", "examples": "examples", "seconds": "train_seconds"}
+CLOCKS: dict[str, str] = {"steps": "step", "examples": "examples", "seconds": "train_seconds"}
 
 
 def target_accuracy(results: Results, activation: str) -> float:
     """The validation accuracy to reach, fixed before the confirm stage; NaN where it is not fixed."""
-    return float(results.decisions.get("targets", {}).get(activation, {}).get("accuracy", np.nan))
+    target = results.decisions.get("targets", {}).get(activation)
+    return np.nan if target is None else float(target["accuracy"])
 
 
 def budget(results: Results, unit: Unit) -> float:
@@ -30,9 +32,10 @@ def budget(results: Results, unit: Unit) -> float:
 def time_to_target(
     results: Results,
     variant: str,
-    at: str = "best",
+    at: str = BEST,
     unit: Unit = "steps",
     target: float | pd.Series[float] | None = None,
+    reference: str = BASELINE,
 ) -> pd.DataFrame:
     """Per confirm seed, the interval that holds the time to the target accuracy (after AlgoPerf, airbench).
 
@@ -43,16 +46,17 @@ def time_to_target(
     Args:
         results: a study's.
         variant: whose.
-        at: the confirm cell: `best` (own eta*), or `x1`, `x5`, `x30` times the unnormalized eta*.
+        at: the confirm cell: `best` (own eta*), or `x1`, `x5`, `x30` times the reference's eta*.
         unit: steps, examples or seconds.
         target: accuracy, one for all or by seed; by default the activation's.
+        reference: the normalization whose eta* the roles are multiples of.
 
     Returns:
         frame with columns seed, low, high, by ascending seed. Smaller is better.
     """
     if target is None:
-        target = target_accuracy(results, split_variant(variant)[1])
-    trials = select.confirm_trials(results, variant, at)
+        target = target_accuracy(results, results.planned[variant].activation)
+    trials = select.confirm_trials(results, variant, at, reference)
     curves = select.curves_of(results, trials)
     rows = []
     for seed, curve in curves.groupby("seed"):
@@ -74,7 +78,7 @@ def log_speedup(reference: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
     return select.paired_difference(_log10(reference), _log10(times))
 
 
-def anytime_accuracy(results: Results, variant: str, at: str = "best") -> pd.DataFrame:
+def anytime_accuracy(results: Results, variant: str, at: str = BEST) -> pd.DataFrame:
     """Per confirm seed, mean validation accuracy over the budget (trapezoids between evaluations).
 
     From where a trial diverged on, its accuracy counts as chance.
@@ -94,7 +98,7 @@ def anytime_accuracy(results: Results, variant: str, at: str = "best") -> pd.Dat
     return pd.DataFrame(rows, columns=["seed", "value"])
 
 
-def best_accuracy(results: Results, variant: str, at: str = "best") -> pd.Series[float]:
+def best_accuracy(results: Results, variant: str, at: str = BEST) -> pd.Series[float]:
     """Per confirm seed, the highest validation accuracy of the curve, indexed by seed."""
     curves = select.curves_of(results, select.confirm_trials(results, variant, at))
     return curves.groupby("seed")["val_accuracy"].max().astype(float)
@@ -102,7 +106,7 @@ def best_accuracy(results: Results, variant: str, at: str = "best") -> pd.Series
 
 def _arrival(curve: pd.DataFrame, target: float, unit: Unit, horizon: float) -> tuple[float, float]:
     """The interval of the first arrival on one curve; a target met at init counts into the first interval."""
-    times = curve[TIME_COLUMNS[unit]].to_numpy(dtype=float)
+    times = curve[CLOCKS[unit]].to_numpy(dtype=float)
     arrived = np.flatnonzero(curve["val_accuracy"].to_numpy(dtype=float)[1:] >= target) + 1
     if arrived.size == 0:
         return (horizon if np.isfinite(horizon) else float(times[-1])), np.inf

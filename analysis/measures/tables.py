@@ -6,19 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from analysis.measures import quality, rates, select, speed
-from analysis.results import Results, split_variant
-from analysis.stats import estimate, iqm, restricted_mean, restricted_mean_difference
-
-ROLES = ("best", "x1", "x5", "x30")
+from analysis.results import Results, Variant
+from analysis.stats import estimate, iqm, median_value, restricted_mean, restricted_mean_difference
+from benchmark.contract import BASELINE, BEST, ENDED, ROLES, STAGES
 
 # Steps (millions) to 72.2% validation accuracy on ImageNet, and the accuracy that their text gives for the
 # sigmoid net: Ioffe & Szegedy (1502.03167), figure 3 and section 4.2.2. Another net and dataset.
 PUBLISHED_NOTE = "Inception on ImageNet (another net and dataset): steps to 72.2%"
 PUBLISHED = {
-    ("none", "best", "relu"): ("Inception", 31.0, 0.722),
+    (BASELINE, BEST, "relu"): ("Inception", 31.0, 0.722),
     ("batch", "x1", "relu"): ("BN-Baseline", 13.3, np.nan),
     ("batch", "x5", "relu"): ("BN-x5", 2.1, np.nan),
     ("batch", "x30", "relu"): ("BN-x30", 2.7, np.nan),
@@ -38,15 +36,14 @@ def cell_table(results: Results) -> pd.DataFrame:
         loss_std (nats), seconds_mean (training alone), test_accuracy_mean.
     """
     rows = []
-    trials = results.trials[results.trials["status"].isin([*select.ENDED, "failed"])]
-    if "init_gain" in trials:
-        trials = trials[trials["init_gain"].fillna(1.0) == 1.0]
+    trials = results.trials[results.trials["status"].isin([*ENDED, "failed"])]
+    trials = trials[trials["init_gain"] == 1.0]
     keys = ["variant", "normalization", "activation", "stage", "learning_rate"]
     for values, cell in trials.groupby(keys, sort=True):
         rows.append(dict(zip(keys, values, strict=True)) | _cell(cell))
     table = pd.DataFrame(rows, columns=[*keys, *_cell(trials.iloc[:0])])
     order = {variant: i for i, variant in enumerate(results.variants)}
-    stages = {"sweep": 0, "refine": 1, "confirm": 2}
+    stages = {stage: position for position, stage in enumerate(STAGES)}
     return table.sort_values(
         ["variant", "stage", "learning_rate"],
         key=lambda c: c.map(order) if c.name == "variant" else c.map(stages) if c.name == "stage" else c,
@@ -56,10 +53,10 @@ def cell_table(results: Results) -> pd.DataFrame:
 
 def _cell(trials: pd.DataFrame) -> dict[str, Any]:
     """Summary of one cell's trials."""
-    ended = trials[trials["status"].isin(select.ENDED)]
+    ended = trials[trials["status"].isin(ENDED)]
     n, n_failed = len(ended), int((trials["status"] == "failed").sum())
     accuracy = ended["final_val_accuracy"].to_numpy(dtype=float)
-    shares = {f"share_{s}": (ended["status"] == s).mean() if n else np.nan for s in select.ENDED}
+    shares = {f"share_{s}": (ended["status"] == s).mean() if n else np.nan for s in ENDED}
     return {
         "n": n,
         "n_failed": n_failed,
@@ -95,20 +92,20 @@ def variant_table(results: Results) -> pd.DataFrame:
 
 def _variant(results: Results, variant: str) -> dict[str, Any]:
     """One row of the variant table."""
-    normalization, activation = split_variant(variant)
+    own = results.planned[variant]
     decided = select.decided(results, variant)
     rate = select.best_rate(results, variant)
     row: dict[str, Any] = {
         "variant": variant,
-        "normalization": normalization,
-        "activation": activation,
+        "normalization": own.normalization,
+        "activation": own.activation,
         "best_learning_rate": np.nan if rate is None else rate,
         "at_edge": decided.get("at_edge"),
         "usable": decided.get("usable"),
         "best_cell_accuracy": decided.get("best_cell_accuracy", np.nan),
     }
     row |= _range_columns(results, variant)
-    row |= _confirm_columns(results, variant, activation)
+    row |= _confirm_columns(results, variant, own.activation)
     row["num_parameters"] = results.trials.loc[results.trials["variant"] == variant, "num_parameters"].max()
     return row
 
@@ -119,12 +116,12 @@ def _range_columns(results: Results, variant: str) -> dict[str, float]:
     band = rates.stable_band(results, variant)
     failures = rates.failure_share(results, variant)["value"]
     return {
-        "max_stable_rate_low": 10 ** _median(edge["low"], "lower"),
-        "max_stable_rate_high": 10 ** _median(edge["high"], "higher"),
+        "max_stable_rate_low": 10 ** median_value(edge["low"], "lower"),
+        "max_stable_rate_high": 10 ** median_value(edge["high"], "higher"),
         "max_stable_rate_min": 10 ** edge["low"].min(),
         "max_stable_rate_max": 10 ** edge["high"].max(),
-        "stable_band_low": _median(band["low"], "lower"),
-        "stable_band_high": _median(band["high"], "higher"),
+        "stable_band_low": median_value(band["low"], "lower"),
+        "stable_band_high": median_value(band["high"], "higher"),
         "learning_rate_sensitivity": rates.learning_rate_sensitivity(results, variant),
         "failure_share": failures.mean(),
     }
@@ -141,8 +138,8 @@ def _confirm_columns(results: Results, variant: str, activation: str) -> dict[st
         "target_accuracy": speed.target_accuracy(results, activation),
         "n_confirm": n,
         "share_reached": np.isfinite(steps).mean() if n else np.nan,
-        "steps_to_target": _median(steps, "higher"),
-        "seconds_to_target": _median(seconds, "higher"),
+        "steps_to_target": median_value(steps, "higher"),
+        "seconds_to_target": median_value(seconds, "higher"),
         "restricted_mean_steps": restricted_mean(steps, speed.budget(results, "steps")) if n else np.nan,
         "accuracy_mean": accuracy.mean() if n else np.nan,
         "accuracy_std": accuracy.std(ddof=1) if n > 1 else np.nan,
@@ -161,7 +158,7 @@ def probe_cost(results: Results) -> pd.DataFrame:
         frame with columns variant, n (trials), train_seconds, probe_seconds (sums), share (of the training's
         seconds).
     """
-    ended = results.trials[results.trials["status"].isin(select.ENDED)]
+    ended = results.trials[results.trials["status"].isin(ENDED)]
     groups = ended.groupby("variant")
     cost = groups[["train_seconds", "probe_seconds"]].sum().assign(n=groups.size())
     cost["share"] = cost["probe_seconds"] / cost["train_seconds"]
@@ -184,39 +181,37 @@ def rate_multiples_table(results: Results) -> pd.DataFrame:
     """
     rows = []
     for activation in results.activations:
-        reference = f"none-{activation}"
+        reference = Variant(BASELINE, activation).name
         if reference not in results.variants:
             continue
         bar = speed.best_accuracy(results, reference)
         own_times = speed.time_to_target(results, reference, target=bar)
         for normalization in results.normalizations:
-            roles = ("best",) if normalization == "none" else (*ROLES[1:], "best")
+            roles = (BEST,) if normalization == BASELINE else (*ROLES[1:], BEST)
             for role in roles:
-                variant = f"{normalization}-{activation}"
-                row = _multiple(results, variant, role, bar, own_times)
+                row = _multiple(results, Variant(normalization, activation), role, bar, own_times)
                 rows.append({"activation": activation, "normalization": normalization, "role": role} | row)
     return pd.DataFrame(rows)
 
 
 def _multiple(
-    results: Results, variant: str, role: str, bar: pd.Series[float], reference: pd.DataFrame
+    results: Results, net: Variant, role: str, bar: pd.Series[float], reference: pd.DataFrame
 ) -> dict[str, Any]:
     """One row of the multiples' table."""
-    normalization, activation = split_variant(variant)
-    rate = select.confirm_rate(results, variant, role)
-    best = speed.best_accuracy(results, variant, role)
-    times = speed.time_to_target(results, variant, role, target=bar)
+    rate = select.confirm_rate(results, net.name, role)
+    best = speed.best_accuracy(results, net.name, role)
+    times = speed.time_to_target(results, net.name, role, target=bar)
     times = times[times["seed"].isin(bar.index)]
     effects = speed.log_speedup(reference, times)
-    known = normalization != "none" and len(effects) > 0
+    known = net.normalization != BASELINE and len(effects) > 0
     size = estimate(effects["low"].to_numpy(), effects["high"].to_numpy()) if known else None
-    name, steps, accuracy = PUBLISHED.get((normalization, role, activation), ("", np.nan, np.nan))
+    name, steps, accuracy = PUBLISHED.get((net.normalization, role, net.activation), ("", np.nan, np.nan))
     return {
         "learning_rate": np.nan if rate is None else rate,
         "n": len(best),
         "bar_accuracy": bar.median(),
         "share_reached": np.isfinite(times["high"]).mean() if len(times) else np.nan,
-        "steps": _median(times["high"], "higher"),
+        "steps": median_value(times["high"], "higher"),
         "best_accuracy": best.mean(),
         "speedup": 10**size.effect if size else np.nan,
         "speedup_low": 10**size.low if size else np.nan,
@@ -239,9 +234,11 @@ def time_table(results: Results, rng: np.random.Generator) -> pd.DataFrame:
     horizon = speed.budget(results, "steps")
     rows = []
     for variant in results.variants:
-        reference = speed.time_to_target(results, select.reference_of(variant)).set_index("seed")["high"]
-        for role in ROLES if select.reference_of(variant) != variant else ROLES[:1]:
-            times = speed.time_to_target(results, variant, role).set_index("seed")["high"]
+        own = select.reference_of(results, variant)
+        is_reference = own == variant
+        reference = pd.Series(dtype=float) if is_reference else _latest_times(results, own)
+        for role in (BEST,) if is_reference else ROLES:
+            times = _latest_times(results, variant, role)
             if times.empty:
                 continue
             rows.append(
@@ -252,28 +249,25 @@ def time_table(results: Results, rng: np.random.Generator) -> pd.DataFrame:
                     "n": len(times),
                     "share_reached": np.isfinite(times).mean(),
                     "restricted_mean_steps": restricted_mean(times.to_numpy(), horizon),
-                    **_restricted_difference(times, reference, horizon, rng, variant),
+                    **_restricted_difference(times, reference, horizon, rng),
                 }
             )
     return pd.DataFrame(rows)
 
 
+def _latest_times(results: Results, variant: str, role: str = BEST) -> pd.Series[float]:
+    """By seed, the step by which the target was reached, inf for never; empty for a variant not planned."""
+    if variant not in results.planned:
+        return pd.Series(dtype=float)
+    return speed.time_to_target(results, variant, role).set_index("seed")["high"]
+
+
 def _restricted_difference(
-    times: pd.Series[float],
-    reference: pd.Series[float],
-    horizon: float,
-    rng: np.random.Generator,
-    variant: str,
+    times: pd.Series[float], reference: pd.Series[float], horizon: float, rng: np.random.Generator
 ) -> dict[str, float]:
     """Paired difference of restricted means, where there is a pair."""
     seeds = times.index.intersection(reference.index)
-    if variant == select.reference_of(variant) or seeds.empty:
+    if seeds.empty:
         return {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
     found = restricted_mean_difference(times[seeds].to_numpy(), reference[seeds].to_numpy(), horizon, rng)
     return {"difference": found.value, "difference_low": found.low, "difference_high": found.high}
-
-
-def _median(values: ArrayLike, method: Any) -> float:
-    """A median that is one of the values, so that infinite ends never meet in an average."""
-    array = np.asarray(values, dtype=np.float64)
-    return float(np.quantile(array, 0.5, method=method)) if array.size else np.nan

@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, Claim, Verdict, name_of, show_effect, show_interval
+from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval
 from analysis.matrix import Matrix, against_competitors, by_normalizer
 from analysis.measures import ranking_words
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, pvalue
 from analysis.report._tables import Table
 from analysis.results import Results
+from benchmark.contract import ENDED
 
 STRIP_ENDS = (-6.0, 24.0)  # multiples of delta at the ends of a verdict's strip
 
@@ -47,7 +48,7 @@ class Section:
 
     claim: Claim
     judged: list[Judged]
-    family_size: int
+    num_tests: int
     pictures: list[Picture]
     seen: list[Picture]
 
@@ -96,7 +97,7 @@ def assemble(
         matrices=by_normalizer(verdicts),
         competitors=against_competitors(rivals),
         ranking=ranking_words(results, tables["ranking"].frame),
-        by_normalizer=_by_normalizer(judged),
+        by_normalizer=_by_normalizer(results, judged),
         sections=sections,
         pictures=[picture for picture in pictures if not picture.skipped and picture.id not in shown],
         skipped=[picture for picture in pictures if picture.skipped],
@@ -148,12 +149,12 @@ def _strip(verdict: Verdict) -> Strip:
     )
 
 
-def _by_normalizer(judged: Sequence[Judged]) -> dict[str, list[tuple[Claim, list[Judged]]]]:
+def _by_normalizer(results: Results, judged: Sequence[Judged]) -> dict[str, list[tuple[Claim, list[Judged]]]]:
     """Normalizer in words -> claims with their verdicts; the protocol's normalizer first."""
     ordered = sorted(judged, key=lambda one: one.verdict.exploratory)
     names = list(dict.fromkeys(one.verdict.normalizer for one in ordered))
     return {
-        name_of(name): [
+        results.words(name): [
             (claim, rows)
             for claim in CLAIMS.values()
             if (rows := [o for o in judged if o.claim.id == claim.id and o.verdict.normalizer == name])
@@ -174,7 +175,7 @@ def _sections(judged: Sequence[Judged], pictures: Sequence[Picture]) -> list[Sec
         fresh = [picture for picture in wanted if picture.id not in shown]
         shown |= {picture.id for picture in fresh}
         seen = [picture for picture in wanted if picture not in fresh]
-        sections.append(Section(claim, own, own[0].verdict.family_size, fresh, seen))
+        sections.append(Section(claim, own, own[0].verdict.num_tests, fresh, seen))
     return sections
 
 
@@ -233,7 +234,7 @@ def _missing(results: Results) -> list[str]:
     lines = []
     stage_of, status_of = results.trials["stage"], results.trials["status"]
     for stage, planned in results.progress.get("planned", {}).items():
-        ended = int(((stage_of == stage) & ~status_of.isin(["running", "failed"])).sum())
+        ended = int(((stage_of == stage) & status_of.isin(ENDED)).sum())
         if planned is None:
             lines.append(f"{stage}: not planned yet, it depends on the stage before it")
         elif ended < planned:
@@ -247,9 +248,7 @@ def _missing(results: Results) -> list[str]:
 
 def _outcomes(trials: pd.DataFrame) -> list[tuple[str, dict[str, int]]]:
     """Stage -> number of trials by status."""
-    statuses = [
-        s for s in ("trained", "stuck", "diverged", "failed", "running") if (trials["status"] == s).any()
-    ]
+    statuses = [s for s in (*ENDED, "failed", "running") if (trials["status"] == s).any()]
     return [
         (str(stage), {status: int((own["status"] == status).sum()) for status in statuses})
         for stage, own in trials.groupby("stage", sort=False)

@@ -17,7 +17,7 @@ from analysis.report._content import command_of
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, interval, number, pvalue
 from analysis.report._tables import SEED, Row, Table
-from analysis.stats import ALPHA, min_seeds_to_decide
+from benchmark.contract import ALPHA, least_seeds
 
 PAGE = "report.html"
 FAMILY_SCHEMA_VERSION = 1
@@ -98,7 +98,7 @@ def assemble_family(
 def _too_few(trends: pd.DataFrame) -> list[tuple[str, int]]:
     """Measures of which no result of so few seeds could tell a trend, with the seeds that it takes."""
     most = trends.groupby("measure", sort=False)[["n", "family_size"]].max()
-    needed = most["family_size"].map(min_seeds_to_decide)
+    needed = most["family_size"].map(least_seeds)
     return [(str(measure), int(needed[measure])) for measure in most.index[most["n"] < needed]]
 
 

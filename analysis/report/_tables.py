@@ -26,8 +26,10 @@ from analysis.measures import (
     time_table,
     variant_table,
 )
+from analysis.measures.select import SAME_RATE
 from analysis.report._format import MISSING, interval, number, share
-from analysis.results import Results
+from analysis.results import Results, Variant
+from benchmark.contract import BASELINE, BEST, CONFIRMATORY
 
 Row = Mapping[Hashable, Any]
 SEED = 20190829  # of the bootstraps behind the tables, so that a report is the same each time
@@ -76,11 +78,11 @@ def tables(
         "ranking": Table(ranking(results, np.random.default_rng(SEED)), RANKING_COLUMNS),
         "variants": Table(variant_table(results), VARIANT_COLUMNS),
         "rate-multiples": Table(rate_multiples_table(results), MULTIPLES_COLUMNS),
-        "times": Table(time_table(results, np.random.default_rng(SEED)), TIME_COLUMNS),
+        "times": Table(time_table(results, np.random.default_rng(SEED)), CENSORED_COLUMNS),
         "sensitivity": _sensitivity(results, sensitivity_table(results)),
         "selection-shares": Table(shares, SHARE_COLUMNS, shown=lambda row: row["share"] > 0),
         "selection-flips": Table(flips, FLIP_COLUMNS, marked=lambda row: row["flips"]),
-        "probe-cost": Table(probe_cost(results), PROBE_COLUMNS, shown=lambda row: row["probe_seconds"] > 0),
+        "probe-cost": Table(probe_cost(results), COST_COLUMNS, shown=lambda row: row["probe_seconds"] > 0),
         "cells": Table(cell_table(results), CELL_COLUMNS, shown=lambda row: row["stage"] != "refine"),
     }
 
@@ -94,7 +96,7 @@ def _competitors(rivals: Mapping[str, Sequence[Verdict]]) -> pd.DataFrame:
 def _sensitivity(results: Results, frame: pd.DataFrame) -> Table:
     """Batch normalization's verdicts, a row per claim and choice, a column per activation."""
     view: list[Row] = []
-    batch = frame[frame["normalizer"] == "batch"]
+    batch = frame[frame["normalizer"] == CONFIRMATORY]
     for (claim, choice), rows in batch.groupby(["claim", "choice"], sort=False):
         cells = {row["activation"]: row for row in rows.to_dict("records")}
         view.append({"claim": claim, "choice": choice, "cells": cells, "flips": rows["flips"].any()})
@@ -108,7 +110,7 @@ def _sensitivity(results: Results, frame: pd.DataFrame) -> Table:
     columns: dict[str, Callable[[Row], str]] = {
         "claim": lambda row: row["claim"],
         "choice": lambda row: row["choice"],
-        **{f"batch-{activation}": column(activation) for activation in results.activations},
+        **{Variant(CONFIRMATORY, activation).name: column(activation) for activation in results.activations},
     }
     return Table(frame, columns, view=view, marked=lambda row: row["flips"])
 
@@ -121,9 +123,9 @@ def _judged_again(row: Row) -> str:
 
 def _net(row: Row) -> str:
     """The net of a row of the multiples' table, in words."""
-    if row["normalization"] == "none":
+    if row["normalization"] == BASELINE:
         return "unnormalized, own best rate"
-    multiple = {"best": "own best rate", "x1": "the same rate"}
+    multiple = {BEST: "own best rate", SAME_RATE: "the same rate"}
     return f"{row['normalization']}, {multiple.get(row['role'], row['role'].replace('x', '×'))}"
 
 
@@ -152,7 +154,7 @@ def _mean_and_spread(mean: float, std: float) -> str:
 
 
 def _pair(row: Row) -> str:
-    return f"{row['normalizer']}-{row['activation']}"
+    return Variant(row["normalizer"], row["activation"]).name
 
 
 def _flipped(row: Row) -> str:
@@ -228,9 +230,9 @@ MULTIPLES_COLUMNS: dict[str, Callable[[Row], str]] = {
     "n": lambda row: number(row["n"]),
     "Ioffe & Szegedy": _published,
 }
-TIME_COLUMNS: dict[str, Callable[[Row], str]] = {
+CENSORED_COLUMNS: dict[str, Callable[[Row], str]] = {
     "variant": lambda row: row["variant"],
-    "cell": lambda row: {"best": "own best rate"}.get(row["role"], row["role"].replace("x", "×")),
+    "cell": lambda row: {BEST: "own best rate"}.get(row["role"], row["role"].replace("x", "×")),
     "learning rate": lambda row: number(row["learning_rate"]),
     "seeds at target": lambda row: share(row["share_reached"]),
     "mean of min(t, T) (steps)": lambda row: number(row["restricted_mean_steps"]),
@@ -253,7 +255,7 @@ FLIP_COLUMNS: dict[str, Callable[[Row], str]] = {
     "90% interval": _interval,
     "n": lambda row: number(row["n"]),
 }
-PROBE_COLUMNS: dict[str, Callable[[Row], str]] = {
+COST_COLUMNS: dict[str, Callable[[Row], str]] = {
     "variant": lambda row: row["variant"],
     "training (s)": lambda row: number(row["train_seconds"]),
     "probes (s)": lambda row: number(row["probe_seconds"]),

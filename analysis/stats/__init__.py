@@ -1,4 +1,4 @@
-"""Estimators and tests. What decides is in `signed_rank` and `decisions`; the rest describes.
+"""Estimators and tests. What decides is in `signed_rank` and `outcomes`; the rest describes.
 
 Every stochastic function takes an explicit `numpy.random.Generator`.
 """
@@ -9,17 +9,16 @@ from analysis.stats.descriptive import (
     bootstrap_band,
     bootstrap_interval,
     iqm,
+    median_value,
     performance_profile,
     probability_of_improvement,
 )
 from analysis.stats.outcomes import (
-    ALPHA,
     INCONCLUSIVE,
     REFUTED,
     SUPPORTED,
     decide,
     holm,
-    min_seeds_to_decide,
     seeds_needed,
     tests_of,
 )
@@ -34,7 +33,6 @@ from analysis.stats.signed_rank import (
 from analysis.stats.survival import SurvivalCurve, kaplan_meier, restricted_mean, restricted_mean_difference
 
 __all__ = [
-    "ALPHA",
     "INCONCLUSIVE",
     "REFUTED",
     "SUPPORTED",
@@ -50,7 +48,7 @@ __all__ = [
     "holm",
     "iqm",
     "kaplan_meier",
-    "min_seeds_to_decide",
+    "median_value",
     "min_seeds_to_rank",
     "performance_profile",
     "probability_of_improvement",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,6 +41,20 @@ def iqm(x: ArrayLike, axis: int | None = None) -> Floats:
         axis: Reduced axis; None for all.
     """
     return np.asarray(trim_mean(np.asarray(x, dtype=np.float64), proportiontocut=0.25, axis=axis))
+
+
+def median_value(values: ArrayLike, method: Literal["lower", "higher"]) -> float:
+    """A median that is one of the values, so that infinite ends never meet in an average.
+
+    Args:
+        values: [n].
+        method: which of the two middle ones of an even number.
+
+    Returns:
+        NaN of no values.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    return float(np.quantile(array, 0.5, method=method)) if array.size else np.nan
 
 
 def bootstrap_interval(

@@ -4,12 +4,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.stats.signed_rank import Floats, check_pairs, signed_rank_pvalue, signed_rank_rejects
+from benchmark.contract import ALPHA, least_seeds
 
 SUPPORTED = "SUPPORTED"
 REFUTED = "REFUTED"
 INCONCLUSIVE = "INCONCLUSIVE"
-
-ALPHA = 0.05
 
 
 def tests_of(low: ArrayLike, high: ArrayLike, delta: float) -> tuple[float, float]:
@@ -55,30 +54,21 @@ def decide(p_supported: float, p_refuted: float, alpha: float = ALPHA) -> str:
     return REFUTED if p_refuted <= alpha else INCONCLUSIVE
 
 
-def min_seeds_to_decide(family_size: int, alpha: float = ALPHA) -> int:
-    """Fewest seeds whose most extreme result can decide one claim of the family: 2^-n <= alpha / m."""
-    n = 1
-    while 0.5**n > alpha / family_size:
-        n += 1
-    return n
-
-
 def seeds_needed(
     low: ArrayLike,
     high: ArrayLike,
     delta: float,
-    family_size: int,
+    num_tests: int,
     rng: np.random.Generator,
     *,
     power: float = 0.8,
-    alpha: float = ALPHA,
     max_seeds: int = 100,
     num_resamples: int = 400,
 ) -> int | None:
     """Number of seeds in all with which an inconclusive verdict would likely be settled, either way.
 
     Plug-in power: were the observed pairs the population, how often would n pairs drawn from it reject one
-    of the two hypotheses at alpha / family_size (Holm's first, strictest step)? The answer is the
+    of the two hypotheses at alpha / num_tests (Holm's first, strictest step)? The answer is the
     smallest n, above the number at hand, with a share of at least `power`; found by bisection, since that
     share grows with n up to Monte-Carlo noise. A rough guide, as uncertain as the sample it starts from.
 
@@ -86,10 +76,9 @@ def seeds_needed(
         low: Least effect each pair allows, [n].
         high: Greatest effect each pair allows, [n].
         delta: Smallest effect of interest.
-        family_size: Number of hypotheses that Holm corrects together.
+        num_tests: Number of hypotheses that Holm corrects together.
         rng: Source of the resampling.
         power: Wanted probability of a decision.
-        alpha: Level of the family.
         max_seeds: Give up beyond this many.
         num_resamples: Studies drawn per candidate number of seeds.
 
@@ -100,12 +89,12 @@ def seeds_needed(
 
     def settled(num_seeds: int) -> bool:
         drawn = rng.integers(low.size, size=(num_resamples, num_seeds))
-        level = alpha / family_size
+        level = ALPHA / num_tests
         supported = signed_rank_rejects(low[drawn] - delta, level)
         refuted = signed_rank_rejects(delta - high[drawn], level)
         return bool((supported | refuted).mean() >= power)
 
-    too_few, enough = max(low.size, min_seeds_to_decide(family_size, alpha) - 1), max_seeds
+    too_few, enough = max(low.size, least_seeds(num_tests) - 1), max_seeds
     if enough <= too_few or not settled(enough):
         return None
     while enough - too_few > 1:

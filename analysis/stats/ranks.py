@@ -25,8 +25,8 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.stats.outcomes import ALPHA
 from analysis.stats.signed_rank import DECIMALS, Floats
+from benchmark.contract import ALPHA, least_seeds
 
 _MAX_EXACT = 12  # occasions of which all sign patterns are tried; of more, as many patterns are drawn
 
@@ -72,12 +72,9 @@ def rank_intervals(scores: ArrayLike, rng: np.random.Generator, alpha: float = A
     return Ranks(best=1 + better.sum(axis=0), worst=num - better.sum(axis=1), better=better, pvalues=pvalues)
 
 
-def min_seeds_to_rank(alpha: float = ALPHA) -> int:
-    """Fewest occasions that can tell any two contestants apart: of n, the least two-sided p is 2^(1 - n)."""
-    n = 1
-    while 0.5 ** (n - 1) > alpha:
-        n += 1
-    return n
+def min_seeds_to_rank() -> int:
+    """Fewest occasions that can tell any two contestants apart: the least two-sided p of n is 2 * 2^-n."""
+    return least_seeds(2)
 
 
 def _step_down(differences: Floats, rng: np.random.Generator) -> Floats:

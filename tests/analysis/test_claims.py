@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +107,15 @@ def test_every_claim_of_the_protocol_has_every_outcome_tested():
 
 @pytest.mark.parametrize(("claim", "outcome"), CASES)
 def test_outcome(claim, outcome):
-    (verdict,) = only(make_results(**SCENARIOS[claim][outcome]), claim)
+    results = make_results(**SCENARIOS[claim][outcome])
+    (verdict,) = only(results, claim)
     assert verdict.outcome == outcome, verdict
     assert verdict.sentence.endswith(".")
-    assert not {"{", "nan", "inf "} & set(verdict.sentence.replace("(", " ").split())
+    assert not set("{}") & set(verdict.sentence)
+    assert not re.search(r"\b(nan|inf)\b", verdict.sentence)
+    said = verdict.sentence.lower()
+    assert results.words(verdict.normalizer) in said
+    assert f"the {verdict.activation} net" in said
     if outcome == "NOT EVALUABLE":
         assert verdict.reason in verdict.sentence
         assert (verdict.n, verdict.p_supported, verdict.p_refuted) == (0, 1.0, 1.0)
@@ -138,7 +144,9 @@ def test_an_unnormalized_net_that_never_trains_is_said_in_plain_words():
 @pytest.mark.parametrize("claim", [c for c in CLAIMS if c != "no-vanishing-gradient"])
 def test_a_study_at_one_rate_says_why_it_cannot_judge(claim):
     results = make_results(sampler="fixed", with_probes=True, with_landscape=True)
-    for verdict in only(results, claim):
+    verdicts = only(results, claim)
+    assert len(verdicts) == len(CLAIMS[claim].planned_activations(results)) == 2
+    for verdict in verdicts:
         assert verdict.outcome == "NOT EVALUABLE"
         expected = {"parameter-scale": "set init.gains", "smoother-landscape": "landscape"}
         assert expected.get(claim, "single learning rate") in verdict.reason
@@ -174,9 +182,9 @@ def test_a_study_that_just_began_is_not_evaluable_yet(claim):
         curves=results.curves[results.curves["trial_hash"].isin(trials["trial_hash"])],
         probes=results.probes[results.probes["trial_hash"].isin(trials["trial_hash"])],
     )
-    for verdict in only(began, claim):
-        assert verdict.outcome == "NOT EVALUABLE"
-        assert verdict.reason
+    (verdict,) = only(began, claim)
+    assert verdict.outcome == "NOT EVALUABLE"
+    assert verdict.reason
 
 
 def without(results, mask, status=None):
@@ -274,16 +282,16 @@ def test_a_best_rate_on_the_grids_edge_blocks_claims_at_the_best(claim, variant,
 def test_a_family_is_one_claim_and_one_normalizer_over_the_planned_activations():
     one = only(make_results(activations=("relu",)), "higher-learning-rate")[0]
     two = only(make_results(untrainable=("none-sigmoid",)), "higher-learning-rate")
-    assert (one.family_size, one.p_supported) == (1, 2**-8)
+    assert (one.num_tests, one.p_supported) == (1, 2**-8)
     # the sigmoid net is not evaluable and still counts
-    assert [v.family_size for v in two] == [2, 2]
+    assert [v.num_tests for v in two] == [2, 2]
     assert [v.p_supported for v in two] == [1.0, 2 * 2**-8]
 
 
 def test_only_saturating_activations_are_asked_about_vanishing_gradients():
     assert only(make_results(activations=("relu",), with_probes=True), "no-vanishing-gradient") == []
     verdicts = only(make_results(activations=("relu", "tanh"), with_probes=True), "no-vanishing-gradient")
-    assert [(v.activation, v.family_size) for v in verdicts] == [("tanh", 1)]
+    assert [(v.activation, v.num_tests) for v in verdicts] == [("tanh", 1)]
 
 
 def test_other_normalizers_are_exploratory():
@@ -332,19 +340,21 @@ def test_the_plain_net_against_itself_is_the_study():
     """A competitor that is the plain net under another name gives the claims' own verdicts."""
     results = make_results(activations=("relu",))
     names = {"none-relu": "none-same-relu"}
-    copies = {
-        name: pd.concat([frame, frame[frame["variant"] == "none-relu"].replace({"variant": names})])
-        for name, frame in (
-            ("trials", results.trials),
-            ("curves", results.curves),
-            ("probes", results.probes),
-        )
-    }
+
+    def twice(frame):
+        own = frame[frame["variant"] == "none-relu"].replace({"variant": names})
+        own = own.assign(trial_hash="same-" + own["trial_hash"], normalization="none-same")
+        return pd.concat([frame, own], ignore_index=True)
+
+    copies = {name: twice(getattr(results, name)) for name in ("trials", "curves", "probes")}
     variants = results.decisions["variants"]
     confirm = results.decisions["confirm"]
+    plain = results.schema["normalizations"]["none"]
+    named = results.schema["normalizations"] | {"none-same": plain | {"is_competitor": True}}
     twin = dataclasses.replace(
         results,
         **copies,
+        schema=results.schema | {"normalizations": named},
         study=results.study
         | {"variants": results.study["variants"] | {"normalizations": ["none", "batch", "none-same"]}},
         decisions=results.decisions
@@ -360,6 +370,52 @@ def test_the_plain_net_against_itself_is_the_study():
     for own, other in zip(judge(results), against, strict=True):
         assert (own.claim, own.outcome, own.p_supported) == (other.claim, other.outcome, other.p_supported)
         assert own.effect == pytest.approx(other.effect, nan_ok=True)
+
+
+def test_verdicts_against_competitors_are_those_of_before_pairs_named_their_reference():
+    """Stored from commit e690484, which put each competitor's trials in the plain net's place by renaming."""
+    stored = json.loads(Path(__file__).with_name("against_competitors.json").read_text())
+    judged = claims.judge_against_competitors(make_results(**stored["study"]))
+    assert list(judged) == list(stored["verdicts"]) == ["none-he", "none-lsuv"]
+    renamed = {"family_size": "num_tests"}
+    for name, verdicts in judged.items():
+        for verdict, before in zip(verdicts, stored["verdicts"][name], strict=True):
+            pairs = before.pop("samples")
+            for field, expected in before.items():
+                value = getattr(verdict, renamed.get(field, field))
+                if isinstance(value, float):
+                    assert value == pytest.approx(float(expected), nan_ok=True), (name, verdict, field)
+                else:
+                    assert value == expected, (name, verdict.claim, field)
+            found = verdict.samples[["seed", "low", "high"]].to_numpy(dtype=float)
+            assert found == pytest.approx(np.array(pairs, dtype=float).reshape(-1, 3))
+            assert verdict.pair == claims.Pair("batch", verdict.activation, name)
+
+
+def test_a_reason_names_the_competitor():
+    results = make_results(**COMPETITOR, untrainable=("none-he-relu",))
+    (verdict,) = [v for v in claims.judge_against_competitors(results)["none-he"] if v.claim == "regularizes"]
+    assert verdict.reason.startswith("none-he-relu never trained")
+    assert verdict.sentence == f"batch against none-he, relu net: NOT EVALUABLE. {verdict.reason}."
+
+
+def test_a_claim_is_evaluated_only_where_all_it_requires_is_met():
+    asked = []
+
+    def require(name, reason):
+        def requirement(results, pair):
+            asked.append((name, pair.both))
+            return reason
+
+        return requirement
+
+    requires = require("a", None), require("b", "no b"), require("c", "no c")
+    claim = dataclasses.replace(CLAIMS["higher-learning-rate"], requires=requires)
+    (verdict,) = claims._judge.judge(make_results(**RELU), [claim], rng=None)
+    both = ("none-relu", "batch-relu")
+    assert (verdict.outcome, verdict.reason, asked) == ("NOT EVALUABLE", "no b", [("a", both), ("b", both)])
+    met = dataclasses.replace(claim, requires=requires[:1])
+    assert claims._judge.judge(make_results(**RELU), [met], rng=None)[0].outcome == "SUPPORTED"
 
 
 def test_without_batch_or_competitors_there_is_nothing_against():

@@ -23,6 +23,7 @@ def with_sweep(results, variant, outcomes, threshold=0.8, best=None):
             "stage": "sweep" if i % 2 == 0 else "refine",
             "seed": 0,
             "learning_rate": rate,
+            "init_gain": 1.0,
             "status": status,
             "final_val_accuracy": accuracy,
             "final_val_loss": 1.0,
@@ -475,8 +476,8 @@ def test_hyphenated_names_are_ranked_with_their_own():
     frame = measures.ranking(results, np.random.default_rng(0)).set_index("variant")
     assert frame.loc["batch-hard-tanh", ["normalization", "activation"]].tolist() == ["batch", "hard-tanh"]
     assert (frame["num_ranked"] == 2).all()
-    assert measures.reference_of("batch-hard-tanh") == "none-hard-tanh"
-    assert measures.reference_of("batch-renorm-leaky-relu") == "none-leaky-relu"
+    assert measures.reference_of(results, "batch-hard-tanh") == "none-hard-tanh"
+    assert measures.reference_of(results, "batch-tanh", "batch-hard") == "batch-hard-tanh"
 
 
 def test_ranking_says_when_seeds_are_too_few_and_who_is_not_ranked():

@@ -9,6 +9,7 @@ from statsmodels.stats.multitest import multipletests
 # The module, not its names: pytest would collect `tests_of` as a test.
 from analysis import stats
 from analysis.stats.signed_rank import walsh_averages
+from benchmark.contract import least_seeds
 
 INF = np.inf
 RNG = np.random.default_rng(0)  # where nothing is drawn
@@ -200,11 +201,11 @@ class TestDecisions:
         with pytest.raises(ValueError, match="both"):
             stats.decide(0.01, 0.01)
 
-    @pytest.mark.parametrize(("family_size", "n"), [(1, 5), (2, 6), (3, 6), (4, 7)])
-    def test_min_seeds(self, family_size: int, n: int) -> None:
+    @pytest.mark.parametrize(("num_tests", "n"), [(1, 5), (2, 6), (3, 6), (4, 7)])
+    def test_min_seeds(self, num_tests: int, n: int) -> None:
         # protocol: n = 5 decides nothing for m = 2, which needs 6
-        assert stats.min_seeds_to_decide(family_size) == n
-        p = np.array([stats.signed_rank_pvalue(np.ones(n)), *[1.0] * (family_size - 1)])
+        assert least_seeds(num_tests) == n
+        p = np.array([stats.signed_rank_pvalue(np.ones(n)), *[1.0] * (num_tests - 1)])
         assert stats.holm(p)[0] <= 0.05
 
     def test_seeds_needed(self) -> None:

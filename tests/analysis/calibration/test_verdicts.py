@@ -7,28 +7,26 @@ from numpy.testing import assert_allclose
 from scipy.stats import gamma
 
 from analysis import stats
-from analysis.calibration import ranks as calibrate_ranks
-from analysis.calibration import simulation
-from analysis.calibration import verdicts as calibrate
+from analysis.calibration import ranks, simulation, verdicts
 
 INF = np.inf
 
 
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
-    return calibrate.run(num_studies=20, seed=0, out=None)
+    return verdicts.run(num_studies=20, seed=0, out=None)
 
 
 def test_rankings_err_and_tell_apart_as_tabulated() -> None:
-    table = calibrate_ranks.run(num_studies=20, seed=0)
-    cells = len(calibrate_ranks.NUM_CONTESTANTS) * len(calibrate_ranks.NUM_SEEDS)
-    assert len(table) == cells * (len(calibrate_ranks.NULLS) + len(calibrate_ranks.GAPS))
+    table = ranks.run(num_studies=20, seed=0)
+    cells = len(ranks.NUM_CONTESTANTS) * len(ranks.NUM_SEEDS)
+    assert len(table) == cells * (len(ranks.NULLS) + len(ranks.GAPS))
     promised = table[(table["quantity"] == "missed") & ~table["shape"].str.startswith("skewed, unequal")]
     assert promised["rate"].mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / (20 * len(promised)))
     told = table[table["quantity"] == "told apart"].groupby("shape", sort=False)["rate"].mean()
     assert told.is_monotonic_increasing
-    text = calibrate_ranks.table_markdown(table, 20)
-    assert text.count("\n| ") == 2 + len(calibrate_ranks.NULLS) + len(calibrate_ranks.GAPS)
+    text = ranks.table_markdown(table, 20)
+    assert text.count("\n| ") == 2 + len(ranks.NULLS) + len(ranks.GAPS)
     first = table[(table["shape"] == "normal") & (table["contestants"] == 4) & (table["n"] == 6)]
     assert f"| normal | {first['rate'].iloc[0]:.3f} |".replace(" 0.", " .") in text
 
@@ -71,8 +69,8 @@ class TestSimulation:
         assert low.tolist() == [0.5, -INF, -INF]
         assert high.tolist() == [2.0, INF, INF]
 
-    @pytest.mark.parametrize("measure", calibrate.MEASURES, ids=lambda measure: measure.name)
-    def test_observers_bound_the_truth(self, measure: calibrate.Measure) -> None:
+    @pytest.mark.parametrize("measure", verdicts.MEASURES, ids=lambda measure: measure.name)
+    def test_observers_bound_the_truth(self, measure: verdicts.Measure) -> None:
         rng = np.random.default_rng(0)
         reference, treated = simulation.draw_pairs("normal", measure.delta, measure.spread, (50, 2, 20), rng)
         low, high = measure.observe(reference, treated, rng)
@@ -94,26 +92,26 @@ class TestJudging:
     def test_a_family_of_two_is_corrected(self) -> None:
         sure, unsure = np.arange(1.0, 6), np.array([1.0, -2, 3, -4, 5])
         # n = 5: 2^-5 suffices alone, not in a family of two
-        assert calibrate.judge_study(sure[None], sure[None], 0.0) == [stats.SUPPORTED]
+        assert verdicts.judge_study(sure[None], sure[None], 0.0) == [stats.SUPPORTED]
         pair = np.stack([sure, unsure])
-        assert calibrate.judge_study(pair, pair, 0.0) == [stats.INCONCLUSIVE] * 2
+        assert verdicts.judge_study(pair, pair, 0.0) == [stats.INCONCLUSIVE] * 2
         six = np.tile(np.arange(1.0, 7), (2, 1))
-        assert calibrate.judge_study(six, six, 7.0) == [stats.REFUTED] * 2
+        assert verdicts.judge_study(six, six, 7.0) == [stats.REFUTED] * 2
 
 
 class TestTable:
     def test_every_cell_is_there_and_reproducible(self, table: pd.DataFrame, tmp_path: Path) -> None:
-        num_rates = len(calibrate.MEASURES) * len(calibrate.NUM_SEEDS) * (4 * len(simulation.SHAPES) + 2 * 3)
+        num_rates = len(verdicts.MEASURES) * len(verdicts.NUM_SEEDS) * (4 * len(simulation.SHAPES) + 2 * 3)
         assert len(table) == num_rates
         assert table["rate"].between(0, 1).all()
         assert ((table["low"] <= table["rate"] + 1e-12) & (table["rate"] <= table["high"] + 1e-12)).all()
         out = tmp_path / "rates.csv"
-        first, second = (calibrate.run(num_studies=1, seed=1, out=path) for path in (out, None))
+        first, second = (verdicts.run(num_studies=1, seed=1, out=path) for path in (out, None))
         pd.testing.assert_frame_equal(first, second)
         assert len(pd.read_csv(out)) == num_rates
 
     def test_errors_are_at_most_what_is_promised(self, table: pd.DataFrame) -> None:
-        errors = table[table["quantity"].isin([calibrate.FALSE_SUPPORTED, calibrate.FALSE_REFUTED])]
+        errors = table[table["quantity"].isin([verdicts.FALSE_SUPPORTED, verdicts.FALSE_REFUTED])]
         one_sided = errors["shape"].str.startswith("one-sided")
         # docs/calibration.md explains the second bound: outliers in one variant alone break the symmetry
         # that the test assumes.
@@ -127,14 +125,14 @@ class TestTable:
     ) -> None:
         primary = table[(table["measure"] == "max stable rate, quick") & (table["n"] == 8)]
         rates = primary.set_index(["quantity", "shape", "effect"])["rate"]
-        assert rates[calibrate.FALSE_SUPPORTED, "normal", 0.3] == 0
-        assert rates[calibrate.SUPPORTED_SHARE, "normal", 0.8] > 0.95
+        assert rates[verdicts.FALSE_SUPPORTED, "normal", 0.3] == 0
+        assert rates[verdicts.SUPPORTED_SHARE, "normal", 0.8] > 0.95
 
     def test_markdown_marks_what_exceeds_the_promise(self, table: pd.DataFrame) -> None:
-        bad = table.assign(rate=np.where(table["quantity"] == calibrate.FALSE_REFUTED, 0.5, table["rate"]))
-        bad["low"] = np.where(bad["quantity"] == calibrate.FALSE_REFUTED, 0.4, bad["low"])
-        assert set(calibrate.excesses(bad)["quantity"]) >= {calibrate.FALSE_REFUTED}
-        text = calibrate.table_markdown(bad)
+        bad = table.assign(rate=np.where(table["quantity"] == verdicts.FALSE_REFUTED, 0.5, table["rate"]))
+        bad["low"] = np.where(bad["quantity"] == verdicts.FALSE_REFUTED, 0.4, bad["low"])
+        assert set(verdicts.excesses(bad)["quantity"]) >= {verdicts.FALSE_REFUTED}
+        text = verdicts.table_markdown(bad)
         assert " / **.500** / " in text
         header, rule, *_ = [line for line in text.splitlines() if line.startswith("|")]
-        assert header.count("|") == rule.count("|") == 2 + len(calibrate.NUM_SEEDS) + 1
+        assert header.count("|") == rule.count("|") == 2 + len(verdicts.NUM_SEEDS) + 1

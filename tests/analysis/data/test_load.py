@@ -1,163 +1,18 @@
 import dataclasses
 import json
-import os
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from synthetic_results import make_results
+from logged_results import log_files, log_study, log_trial, new_experiment
 
 from analysis.__main__ import main, study_name
 from analysis.claims import CLAIMS
-from analysis.data.load import (
-    CURVE_COLUMNS,
-    FINAL_METRICS,
-    PROBE_COLUMNS,
-    PROTOCOL,
-    TRIAL_KEYS,
-    _Artifacts,
-    load,
-    load_family,
-    log_report,
-    resolve_uri,
-)
+from analysis.data.load import _Artifacts, load, load_family, log_report, resolve_uri
 from analysis.errors import InputError
-
-
-@pytest.fixture(scope="session")
-def logged():
-    """Results with a few trials of every stage: each trial logged takes a while."""
-    full = make_results(
-        activations=("relu",), seeds=2, confirm_seeds=2, num_bisections=1, num_steps=50, with_probes=True
-    )
-    kept = full.trials.groupby(["variant", "stage"]).head(2).reset_index(drop=True)
-    curves, probes = (
-        frame[frame["trial_hash"].isin(kept["trial_hash"])].reset_index(drop=True)
-        for frame in (full.curves, full.probes)
-    )
-    return dataclasses.replace(full, trials=kept, curves=curves, probes=probes)
-
-
-@pytest.fixture(scope="session")
-def store(logged, tmp_path_factory):
-    """One MLflow store with the experiments: quick, old-schema, new-protocol, empty; and a client of it."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
-    from mlflow import MlflowClient
-
-    folder = tmp_path_factory.mktemp("mlruns")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    client = MlflowClient(tracking_uri=uri)
-
-    def experiment(name):
-        return new_experiment(client, uri, name)
-
-    quick = experiment("quick")
-    log_study(client, quick, logged)
-    log_trials(client, quick, logged)
-    log_noise(client, quick, logged)
-    log_study(
-        client, experiment("old-schema"), logged, schema={"schema_version": 99, "protocol_version": "1.0"}
-    )
-    log_study(
-        client, experiment("new-protocol"), logged, schema={"schema_version": 1, "protocol_version": "2.0.1"}
-    )
-    log_study(
-        client,
-        experiment("patched"),
-        logged,
-        schema={"schema_version": 1, "protocol_version": f"{PROTOCOL}.7"},
-    )
-    log_axis(client, experiment("along"), logged)
-    experiment("empty")
-    return uri, client
-
-
-def new_experiment(client, uri, name):
-    """An experiment whose artifacts lie beside the store: MLflow's default is the working folder."""
-    folder = Path(uri.removeprefix("sqlite:///")).parent
-    return client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri())
-
-
-def log_axis(client, experiment, results):
-    """Runs of a study with an axis: two values, one of them twice, another budget, another protocol."""
-    axis = {"key": "network.width", "label": "width", "values": [4, 8, 16], "names": []}
-    other = {"schema_version": 1, "protocol_version": "0.9"}
-    for position, study_hash, num_steps, schema in (
-        (2, "c0", 50, other),
-        (1, "b1", 50, None),
-        (0, "a1", 50, None),
-        (0, "a2", 50, None),
-        (2, "c1", 10, None),
-    ):
-        study = results.study | {
-            "name": "along",
-            "axis": axis | {"position": position},
-            "network": results.study["network"] | {"width": axis["values"][position]},
-            "budget": results.study["budget"] | {"num_steps": num_steps},
-        }
-        log_study(
-            client, experiment, dataclasses.replace(results, study=study, study_hash=study_hash), schema
-        )
-
-
-def log_study(client, experiment, results, schema=None, status="complete"):
-    """A study run as the benchmark logs it; progress.json is missing, as in a study that just began."""
-    tags = {
-        "kind": "study",
-        "study_hash": results.study_hash,
-        "git_commit": results.commit,
-        "status": status,
-    }
-    run = client.create_run(experiment, tags=tags)
-    artifacts = {
-        "schema.json": schema or results.schema,
-        "study.json": results.study,
-        "decisions.json": results.decisions,
-        "environment.json": results.environment,
-    }
-    for name, content in artifacts.items():
-        client.log_text(run.info.run_id, json.dumps(content), name)
-    client.set_terminated(run.info.run_id)
-
-
-def log_trials(client, experiment, results):
-    """Every trial of the results as a run of its own."""
-    for trial in results.trials.to_dict("records"):
-        run_id = log_trial(client, experiment, trial, results.study_hash)
-        for name, frame in (("curves", results.curves), ("probes", results.probes)):
-            rows = frame[frame["trial_hash"] == trial["trial_hash"]].drop(columns=list(TRIAL_KEYS))
-            log_parquet(client, run_id, name, rows)
-
-
-def log_trial(client, experiment, trial, study_hash, **changes):
-    from mlflow.entities import Metric
-
-    names = ("trial_hash", "variant", "normalization", "activation", "stage", "status", "status_ema")
-    tags = {"kind": "trial", "seed": str(trial["seed"]), "learning_rate": repr(trial["learning_rate"])}
-    tags |= {name: trial[name] for name in names} | {f"in_study.{study_hash}": "true"} | changes
-    run_id = client.create_run(experiment, tags=tags).info.run_id
-    client.log_param(run_id, "init_gain", trial["init_gain"])
-    metrics = {name: trial[name] for name in FINAL_METRICS if np.isfinite(trial[name])}
-    client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()])
-    client.set_terminated(run_id)
-    return run_id
-
-
-def log_parquet(client, run_id, name, rows):
-    folder = client.get_run(run_id).info.artifact_uri.removeprefix("file://")
-    os.makedirs(folder, exist_ok=True)
-    rows.to_parquet(f"{folder}/{name}.parquet", index=False)
-
-
-def log_noise(client, experiment, results):
-    """What a real store also holds: a failed run that was retried, another study's trial, a variant run."""
-    trial = results.trials.iloc[0].to_dict()
-    client.create_run(experiment, tags={"kind": "variant", f"in_study.{results.study_hash}": "true"})
-    log_trial(client, experiment, trial | {"trial_hash": "elsewhere"}, "ffffffff")
-    failed = trial | dict.fromkeys(FINAL_METRICS, np.nan) | {"trial_hash": "broken"}
-    log_trial(client, experiment, failed, results.study_hash, status="failed")
+from analysis.results import CURVE_FRAME, PROBE_FRAME
+from benchmark.contract import FINAL_METRICS, PROTOCOL, SCHEMA_VERSION
 
 
 def by_trial(frame, *keys):
@@ -192,15 +47,24 @@ def test_a_failed_trial_is_there_without_numbers_and_other_studies_trials_are_no
 
 def test_of_a_retried_trial_the_latest_run_counts(store, logged):
     uri, client = store
-    trial = logged.trials.iloc[0].to_dict() | {"trial_hash": "retried"}
+    trial = logged.trials.iloc[0].to_dict()
     experiment = new_experiment(client, uri, "another")
-    log_trial(client, experiment, trial, "0000aaaa", status="failed")
-    log_trial(client, experiment, trial, "0000aaaa")
     log_study(client, experiment, dataclasses.replace(logged, study_hash="0000aaaa"))
+    log_trial(client, experiment, trial, "0000aaaa", status="failed")
+    results = load("another", uri)
+    assert results.trials["status"].tolist() == ["failed"]
+    assert (len(results.curves), tuple(results.curves.columns)) == (0, CURVE_FRAME)
+    assert (len(results.probes), tuple(results.probes.columns)) == (0, PROBE_FRAME)
+    run_ids = [log_trial(client, experiment, trial, "0000aaaa")]
+    log_files(client, run_ids[0], logged, trial["trial_hash"])
     results = load("another", uri)
     assert results.trials["status"].tolist() == [trial["status"]]
-    assert (len(results.curves), tuple(results.curves.columns)) == (0, CURVE_COLUMNS)
-    assert (len(results.probes), tuple(results.probes.columns)) == (0, PROBE_COLUMNS)
+    assert results.trials["run_id"].tolist() == run_ids
+    run_ids.append(log_trial(client, experiment, trial, "0000aaaa"))
+    both = " and ".join(run_ids)
+    with pytest.raises(InputError, match=rf"\(.*\): expected one run with an outcome, found {both}") as error:
+        load("another", uri)
+    assert f"trial {trial['trial_hash']} (" in str(error.value)
 
 
 def test_the_newest_run_is_read_unless_another_is_named(store, logged):
@@ -299,7 +163,7 @@ def test_a_study_that_was_never_run_names_those_that_were(store):
 
 
 def test_other_schemas_and_protocols_are_refused_in_one_line(store):
-    with pytest.raises(InputError, match="schema version 99, this analysis reads 1") as error:
+    with pytest.raises(InputError, match=f"schema version 99, this analysis reads {SCHEMA_VERSION}") as error:
         load("old-schema", store[0])
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=rf"protocol 2.0.1, this analysis judges {PROTOCOL}.x"):
@@ -316,6 +180,86 @@ def test_the_report_lands_in_the_studys_run(store, tmp_path):
     results = load("quick", uri)
     log_report(results, tmp_path, uri)
     assert [file.path for file in client.list_artifacts(results.run_id, "report")] == ["report/report.html"]
+
+
+def everything_in(folder):
+    """Bytes and time of the last change of every file, by path."""
+    return {
+        path.relative_to(folder): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_results_travel_with_their_folder(store, tmp_path):
+    """Copied, and moved: each reads and writes its own, wherever MLflow's records say that the files lie."""
+    original = Path(store[0].removeprefix("sqlite:///")).parent
+    shutil.copytree(original, tmp_path / "copy")
+    found = load("quick", store[0])
+    study = tmp_path / "copy" / "artifacts" / "quick" / found.run_id / "artifacts" / "study.json"
+    study.write_text(json.dumps(found.study | {"description": "of the copy"}))
+    before = everything_in(original)
+    (tmp_path / "copy").rename(tmp_path / "moved")
+
+    uri = f"sqlite:///{tmp_path / 'moved' / 'mlflow.db'}"
+    moved = load("quick", uri)
+    assert moved.study["description"] == "of the copy"
+    pd.testing.assert_frame_equal(moved.curves, found.curves)
+    pd.testing.assert_frame_equal(moved.probes, found.probes)
+    assert main(["report", "quick", "--tracking-uri", uri, "--out", str(tmp_path / "report")]) == 0
+    logged = tmp_path / "moved" / "artifacts" / "quick" / found.run_id / "artifacts" / "report"
+    assert everything_in(logged).keys() == everything_in(tmp_path / "report").keys()
+    assert (logged / "report.html").read_bytes() == (tmp_path / "report" / "report.html").read_bytes()
+    assert everything_in(original) == before
+
+
+def test_runs_on_other_data_are_no_runs_of_this_study(store, logged):
+    uri, client = store
+    experiment = new_experiment(client, uri, "data")
+    older, other, newer = (
+        log_study(client, experiment, dataclasses.replace(logged, study_hash=study_hash), fingerprint=data)
+        for study_hash, data in (("0000000a", "mine"), ("0000000b", "yours"), ("0000000c", "mine"))
+    )
+    results = load("data", uri)
+    assert results.data_fingerprint == "mine"
+    assert results.run_ids == (newer, older)
+    assert results.run_ids_on_other_data == (other,)
+    assert results.which_run == (
+        f"Run {newer} (study hash 0000000c) is the newest of the 2 runs of study synthetic on its data; "
+        f"--run ID reads another: {older}; on other data {other}"
+    )
+    assert load("data", uri, other).which_run == (
+        f"Run {other} (study hash 0000000b) is the only run of study synthetic on its data; "
+        f"--run ID reads another: on other data {newer}, {older}"
+    )
+
+
+def test_siblings_were_trained_on_the_same_data(store, logged):
+    uri, client = store
+    experiment = new_experiment(client, uri, "siblings")
+    adam = dataclasses.replace(logged, study=logged.study | {"optimizer": {"name": "adam"}})
+    for study_hash, data in (("0000000d", "mine"), ("0000000e", "yours"), ("0000000f", None)):
+        log_study(client, experiment, dataclasses.replace(adam, study_hash=study_hash), fingerprint=data)
+    log_study(client, experiment, logged, fingerprint="mine")
+    assert [sibling.study_hash for sibling in load("siblings", uri).siblings] == ["0000000d"]
+
+
+@pytest.mark.parametrize(("key", "together"), [("network.width", False), ("data.limit_train", True)])
+def test_a_family_is_of_one_data_unless_its_axis_varies_them(store, logged, key, together):
+    uri, client = store
+    experiment = new_experiment(client, uri, f"family along {key}")
+    section, name = key.split(".")
+    for position, data in enumerate(("mine", "yours")):
+        study = logged.study | {
+            "name": f"family along {key}",
+            "axis": {"key": key, "label": name, "values": [4, 8], "names": [], "position": position},
+            section: logged.study[section] | {name: [4, 8][position]},
+        }
+        one = dataclasses.replace(logged, study=study, study_hash=f"000000{position}")
+        log_study(client, experiment, one, fingerprint=data)
+    family = load_family(load(f"family along {key}", uri), uri)
+    assert len(family.members) == (2 if together else 1)
+    assert family.missing == ([] if together else ["4"])
 
 
 def family_of(uri, study_hash):

@@ -1,0 +1,41 @@
+"""Files that were logged, read or refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.data.checks import refuse
+
+
+def read_json(path: Path | None) -> dict[str, Any]:
+    """A JSON object; empty where there is no file.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if path is None:
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        refuse(str(path), "JSON", str(error))
+    if not isinstance(document, dict):
+        refuse(str(path), "a JSON object", type(document).__name__)
+    return document
+
+
+def read_table(path: Path | None) -> pa.Table | None:
+    """A parquet table; None where there is no file.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        return None if path is None else pq.read_table(path, use_threads=False)
+    except pa.ArrowInvalid as error:
+        refuse(str(path), "a parquet file", str(error).splitlines()[0])
