@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from benchmark.contract import variant_name
+
 
 @dataclass(frozen=True, order=True)
 class Variant:
@@ -11,4 +13,4 @@ class Variant:
     activation: str
 
     def __str__(self) -> str:
-        return f"{self.normalization}-{self.activation}"
+        return variant_name(self.normalization, self.activation)

@@ -15,10 +15,10 @@ from benchmark.variants.variant import Variant
 __all__ = [
     "FAMILIES",
     "AnyNetworkSpec",
-    "Family",
     "FamilySpec",
     "MlpSpec",
     "Network",
+    "NetworkFamily",
     "NetworkSpec",
     "ResNetSpec",
     "build_network",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Family:
+class NetworkFamily:
     """One family of networks.
 
     Attributes:
@@ -40,10 +40,10 @@ class Family:
     build: Callable[[Any, Variant, Shape, int, int], Network]
 
 
-FAMILIES: Mapping[str, Family] = {
-    "cnn": Family(NetworkSpec, ConvNet),
-    "mlp": Family(MlpSpec, Mlp),
-    "resnet": Family(ResNetSpec, ResNet),
+FAMILIES: Mapping[str, NetworkFamily] = {
+    "cnn": NetworkFamily(NetworkSpec, ConvNet),
+    "mlp": NetworkFamily(MlpSpec, Mlp),
+    "resnet": NetworkFamily(ResNetSpec, ResNet),
 }
 
 
