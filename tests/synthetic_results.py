@@ -320,20 +320,19 @@ class _Maker:
             rate = float(eligible["loss"].idxmin()) if len(eligible) else None
             chosen[variant] = {
                 "best_learning_rate": rate,
-                "at_edge": rate in (self.grid[0], self.grid[-1]),
+                "at_edge": len(self.grid) > 1 and rate in (self.grid[0], self.grid[-1]),
                 "best_cell_accuracy": best_accuracy,
                 "usable": bool(best_accuracy - CHANCE >= USABLE_SHARE * best_of_study),
                 "stability_threshold": CHANCE + RHO * (best_accuracy - CHANCE),
             }
-        decisions = {"num_classes": NUM_CLASSES, "loss_cap": LOSS_CAP}
-        if self.sampler == "fixed":
-            return decisions
-        return decisions | {
+        return {
+            "num_classes": NUM_CLASSES,
+            "loss_cap": LOSS_CAP,
             "grid": self.grid,
             "num_extensions": 0,
             "variants": chosen,
             "targets": self.targets(sweep, chosen),
-            "confirm": self.confirm_cells(chosen),
+            "confirm": [] if self.sampler == "fixed" else self.confirm_cells(chosen),
         }
 
     def targets(self, sweep, chosen):
@@ -345,6 +344,8 @@ class _Maker:
             at_best = (sweep["variant"] == source) & (
                 sweep["learning_rate"] == chosen[source]["best_learning_rate"]
             )
+            if not at_best.any():
+                continue
             median = sweep[at_best]["final_val_accuracy"].median()
             targets[activation] = {
                 "accuracy": float(CHANCE + TARGET_SHARE * (median - CHANCE)),
