@@ -34,7 +34,7 @@ from benchmark.variants.normalization import Place
 from benchmark.variants.norms import NORMALIZATIONS
 from benchmark.variants.variant import Variant
 
-VARIANTS = [f"{norm}-{act}" for norm, act in itertools.product(NORMALIZATIONS, ACTIVATIONS)]
+VARIANTS = [str(Variant(norm, act)) for norm, act in itertools.product(NORMALIZATIONS, ACTIVATIONS)]
 # Every entry of both tables, once or twice; their product trains in the last of these tests.
 CROSS = [
     f"{norm}-{act}"

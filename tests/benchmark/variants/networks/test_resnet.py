@@ -182,7 +182,7 @@ class TestSkipInit:
             network={"family": "resnet", "width": 6},
         )
         data = make_data()
-        _, outcome = run_trial(make_trial(study, "none-skip-init-relu", learning_rate=0.1), data, tmp_path)
+        _, outcome = run_trial(make_trial(study, "none-skip-init-relu", learning_rate=0.02), data, tmp_path)
         assert outcome.status == "trained"
         weights = torch.load(tmp_path / "last.pt")
         assert all(weights[f"units.{i}.residual_scale"] != 0 for i in (2, 4, 6))
