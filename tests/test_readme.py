@@ -1,5 +1,6 @@
 """The README says what is there."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_it_names_every_study():
 
 
 def test_what_it_links_to_is_there():
-    for target in ("docs/report.png", "docs/protocol.md", "docs/calibration.md"):
-        assert f"({target})" in README
+    targets = re.findall(r"\]\(([^):#]+)\)", README)
+    assert {"docs/report.png", "docs/protocol.md", "docs/architecture.md", "CONTRIBUTING.md"} <= set(targets)
+    for target in targets:
         assert (Path(__file__).parents[1] / target).is_file()

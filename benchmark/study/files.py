@@ -167,9 +167,15 @@ def _assign(table: dict[str, Any], key: str, value: Any, where: str) -> None:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
             raise InputError(f"{where}: {section!r} is a value, not a section")
-    if sections and last in _KINDS and table.get(last, value) != value:
+    if sections and last in _KINDS and table.get(last, _default_kind(sections[0], last)) != value:
         table.clear()  # another kind of optimizer, loss or network: the old one's settings are not its own
     table[last] = value
+
+
+def _default_kind(section: str, tag: str) -> Any:
+    """Which kind a section is of whose table does not say it."""
+    field = StudySpec.model_fields.get(section)
+    return None if field is None else getattr(field.default, tag, None)
 
 
 def _describe(error: Mapping[str, Any]) -> str:

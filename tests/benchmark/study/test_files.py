@@ -246,3 +246,16 @@ def test_a_study_of_an_axis_survives_its_own_dump():
     study = StudySpec.model_validate_json(json.dumps(study_table() | {"axis": axis}))
     assert study.axis.value_name == "9"
     assert StudySpec.model_validate_json(study.model_dump_json()) == study
+
+
+@pytest.mark.parametrize("said", ["", 'family = "cnn"\n'])
+def test_an_override_of_a_kind_replaces_its_section_even_where_the_file_does_not_say_it(tmp_path, said):
+    """The cnn's `blocks` are no settings of a fully connected network."""
+    file = tmp_path / "made.toml"
+    file.write_text(
+        'name = "made"\ndescription = "for tests"\n[variants]\nactivations = ["relu"]\n'
+        f"[network]\n{said}blocks = 3\n" + SMALL_TOML
+    )
+    assert load_study(str(file), ["network.family=mlp"]).network == MlpSpec()
+    kept = load_study(str(file), ["network.family=cnn", "network.width=7"]).network
+    assert kept == NetworkSpec(blocks=3, width=7)
