@@ -58,6 +58,7 @@ class Results:
         run_id: the study's MLflow run.
         study_hash: 8 hex digits.
         commit: git commit that trained.
+        data_fingerprint: of the images, labels, splits and preprocessing that were trained on.
         trials: one row per trial (`TRIAL_FRAME`).
         curves: one row per trial and evaluation (`CURVE_FRAME`).
         probes: one row per trial, evaluation, probe and layer (`PROBE_FRAME`); empty when probes were off.
@@ -76,6 +77,7 @@ class Results:
     run_id: str
     study_hash: str
     commit: str
+    data_fingerprint: str
     trials: pd.DataFrame
     curves: pd.DataFrame
     probes: pd.DataFrame
@@ -136,11 +138,6 @@ class Results:
     def loss_unit(self) -> str:
         """Unit of the study's loss, "1" for a loss that has none."""
         return str(self.schema["metrics"]["val_loss"]["unit"])
-
-    @property
-    def data_fingerprint(self) -> str | None:
-        """Of the data that were trained on; None until the study logged it."""
-        return self.progress.get("data_fingerprint")
 
     @property
     def which_run(self) -> str:

@@ -39,8 +39,8 @@ def log_axis(client, experiment, results):
         )
 
 
-def log_study(client, experiment, results, schema=None, status="complete", fingerprint=None):
-    """A study run as the benchmark logs it; progress.json is there only if the data have a fingerprint.
+def log_study(client, experiment, results, schema=None, status="complete", fingerprint="made"):
+    """A study run as the benchmark logs it.
 
     Args:
         client: MLflow's.
@@ -58,6 +58,7 @@ def log_study(client, experiment, results, schema=None, status="complete", finge
         "study_hash": results.study_hash,
         "git_commit": results.commit,
         "status": status,
+        "data_fingerprint": fingerprint,
     }
     run = client.create_run(experiment, tags=tags)
     artifacts = {
@@ -66,8 +67,6 @@ def log_study(client, experiment, results, schema=None, status="complete", finge
         "decisions.json": results.decisions,
         "environment.json": results.environment,
     }
-    if fingerprint:
-        artifacts["progress.json"] = {"data_fingerprint": fingerprint}
     for name, content in artifacts.items():
         client.log_text(run.info.run_id, json.dumps(content), name)
     client.set_terminated(run.info.run_id)

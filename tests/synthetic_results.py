@@ -420,6 +420,7 @@ class _Maker:
             run_id="0" * 32,
             study_hash="0123abcd",
             commit="f" * 40,
+            data_fingerprint="made",
             trials=trials,
             curves=_frame(self.curves, CURVE_FRAME),
             probes=_frame(self.probes, PROBE_FRAME),

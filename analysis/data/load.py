@@ -107,7 +107,7 @@ def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
             of_one_family(other, newest.study)
             and other["axis"]["position"] not in members
             and same_rules(artifacts.json(SCHEMA_FILE), newest.schema)
-            and (varies_data(newest.study) or _same_data(artifacts, newest))
+            and (varies_data(newest.study) or _same_data(run, newest))
         ):
             members[other["axis"]["position"]] = load(study, uri, run.info.run_id)
     return Family(tuple(members[position] for position in sorted(members)), newest)
@@ -285,6 +285,7 @@ def _logged(store: _Store, run: Any, trials: Sequence[Any]) -> Results:
         run_id=run.info.run_id,
         study_hash=run.data.tags[Tag.STUDY_HASH],
         commit=run.data.tags.get(Tag.GIT_COMMIT, "unknown"),
+        data_fingerprint=run.data.tags.get(Tag.DATA_FINGERPRINT, "unknown"),
         trials=trials_frame(trials, study),
         curves=pd.DataFrame(columns=list(CURVE_FRAME)),
         probes=pd.DataFrame(columns=list(PROBE_FRAME)),
@@ -302,9 +303,9 @@ def _tables(store: _Store, trial: Any, own: Results) -> tuple[pa.Table | None, p
     return curves, checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
 
 
-def _same_data(artifacts: _Artifacts, own: Results) -> bool:
+def _same_data(run: Any, own: Results) -> bool:
     """Was a run trained on the same data?"""
-    return artifacts.json(PROGRESS_FILE).get("data_fingerprint") == own.data_fingerprint
+    return bool(run.data.tags.get(Tag.DATA_FINGERPRINT) == own.data_fingerprint)
 
 
 def _by_data(store: _Store, runs: Sequence[Any], own: Results) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -315,7 +316,7 @@ def _by_data(store: _Store, runs: Sequence[Any], own: Results) -> tuple[tuple[st
     for run in runs:
         artifacts = store.artifacts(run)
         if not axis or artifacts.json(STUDY_FILE).get("axis") == axis:
-            (same if _same_data(artifacts, own) else other).append(run.info.run_id)
+            (same if _same_data(run, own) else other).append(run.info.run_id)
     return tuple(same), tuple(other)
 
 
@@ -328,6 +329,6 @@ def _siblings(store: _Store, runs: Sequence[Any], own: Results) -> Iterator[Resu
         if (
             same_rules(artifacts.json(SCHEMA_FILE), own.schema)
             and differ_in_optimizer_alone(artifacts.json(STUDY_FILE), own.study)
-            and _same_data(artifacts, own)
+            and _same_data(run, own)
         ):
             yield _logged(store, run, store.trial_runs(run.data.tags[Tag.STUDY_HASH]))

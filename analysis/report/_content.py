@@ -260,7 +260,7 @@ def _facts(results: Results) -> dict[str, str]:
     facts: dict[str, Any] = {
         "study": results.study["name"],
         "study hash": results.study_hash,
-        "data fingerprint": results.progress.get("data_fingerprint", "unknown"),
+        "data fingerprint": results.data_fingerprint,
         "MLflow run": results.run_id,
         "git commit": results.commit
         + (" (with uncommitted changes)" if results.environment.get("git_dirty") else ""),

@@ -7,6 +7,7 @@ its family has it, then a dense layer. Normalizations are of the units alone: th
 every variant. Nothing here says that each unit feeds the next.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -46,7 +47,7 @@ class FamilySpec(Section):
         return name
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """One network, for one variant. A family adds its units and its forward pass.
 
     Args:
@@ -87,6 +88,7 @@ class Network(nn.Module):
         self.dropout_shapes: list[Shape] = []
         self.units = nn.ModuleList()
 
+    @abstractmethod
     def forward(
         self, x: Tensor, masks: Sequence[Tensor] | None = None, noise: Sequence[Tensor] | None = None
     ) -> Tensor:
@@ -101,7 +103,6 @@ class Network(nn.Module):
         Returns:
             [N, K] logits.
         """
-        raise NotImplementedError
 
     def hidden(self) -> dict[str, Unit]:
         """The units by name and depth: conv1, conv2, ... or hidden1, hidden2, ..."""
