@@ -36,6 +36,17 @@ def _every_seed_at_init(results: Results, pair: Pair) -> str | None:
     return None
 
 
+def _none_switched_off(results: Results, pair: Pair) -> str | None:
+    """Where layers are off at initialization, the slope over them is not one of vanishing."""
+    for variant in pair.both:
+        if attenuation_at_init(results, variant)["switched_off"].any():
+            return (
+                f"layers of {variant} get no gradient at initialization though some nearer to the input do: "
+                "they are switched off there, not starved, and have no slope"
+            )
+    return None
+
+
 CLAIM = Claim(
     id="no-vanishing-gradient",
     statement="With saturating activations, batch normalization keeps the gradients of early layers alive.",
@@ -47,7 +58,7 @@ CLAIM = Claim(
     unit="decades per layer",
     delta=0.1,
     delta_reason="over ten layers it makes a factor of ten between the first and the last",
-    requires=(needs.probed(GRADIENT_NORM, SWITCH), _every_seed_at_init),
+    requires=(needs.probed(GRADIENT_NORM, SWITCH), _every_seed_at_init, _none_switched_off),
     evaluate=evaluate,
     show=show_slope,
     supported=(

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from analysis.figures import _style
 from analysis.figures._base import Drawing
 from analysis.figures._cells import best_trials, in_study_order
+from analysis.measures.inside import GRADIENT_FLOOR
 from analysis.results import Results
 from benchmark.contract import GRADIENT_NORM
 
@@ -16,10 +17,11 @@ CAPTION = (
     "Norm of the loss' gradient with respect to each layer's weights, on one fixed batch, at each "
     "variant's own best learning rate; median over {n} seeds. From left (input) to right (output): a line "
     "that rises steeply to the right means that gradients vanish on their way back to the first layers. "
-    "Darker is later in training; a moment at which a variant was not probed has no line."
+    "Darker is later in training; a moment at which a variant was not probed has no line. A cross at the "
+    "bottom: no gradient at all."
 )
 MOMENTS = {0.0: "at initialization", 0.25: "after a quarter", 0.5: "after half", 1.0: "at the end"}
-FLOOR = 1e-30  # a zero gradient can't stand on a logarithmic axis (protocol, 7)
+ZERO_HEIGHT = 0.04  # of the panel, where zeros stand
 SHADES = np.linspace(0.3, 1.0, len(MOMENTS))
 MARKERS = ("o", "^", "s", "D")
 
@@ -69,12 +71,18 @@ def draw(frame: pd.DataFrame) -> Figure:
         for moment in moments:
             rows = frame[(frame["variant"] == variant) & (frame["moment"] == moment)].sort_values("index")
             shade, marker = looks[moment]
+            colour, is_zero = styles[variant].colour, rows["median"] < GRADIENT_FLOOR
+            norms = rows["median"].mask(is_zero)
+            panel.plot(rows["index"], norms, color=colour, alpha=shade, marker=marker)
+            # A zero has no place on a logarithmic axis.
             panel.plot(
-                rows["index"],
-                rows["median"].clip(lower=FLOOR),
-                color=styles[variant].colour,
+                rows.loc[is_zero, "index"],
+                np.full(is_zero.sum(), ZERO_HEIGHT),
+                color=colour,
                 alpha=shade,
-                marker=marker,
+                linestyle="",
+                marker="x",
+                transform=panel.get_xaxis_transform(),
             )
         layers = frame[frame["variant"] == variant].drop_duplicates("index").sort_values("index")
         panel.set_xticks(layers["index"], layers["layer"], rotation=60, ha="right", rotation_mode="anchor")

@@ -35,12 +35,14 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         frame with columns trial_hash, variant, stage, trial_learning_rate, seed, step, slope (decades per
-        layer), first_last_ratio (first layer's norm / last one's), floored (a norm was zero).
+        layer), first_last_ratio (first layer's norm / last one's), floored (a norm was zero), switched_off (a
+        norm was zero though a layer nearer to the input had a gradient: that layer was off, which vanishing
+        on the way back to the input cannot make it; as the branches of SkipInit are at first).
     """
     wanted = (probes["probe"] == GRADIENT_NORM) & in_hidden_layers(probes)
     keys = ["trial_hash", "variant", "stage", "trial_learning_rate", "seed", "step"]
     if not wanted.any():
-        return pd.DataFrame(columns=[*keys, "slope", "first_last_ratio", "floored"])
+        return pd.DataFrame(columns=[*keys, "slope", "first_last_ratio", "floored", "switched_off"])
     norms = probes[wanted].pivot_table(index=keys, columns="index", values="value", dropna=False).dropna()
     values = norms.to_numpy(dtype=float)
     logs = np.log10(np.maximum(values, GRADIENT_FLOOR))
@@ -49,7 +51,10 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
     summary = norms.index.to_frame(index=False)
     summary["slope"] = logs @ depth / (depth @ depth)
     summary["first_last_ratio"] = 10 ** (logs[:, 0] - logs[:, -1])
-    summary["floored"] = pd.Series((values < GRADIENT_FLOOR).any(axis=1), dtype=bool)
+    is_zero = values < GRADIENT_FLOOR
+    reached = np.logical_or.accumulate(~is_zero, axis=1)
+    summary["floored"] = pd.Series(is_zero.any(axis=1), dtype=bool)
+    summary["switched_off"] = pd.Series((is_zero & reached).any(axis=1), dtype=bool)
     return summary
 
 
@@ -65,13 +70,13 @@ def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:
     """Per sweep seed, the attenuation slope at init. Init does not depend on the rate: the lowest one's.
 
     Returns:
-        frame with columns seed, value (decades per layer; smaller is better), floored.
+        frame with columns seed, value (decades per layer; smaller is better), floored, switched_off.
     """
     probes = results.probes
     at_init = probes[(probes["variant"] == variant) & (probes["step"] == 0) & (probes["stage"] == "sweep")]
     slopes = attenuation(at_init).sort_values("trial_learning_rate").drop_duplicates("seed")
     slopes = slopes.sort_values("seed")
-    return pd.DataFrame({"seed": slopes["seed"], "value": slopes["slope"], "floored": slopes["floored"]})
+    return slopes.rename(columns={"slope": "value"})[["seed", "value", "floored", "switched_off"]]
 
 
 def effective_smoothness(

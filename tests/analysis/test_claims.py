@@ -514,6 +514,23 @@ def test_exactly_zero_gradients_are_flagged():
     assert "1 networks have a layer with no gradient at all" in verdict.reason
 
 
+def test_a_net_with_layers_that_are_switched_off_at_first_has_no_slope():
+    """As SkipInit's: the branches get no gradient, the stem does; a floored slope would call that a gain."""
+    results = make_results(**SIGMOID, with_probes=True)
+    probes = results.probes.copy()
+    branch = (
+        (probes["variant"] == "batch-sigmoid")
+        & (probes["probe"] == "gradient_norm")
+        & (probes["step"] == 0)
+        & probes["layer"].isin(["conv2", "conv3"])
+    )
+    assert branch.any()
+    probes.loc[branch, "value"] = 0.0
+    (verdict,) = only(dataclasses.replace(results, probes=probes), "no-vanishing-gradient")
+    assert verdict.outcome == "NOT EVALUABLE"
+    assert "layers of batch-sigmoid get no gradient at initialization" in verdict.reason
+
+
 def test_a_net_that_did_not_train_says_nothing_about_smoothness():
     results = make_results(activations=("relu",), with_landscape=True)
     trials = results.trials

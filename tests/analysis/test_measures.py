@@ -298,6 +298,19 @@ def test_a_zero_gradient_is_floored_and_flagged():
     assert found["floored"]
 
 
+@pytest.mark.parametrize(
+    ("norms", "switched_off"),
+    [
+        ([0.0, 0.0, 1.0, 1.0], False),  # vanished on its way to the input
+        ([0.0, 0.0, 0.0, 0.0], False),  # dead
+        ([1.0, 0.0, 0.0, 1.0], True),  # as the branches of SkipInit are at first
+        ([1.0, 1e-3, 1e-9, 1e-12], False),
+    ],
+)
+def test_a_layer_without_gradient_behind_one_with_is_switched_off(norms, switched_off):
+    assert measures.attenuation(gradient_norms(norms))["switched_off"].tolist() == [switched_off]
+
+
 def test_attenuation_without_probes_is_empty(results):
     assert measures.attenuation(results.probes.iloc[:0]).empty
 
