@@ -5,6 +5,7 @@ trial logs is said here once, every metric with its unit and direction, and writ
 Directions: `min` and `max` say which way is better; `none`: neither.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -47,6 +48,8 @@ ROLES = (BEST, *map(role_of, RATE_MULTIPLES))
 # Shares and factors of the protocol.
 ALPHA = 0.05
 """Of every one-sided test (section 8)."""
+STABLE_SHARE = 0.9
+"""Rho: of its variant's best accuracy above chance, what a stable trial keeps (section 5), by default."""
 TRAINED_CONFIDENCE = 0.999
 """One-sided, of being above chance (section 5)."""
 DIVERGENCE_FACTOR = 1000.0
@@ -95,6 +98,22 @@ def best_cell(mean_losses: Sequence[float], trained_shares: Sequence[float]) -> 
     return min(eligible, key=lambda i: mean_losses[i], default=None)
 
 
+def is_stable(status: Any, accuracy: Any, threshold: Any) -> Any:
+    """Whether a trial trained, and well enough (section 5); of scalars, or of columns row by row.
+
+    Args:
+        status: how it ended.
+        accuracy: final, judged.
+        threshold: its variant's.
+    """
+    return (status == "trained") & (accuracy >= threshold)
+
+
+def capped_loss(loss: float, cap: float) -> float:
+    """A loss that counts at most as the constant predictor's; so does one that is NaN (section 5)."""
+    return cap if loss >= cap or math.isnan(loss) else loss
+
+
 def least_seeds(family: int) -> int:
     """The fewest pairs with which a family of tests can decide anything (section 8).
 
@@ -117,6 +136,7 @@ class Tag(StrEnum):
     COMMAND = "command"
     LAST_OPENED_AT = "last_opened_at"
     GIT_COMMIT = "git_commit"
+    GIT_DIRTY = "git_dirty"
     DEVICE = "device"
     NUMERICS = "numerics"
     DATA_FINGERPRINT = "data_fingerprint"

@@ -79,6 +79,8 @@ def differences(old, new):
     documents = [json.loads(s.artifact(s.study_run(), "decisions.json").read_text()) for s in (old, new)]
     if documents[0] != documents[1]:
         yield "decisions.json differs"
+    if not new.verdicts()["verdicts"]:
+        yield "no verdicts to compare: write the study's report first"
     if old.verdicts() != new.verdicts():
         yield "verdicts.json differs"
 

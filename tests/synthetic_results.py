@@ -432,8 +432,8 @@ class _Maker:
             "protocol_version": contract.PROTOCOL_VERSION,
             "metrics": METRICS,
             "probes": {
-                name: {"unit": unit, "direction": "none", "description": words}
-                for probe in PROBES.values()
+                name: {"unit": unit, "direction": "none", "description": words, "probe": enabled}
+                for enabled, probe in PROBES.items()
                 for name, (unit, words) in probe.metrics.items()
             },
             "normalizations": {

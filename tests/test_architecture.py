@@ -1,6 +1,7 @@
 """Who imports whom, read off the sources: the rules that keep any part replaceable."""
 
 import ast
+import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -126,7 +127,7 @@ KNOWS = {
 }
 
 # Why an import stands in a function, where it hides a dependency: it is slow.
-SLOW = {"mlflow", "sklearn", "torchvision", "PIL", "sqlalchemy", "logging"}
+SLOW = {"mlflow", "pandas", "sklearn", "torchvision", "PIL", "sqlalchemy", "logging"}
 # Modules of ours that are imported late, for what they import in turn.
 LATE = {
     "benchmark.__main__": {"benchmark.cli.commands"},
@@ -144,6 +145,7 @@ def test_the_sources_are_read():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_room_has_its_place_and_every_place_its_room(package):
+    assert not imported(package) & set(MODULES)  # what stands above all rooms imports none of them
     rooms = [room for layer in LAYERS[package] for room in layer]
     assert sorted(rooms) == sorted({room_of(name) for name in MODULES} & below_package(package) - {package})
 
@@ -234,3 +236,22 @@ def test_what_is_said_to_be_imported_late_is():
     assert lazily >= SLOW, SLOW - lazily
     for name in MODULES:
         assert "mlflow" not in {module.partition(".")[0] for module in imported(name, at_top=True)}, name
+
+
+@pytest.mark.parametrize(
+    ("module", "also"),
+    [
+        ("benchmark.__main__", {"torch", "numpy", "pydantic", "rich"}),  # --help waits for nothing
+        ("benchmark.execution.workers", {"optuna", "rich"}),  # a worker's start
+        ("benchmark.cli.commands", set()),  # `plan` and `status`
+        ("analysis.__main__", {"torch", "matplotlib", "seaborn"}),
+    ],
+)
+def test_what_starts_often_imports_nothing_slow(module, also):
+    """In a process of its own: what counts is all that an import brings along."""
+    slow = {"mlflow", "sklearn", "torchvision", "scipy", "pandas", "matplotlib"} | also
+    if module.startswith("analysis"):
+        slow -= {"scipy", "pandas"}  # which all of it stands on
+    code = f"import {module}, sys; print(*[name for name in {sorted(slow)} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

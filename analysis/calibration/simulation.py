@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from analysis.stats.signed_rank import Floats
+from benchmark.contract import STABLE_SHARE
 
 Pairs = tuple[Floats, Floats]
 Observer = Callable[[Floats, Floats, np.random.Generator], Pairs]
@@ -23,7 +24,6 @@ Observer = Callable[[Floats, Floats, np.random.Generator], Pairs]
 # Pseudo-median of a unit exponential: the mean of two is Gamma(2, scale 1/2), whose median this is.
 EXPONENTIAL_PSEUDO_MEDIAN = 0.8391734950083307
 SHAPES = ("normal", "skewed", "discretized", "one-sided right", "one-sided left")
-RHO = 0.9  # share of the best accuracy above chance that counts as stable (protocol, section 5)
 
 
 def draw_pairs(
@@ -101,11 +101,11 @@ def find_edges(search: Search, low_edge: Floats, high_edge: Floats, rng: np.rand
     chance = 1 / search.num_classes
 
     def stable(log10_rate: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        falling = expit((high_edge - log10_rate) / width + logit(RHO))
-        rising = expit((log10_rate - low_edge) / width + logit(RHO))
+        falling = expit((high_edge - log10_rate) / width + logit(STABLE_SHARE))
+        rising = expit((log10_rate - low_edge) / width + logit(STABLE_SHARE))
         probability = chance + (search.accuracy - chance) * falling * rising
         accuracy = rng.binomial(search.num_images, probability) / search.num_images
-        return np.asarray(accuracy - chance >= RHO * (search.accuracy - chance), dtype=np.bool_)
+        return np.asarray(accuracy - chance >= STABLE_SHARE * (search.accuracy - chance), dtype=np.bool_)
 
     rates = np.array([-np.inf, *search.log10_rates, np.inf])
     is_stable = np.stack([stable(np.full(high_edge.shape, rate)) for rate in search.log10_rates])

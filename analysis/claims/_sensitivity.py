@@ -21,6 +21,7 @@ from analysis.claims import (
 from analysis.claims._base import Claim, Verdict
 from analysis.claims._judge import judge
 from analysis.measures import select
+from analysis.measures.rates import capped_losses
 from analysis.results import Results, Variant
 from benchmark.contract import BASELINE, best_cell
 
@@ -181,7 +182,7 @@ def _depends_on(verdict: Verdict, variant: Variant) -> bool:
 def _seed_by_rate(results: Results, sweep: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
     """[seeds, rates] capped losses, and 1 where the trial trained."""
     capped = sweep.assign(
-        loss=np.fmin(sweep["final_val_loss"].astype(float), results.loss_cap),
+        loss=capped_losses(results, sweep),
         trained=(sweep["status"] == "trained").astype(float),
     )
     return tuple(

@@ -52,6 +52,8 @@ STUDY_KEYS = (
     "optimizer.name",
     "budget.num_steps",
     "budget.batch_size",
+    "budget.eval_every",
+    "budget.confirm_eval_every",
     "search.sampler",
     "seeds.sweep",
     "seeds.confirm",
@@ -232,21 +234,35 @@ def _check_outcome(run: Any, study: Mapping[str, Any]) -> None:
             refuse(where, f"the metric {name}", "NaN" if name in run.data.metrics else "none")
 
 
-def check_curves(table: pa.Table | None, trial: str) -> pa.Table:
-    """A trial's curves with exactly the contract's columns, in its order.
+def check_curves(table: pa.Table | None, run: Any, study: Mapping[str, Any]) -> pa.Table:
+    """A trial's curves with exactly the contract's columns, in its order, and every evaluation of the trial.
 
     Args:
         table: of `curves.parquet`; None where there is no such file.
-        trial: which, for people.
+        run: MLflow's, of a trial with an outcome.
+        study: the resolved study.
 
     Raises:
-        InputError: the file is missing or empty, or a column is missing, unknown or of another type.
+        InputError: the file is missing or empty, a column is missing, unknown or of another type, an
+            evaluation is missing, or one has no accuracy.
     """
-    return _checked(table, f"{trial}, {CURVES_FILE}", dict.fromkeys(CURVE_METRICS, "number"))
+    where = f"{label_of(run)}, {CURVES_FILE}"
+    table = _checked(table, where, dict.fromkeys(CURVE_METRICS, "number"))
+    confirms = run.data.tags[Tag.STAGE] == "confirm"
+    every = study["budget"]["confirm_eval_every" if confirms else "eval_every"]
+    expected = range(0, int(run.data.metrics["num_steps_done"]) + 1, every)
+    found = [int(step) for step in table["step"].to_pylist()]
+    if found != list(expected):
+        words = f"{len(expected)} evaluations up to step {expected[-1]}"
+        refuse(f"{where}, column step", words, f"{len(found)} up to step {found[-1]}")
+    for name in ("val_accuracy", "clean_train_accuracy"):  # even a net that diverged classifies somehow
+        if not all(value is not None and math.isfinite(value) for value in table[name].to_pylist()):
+            refuse(f"{where}, column {name}", "a share at every evaluation", "NaN")
+    return table
 
 
 def check_probes(
-    table: pa.Table | None, trial: str, enabled: Collection[str], declared: Collection[str]
+    table: pa.Table | None, trial: str, enabled: Collection[str], declared: Mapping[str, Mapping[str, str]]
 ) -> pa.Table | None:
     """A trial's probes with exactly the contract's columns, in its order; None where the trial has none.
 
@@ -254,19 +270,24 @@ def check_probes(
         table: of `probes.parquet`; None where there is no such file.
         trial: which, for people.
         enabled: the study's `probes.enabled`.
-        declared: names that the study run's schema has.
+        declared: what the study run's schema says of every name, the probe that reads it among it.
 
     Raises:
-        InputError: as for `check_curves`; or a probe goes by a name that is not declared.
+        InputError: as for `check_curves`; a probe goes by a name that is not declared, or one that is enabled
+            has left nothing.
     """
     if table is None and not set(enabled) - {LANDSCAPE}:
         return None
     where = f"{trial}, {PROBES_FILE}"
     kinds = dict.fromkeys(PROBE_COLUMNS, "number") | {"probe": "text", "layer": "text"}
     table = _checked(table, where, kinds)
-    unknown = sorted(set(table["probe"].unique().to_pylist()) - set(declared))
+    found = set(table["probe"].unique().to_pylist())
+    unknown = sorted(found - set(declared))
     if unknown:
         refuse(f"{where}, column probe", f"names that {SCHEMA_FILE} declares", ", ".join(map(str, unknown)))
+    silent = set(enabled) - {LANDSCAPE} - {declared[name]["probe"] for name in found}
+    if silent:
+        refuse(f"{where}, column probe", f"what {', '.join(sorted(silent))} reads", ", ".join(sorted(found)))
     return table
 
 

@@ -298,7 +298,7 @@ def _tables(store: _Store, trial: Any, own: Results) -> tuple[pa.Table | None, p
     if not _has_ended(trial):
         return None, None
     artifacts, label = store.artifacts(trial), checks.label_of(trial)
-    curves = checks.check_curves(artifacts.table(CURVES_FILE), label)
+    curves = checks.check_curves(artifacts.table(CURVES_FILE), trial, own.study)
     enabled, declared = own.study["probes"]["enabled"], own.schema["probes"]
     return curves, checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.measures import select
 from analysis.results import Results
-from benchmark.contract import share_above_chance
+from benchmark.contract import capped_loss, is_stable, share_above_chance
 
 Rho = float | Literal["trained"] | None
 """Share of the best accuracy above chance that a stable trial keeps; None: as the study decided."""
@@ -41,8 +41,9 @@ def stability(results: Results, rho: Rho = None) -> pd.Series[bool]:
     """
     trials = results.trials
     thresholds = {v: stability_threshold(results, v, rho) for v in trials["variant"].unique()}
-    kept = trials["final_val_accuracy"].astype(float) >= trials["variant"].map(thresholds).astype(float)
-    return pd.Series((trials["status"] == "trained") & kept, index=trials.index, dtype=bool)
+    accuracy = trials["final_val_accuracy"].astype(float)
+    stable = is_stable(trials["status"], accuracy, trials["variant"].map(thresholds).astype(float))
+    return pd.Series(stable, index=trials.index, dtype=bool)
 
 
 def max_stable_rate(
@@ -157,8 +158,13 @@ def learning_rate_sensitivity(results: Results, variant: str) -> float:
 
 def cell_losses(results: Results, sweep: pd.DataFrame) -> pd.Series[float]:
     """Mean over seeds of min(final validation loss, C) of every rate, nats; a non-finite loss counts as C."""
-    capped = np.fmin(sweep["final_val_loss"].astype(float), results.loss_cap)
-    return pd.Series(capped, index=sweep.index).groupby(sweep["learning_rate"]).mean()
+    return capped_losses(results, sweep).groupby(sweep["learning_rate"]).mean()
+
+
+def capped_losses(results: Results, trials: pd.DataFrame) -> pd.Series[float]:
+    """Min(final validation loss, C) of every trial, nats, indexed like the trials."""
+    losses = trials["final_val_loss"].astype(float)
+    return losses.map(lambda loss: capped_loss(loss, results.loss_cap))
 
 
 @lru_cache(maxsize=select.CACHED)

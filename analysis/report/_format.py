@@ -5,7 +5,6 @@ from typing import Any
 
 MISSING = "–"
 MINUS = "−"
-LOG_UNIT = "decades"
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from benchmark.contract import ALPHA
+
 Floats = NDArray[np.float64]
 
 # Effects are decades, nats, shares or slopes. Differences below this many decimals are rounding noise of
@@ -132,7 +134,7 @@ def _null_tail(doubled_ranks: tuple[int, ...]) -> Floats:
     return np.cumsum(probabilities[::-1])[::-1]
 
 
-def estimate(low: ArrayLike, high: ArrayLike, confidence: float = 0.95) -> Estimate:
+def estimate(low: ArrayLike, high: ArrayLike, confidence: float = 1 - ALPHA) -> Estimate:
     """Hodges-Lehmann effect of interval-valued pairs, with the interval that inverts the exact test.
 
     The lower end is the smallest d at which the test on `low - d` does not reject at 1 - confidence; the

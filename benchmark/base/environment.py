@@ -11,7 +11,6 @@ import torch
 
 from benchmark.base.errors import InputError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 _PACKAGES = ("torch", "torchvision", "mlflow", "optuna", "numpy", "scipy", "pandas", "seaborn", "statsmodels")
 
 
@@ -48,7 +47,7 @@ def describe_environment(device: torch.device) -> Environment:
     """The present environment, training on `device`."""
     commit = _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain"))
-    return Environment(device.type, device_name(device), _numerics(device), commit or "unknown", dirty)
+    return Environment(device.type, device_name(device), numerics(device), commit or "unknown", dirty)
 
 
 def device_name(device: torch.device) -> str:
@@ -70,7 +69,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _numerics(device: torch.device) -> str:
+def numerics(device: torch.device) -> str:
     """What two runs must share to round alike: the library, and which kernels of it are used."""
     kernels = [f"torch {torch.__version__}"]
     if device.type == "cuda":

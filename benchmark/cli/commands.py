@@ -98,13 +98,14 @@ def status(options: argparse.Namespace, folder: Path, again: str) -> int:
     for study in studies:
         if study.axis is not None:
             say(console, f"{study.axis.label} = {study.axis.value_name}")
-        data = load(study.data, torch.device("cpu"), folder / "data")
-        _status_one(study, data, uri, console, again)
+        _status_one(study, folder, uri, console, again)
     return 0
 
 
-def _status_one(study: StudySpec, data: DeviceData, uri: str, console: Console, again: str) -> None:
-    counts = count_trials(uri, study, data.fingerprint)
+def _status_one(study: StudySpec, folder: Path, uri: str, console: Console, again: str) -> None:
+    counts = count_trials(
+        uri, study, lambda: load(study.data, torch.device("cpu"), folder / "data").fingerprint
+    )
     if not counts:
         say(
             console,

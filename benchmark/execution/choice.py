@@ -6,6 +6,9 @@ from benchmark.execution.executor import Executor, WorkerSetup
 from benchmark.execution.in_process import InProcess
 from benchmark.execution.workers import Workers
 
+ENGINE = "eager"
+"""Which of `ENGINES` trains; the only one yet."""
+
 
 def num_workers(asked: int, threads: int, device: str) -> int:
     """Groups side by side; asked for 0: as many as the cores carry on CPU, one on an accelerator."""

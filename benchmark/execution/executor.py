@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from benchmark.base import seeding
+from benchmark.base.environment import device_name, numerics
 from benchmark.data.datasets import DataSpec, DeviceData, load
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.engines import ENGINES
@@ -63,7 +64,7 @@ class WorkerSetup:
     device: str
     folder: Path
     checkpoint_every_s: float
-    engine: str = "eager"
+    engine: str
 
     @property
     def group_size(self) -> int:
@@ -89,4 +90,6 @@ class WorkerSetup:
                 yield Event(trial, failure)
 
     def _checkpoints(self, trial: Trial) -> Checkpoints:
-        return Checkpoints(self.folder / "checkpoints" / trial.hash)
+        device = torch.device(self.device)
+        machine = f"{device_name(device)}, {numerics(device)}"
+        return Checkpoints(self.folder / "checkpoints" / trial.hash, machine)

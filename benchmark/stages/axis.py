@@ -10,7 +10,7 @@ import torch
 from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
 from benchmark.data.datasets import DeviceData, load
-from benchmark.execution.choice import num_workers, open_executor
+from benchmark.execution.choice import ENGINE, num_workers, open_executor
 from benchmark.execution.executor import WorkerSetup
 from benchmark.stages.run import run_study
 from benchmark.stages.session import OpenLog, Session, StageObserver
@@ -62,7 +62,7 @@ def _run_one(
     data = load(study.data, torch.device("cpu"), folder / "data")
     check_networks(study, data)
     work = study.execution
-    setup = WorkerSetup(study.data, str(device), folder, work.checkpoint_every_s)
+    setup = WorkerSetup(study.data, str(device), folder, work.checkpoint_every_s, ENGINE)
     # First the executor: its workers start while the tracker is imported.
     with open_executor(setup, num_workers(work.workers, work.threads, device.type)) as executor:
         study_log = open_log(study, data)

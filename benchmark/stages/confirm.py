@@ -1,6 +1,6 @@
 """Confirm: fresh seeds for the cells that the claims compare."""
 
-from benchmark.contract import BASELINE
+from benchmark.contract import BASELINE, LANDSCAPE
 from benchmark.execution.chains import Chain
 from benchmark.stages.session import Session
 from benchmark.study import plan
@@ -18,7 +18,7 @@ def confirm(session: Session) -> None:
     study, decisions = session.study, session.decisions
     decisions.confirm = plan.confirm_cells(study, decisions.best)
     session.log_decisions()
-    walks = "landscape" in study.probes.enabled
+    walks = LANDSCAPE in study.probes.enabled
 
     def walk_rate(variant: Variant) -> float | None:
         return decisions.best.get(Variant(BASELINE, variant.activation)) if walks else None

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-from benchmark.contract import BASELINE, TARGET_SHARE, best_cell, is_usable, share_above_chance
+from benchmark.contract import (
+    BASELINE,
+    TARGET_SHARE,
+    best_cell,
+    capped_loss,
+    is_stable,
+    is_usable,
+    share_above_chance,
+)
 from benchmark.study.plan import ConfirmCell
 from benchmark.study.spec import StudySpec
 from benchmark.training.losses import CROSS_ENTROPY, Loss, loss_cap
@@ -75,7 +83,7 @@ class Decisions:
 
     def is_stable(self, variant: Variant, result: Result) -> bool:
         """Section 5: trained, and near enough to the best of its variant."""
-        return result.status == "trained" and result.accuracy >= self.threshold(variant)
+        return bool(is_stable(result.status, result.accuracy, self.threshold(variant)))
 
     def threshold(self, variant: Variant) -> float:
         """The least accuracy of a stable trial of a variant."""
@@ -128,7 +136,7 @@ class Decisions:
         cap = loss_cap(self.num_classes, self.loss)
         tried = {rate: list(seeds.values()) for rate, seeds in cells.items() if seeds}
         best = best_cell(
-            [fmean(min(result.loss, cap) for result in results) for results in tried.values()],
+            [fmean(capped_loss(result.loss, cap) for result in results) for results in tried.values()],
             [fmean(result.status == "trained" for result in results) for results in tried.values()],
         )
         return None if best is None else list(tried)[best]

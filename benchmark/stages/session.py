@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.base.seeding import derive
-from benchmark.contract import DECISIONS_FILE, PROGRESS_FILE
+from benchmark.contract import DECISIONS_FILE, PROGRESS_FILE, capped_loss
 from benchmark.data.datasets import DeviceData
 from benchmark.execution.chains import Chain, Scheduler
 from benchmark.execution.executor import Executor
@@ -169,7 +169,7 @@ class Session:
 
     def capped_loss(self, outcome: Outcome) -> float:
         """Final validation loss, at most the loss cap."""
-        return min(outcome.metrics["final_val_loss"], self._loss_cap)
+        return capped_loss(outcome.metrics["final_val_loss"], self._loss_cap)
 
     def note(self, message: str) -> None:
         """Say something worth a line of its own."""

@@ -68,11 +68,12 @@ _NOT_IN_STUDY = {
 def study_hash(study: StudySpec, data_fingerprint: str) -> str:
     """Identifies a study run. 8 hex digits.
 
-    A hash of the protocol, of all of the study but words and how it is executed, and of the data it is
-    trained on: other images under the same name are another study run.
+    A hash of the protocol, of how it is logged, of all of the study but words and how it is executed, and of
+    the data it is trained on: other images under the same name are another study run.
     """
     document = study.model_dump_json(exclude=_NOT_IN_STUDY)  # type: ignore[arg-type]
-    identity = f"{contract.PROTOCOL}\0{document}\0{data_fingerprint}"
+    versions = f"{contract.PROTOCOL}/{contract.SCHEMA_VERSION}"
+    identity = f"{versions}\0{document}\0{data_fingerprint}"
     return hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 

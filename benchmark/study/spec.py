@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from benchmark.base.registry import lookup
 from benchmark.base.section import Section
-from benchmark.contract import least_seeds
+from benchmark.contract import ALPHA, LANDSCAPE, STABLE_SHARE, least_seeds
 from benchmark.data.datasets import DataSpec
 from benchmark.probes.watch import ProbesSpec
 from benchmark.training.losses import CrossEntropy, LossSpec
@@ -160,7 +160,7 @@ class JudgeSpec(Section):
     """
 
     statistics: Literal["reestimated", "moving-average"] = "reestimated"
-    rho: float = Field(default=0.9, gt=0.0, le=1.0)
+    rho: float = Field(default=STABLE_SHARE, gt=0.0, le=1.0)
 
 
 class ExecutionSpec(Section):
@@ -252,7 +252,7 @@ class StudySpec(Section):
             if seeds < needed:
                 raise ValueError(
                     f"seeds.{stage}: expected at least {needed}, with which a family of {family} activations "
-                    f"can decide (2^-n <= 0.05/{family}), found {seeds}"
+                    f"can decide (2^-n <= {ALPHA:g}/{family}), found {seeds}"
                 )
         return self
 
@@ -266,7 +266,7 @@ class StudySpec(Section):
 
     @model_validator(mode="after")
     def _walks_have_a_rate(self) -> "StudySpec":
-        if "landscape" in self.probes.enabled and self.search.sampler == "fixed":
+        if LANDSCAPE in self.probes.enabled and self.search.sampler == "fixed":
             raise ValueError(
                 'probes.enabled: "landscape" needs a selected rate, which sampler "fixed" has not'
             )

@@ -16,17 +16,26 @@ from benchmark.training.state import TrainState
 
 
 class Checkpoints:
-    """The checkpoint folder of one trial."""
+    """The checkpoint folder of one trial.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where it is.
+        machine: what a trial's times and roundings depend on; progress made on another is not gone on with.
+    """
+
+    def __init__(self, folder: Path, machine: str = "") -> None:
         self.folder = folder
+        self._machine = machine
 
     def save_progress(self, state: TrainState, progress: dict[str, Any]) -> None:
         """Write the state and the loop's own progress, atomically."""
-        _save(self.folder / "progress.pt", {"state": vars(state), "progress": progress})
+        _save(
+            self.folder / "progress.pt",
+            {"state": vars(state), "progress": progress, "machine": self._machine},
+        )
 
     def load_progress(self, device: torch.device) -> tuple[TrainState, dict[str, Any]] | None:
-        """What `save_progress` wrote last; None if nothing readable is there: the trial starts anew."""
+        """What `save_progress` wrote last here; None if nothing readable is there: the trial starts anew."""
         path = self.folder / "progress.pt"
         try:
             saved = torch.load(path, map_location=device, weights_only=True)
@@ -34,6 +43,8 @@ class Checkpoints:
             return None
         except Exception:  # torch.load raises what its unpickler and zip reader raise on damaged files
             path.unlink()
+            return None
+        if saved.get("machine") != self._machine:
             return None
         return TrainState(**saved["state"]), saved["progress"]
 

@@ -40,7 +40,10 @@ def train(
         ValueError: the trials cannot be rows of one population.
     """
     if len({trial.shared_hash for trial in trials}) != 1 or len(trials) > engine.max_rows:
-        raise ValueError(f"trials: expected 1 to {engine.max_rows} that differ in their own, found {trials}")
+        names = ", ".join(trial.name for trial in trials)
+        raise ValueError(
+            f"trials: expected 1 to {engine.max_rows} of one population, found {names or 'none'}"
+        )
     torch.set_num_threads(trials[0].threads)
     replicas = [Replica(trial, data, checkpoints(trial)) for trial in trials]
     for replica in replicas:

@@ -148,7 +148,9 @@ class Replica:
         if interval is None:
             self.progress.initial_loss = row["clean_train_loss"]
         if row["val_loss"] < self.progress.best_val_loss or interval is None:
-            self.progress.best_val_loss, self.progress.best_step = row["val_loss"], steps_done
+            # Huge initial weights have no finite loss: whatever has one is better.
+            found = row["val_loss"] if math.isfinite(row["val_loss"]) else math.inf
+            self.progress.best_val_loss, self.progress.best_step = found, steps_done
             self.progress.best_tensors = {name: value.clone() for name, value in self._tensors().items()}
         evaluation = Evaluation(row, self._probe(steps_done))
         self.progress.evaluations.append(evaluation)
@@ -231,7 +233,7 @@ class Replica:
             "num_parameters": float(self.state.parameters.numel()),
             "train_seconds": self.progress.train_seconds,
             "probe_seconds": self.progress.probe_seconds,
-            "best_val_loss": self.progress.best_val_loss,
+            "best_val_loss": best if math.isfinite(best := self.progress.best_val_loss) else self.loss_cap,
             "best_val_step": float(self.progress.best_step),
         }
         status: dict[str, str] = {}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from benchmark.base import seeding
-from benchmark.data.augment import Augmentation, augment
+from benchmark.data.augment import NUM_DRAWS, Augmentation, augment
 from benchmark.data.datasets import Split
 from benchmark.training.losses import CROSS_ENTROPY, Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
@@ -64,7 +64,7 @@ def step(problem: Problem, state: TrainState, index: Tensor, keys: StreamKeys, l
     images = problem.train.take(index)
     labels = problem.train.labels[index]
     if problem.augmentation is not None:
-        draws = seeding.uniform(keys.augmentation, state.step, (len(images), 4))
+        draws = seeding.uniform(keys.augmentation, state.step, (len(images), NUM_DRAWS))
         images = augment(images, draws, problem.augmentation)
     masks = dropout_masks(problem.network, len(images), keys.dropout, state.step)
     noise = noise_draws(problem.network, len(images), keys.noise, state.step)

@@ -26,8 +26,13 @@ def schema_document(study: StudySpec) -> dict[str, Any]:
             for name, (unit, direction, text) in (*CURVE_METRICS.items(), *FINAL_METRICS.items())
         },
         "probes": {
-            name: {"unit": loss_unit(unit, unit_of_loss), "direction": "none", "description": text}
-            for probe in PROBES.values()
+            name: {
+                "unit": loss_unit(unit, unit_of_loss),
+                "direction": "none",
+                "description": text,
+                "probe": enabled,
+            }
+            for enabled, probe in PROBES.items()
             for name, (unit, text) in probe.metrics.items()
         },
         "normalizations": {

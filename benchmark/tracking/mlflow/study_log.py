@@ -7,6 +7,7 @@ logged, and how it is named, is the contract with `analysis`; `contract.SCHEMA_V
 import json
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _DIGEST_LENGTH = 32  # MLflow stores at most 36 characters of a data set's digest
-_SAME_MACHINE = (Tag.DEVICE, Tag.NUMERICS)
-"""Trials of another device have the same hash and other times; of other kernels, other roundings."""
+_SAME_MACHINE = {Tag.DEVICE: "times", Tag.NUMERICS: "numbers"}
+"""What would not compare: trials of another device, and of other kernels, have the same hash."""
 
 
 class MlflowStudyLog:
@@ -73,17 +74,18 @@ class MlflowStudyLog:
         self._data = data
         self._tags: dict[str, str] = {
             Tag.PROTOCOL_VERSION: PROTOCOL_VERSION,
+            Tag.SCHEMA_VERSION: str(SCHEMA_VERSION),
+            Tag.GIT_DIRTY: str(environment.git_dirty).lower(),
             Tag.GIT_COMMIT: environment.git_commit,
             Tag.DEVICE: environment.device_name,
             Tag.NUMERICS: environment.numerics,
             Tag.WORKPLACE: f"{socket.gethostname()}:{folder.resolve()}",
         }
         # A store in this folder is no one else's, wherever the folder was when its runs were begun.
-        self._owns_store = uri == f"sqlite:///{folder.resolve() / 'mlflow.db'}"
+        self._owns_store = Path(uri.removeprefix("sqlite:///")).resolve() == folder.resolve() / "mlflow.db"
         self._experiment_id = self._open_experiment()
         self._release_stale_runs()
-        self._refuse_other_schemas()
-        trials = [run for run in self._search("tags.kind = 'trial'") if self._is_of_this_machine(run)]
+        trials = [run for run in self._search("tags.kind = 'trial'") if self._can_be_taken_over(run)]
         runs = {_key(run.data.tags[Tag.STAGE], run.data.tags[Tag.TRIAL_HASH]): run for run in trials}
         self._finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED"}
         self._run_ids = {key: run.info.run_id for key, run in runs.items()}
@@ -91,7 +93,7 @@ class MlflowStudyLog:
         self._variant_runs = self._adopt_variant_runs()
         self.log_json(SCHEMA_FILE, schema_document(study))
         self.log_json(STUDY_FILE, study.model_dump(mode="json"))
-        self.log_json(ENVIRONMENT_FILE, environment.document())
+        self.log_json(ENVIRONMENT_FILE, self._with_earlier(environment.document()))
 
     def finished(self, stage: str, trial: Trial) -> Outcome | None:
         """The outcome of a trial that some run of this study finished, now also part of this one."""
@@ -137,6 +139,14 @@ class MlflowStudyLog:
         if interrupted:
             self._release_stale_runs()
 
+    def _with_earlier(self, environment: dict[str, Any]) -> dict[str, Any]:
+        """The environment of this session, with those of the study run's earlier ones that were others."""
+        before = self.read_json(ENVIRONMENT_FILE) or {}
+        earlier = before.pop("earlier", [])
+        if before and before != environment and before not in earlier:
+            earlier.append(before)
+        return environment | {"earlier": [one for one in earlier if one != environment]}
+
     def _reopen(self, run_id: str) -> MlflowTrialLog:
         self._client.update_run(run_id, status="RUNNING")
         run = self._client.get_run(run_id)
@@ -156,6 +166,7 @@ class MlflowStudyLog:
             )
         else:
             experiment_id = experiment.experiment_id
+            self._refuse_other_schemas(experiment_id)  # before anything is written
             if experiment.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment_id)
         self._client.set_experiment_tag(experiment_id, "mlflow.note.content", note(self._study))
@@ -170,9 +181,9 @@ class MlflowStudyLog:
                 self._client.set_tag(run.info.run_id, Tag.STATUS, "incomplete")
             self._client.set_terminated(run.info.run_id, "KILLED")
 
-    def _refuse_other_schemas(self) -> None:
+    def _refuse_other_schemas(self, experiment_id: str) -> None:
         """Refuse to begin anew, unasked, what was begun and not ended by code that wrote otherwise."""
-        runs = self._search("tags.kind = 'study'")
+        runs = search(self._client, experiment_id, "tags.kind = 'study'")
         if not runs:
             return
         newest = max(runs, key=lambda run: float(run.data.tags.get(Tag.LAST_OPENED_AT, 0.0)))
@@ -185,8 +196,9 @@ class MlflowStudyLog:
                 f"with --set name={name}-{SCHEMA_VERSION}"
             )
 
-    def _is_of_this_machine(self, run: "Run") -> bool:
-        return all(run.data.tags.get(tag) == self._tags[tag] for tag in _SAME_MACHINE)
+    def _can_be_taken_over(self, run: "Run") -> bool:
+        wanted = (*_SAME_MACHINE, Tag.SCHEMA_VERSION)
+        return all(run.data.tags.get(tag) == self._tags[tag] for tag in wanted)
 
     def _open_study_run(self, command: str) -> str:
         tags = self._tags | {
@@ -194,7 +206,6 @@ class MlflowStudyLog:
             Tag.STUDY: self._study.name,
             Tag.STUDY_HASH: self._hash,
             Tag.DATA_FINGERPRINT: self._data.fingerprint,
-            Tag.SCHEMA_VERSION: str(SCHEMA_VERSION),
             Tag.STATUS: "running",
             Tag.COMMAND: command,
             Tag.LAST_OPENED_AT: f"{time.time():.3f}",
@@ -213,7 +224,7 @@ class MlflowStudyLog:
         return run_id
 
     def _refuse_another_machine(self, begun: "Run") -> None:
-        for tag, why in zip(_SAME_MACHINE, ("times", "numbers"), strict=True):
+        for tag, why in _SAME_MACHINE.items():
             if begun.data.tags.get(tag) != self._tags[tag]:
                 raise InputError(
                     f"study {self._study.name!r} was begun on {begun.data.tags.get(tag)}, found "
@@ -271,15 +282,23 @@ class MlflowStudyLog:
         return search(self._client, self._experiment_id, condition)
 
 
-def count_trials(uri: str, study: StudySpec, data_fingerprint: str) -> dict[str, dict[str, int]]:
-    """How many trials of a study were logged, by stage and status; empty if it was never run here."""
+def count_trials(
+    uri: str, study: StudySpec, data_fingerprint: Callable[[], str]
+) -> dict[str, dict[str, int]]:
+    """How many trials of a study were logged, by stage and status; empty if it was never run here.
+
+    Args:
+        uri: MLflow's tracking URI.
+        study: whose.
+        data_fingerprint: of its data; asked for only where a study of its name was run.
+    """
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return {}
     client = connect(uri)
     experiment = client.get_experiment_by_name(study.name)
     if experiment is None:
         return {}
-    condition = f"tags.`{membership_tag(study_hash(study, data_fingerprint))}` = 'true'"
+    condition = f"tags.`{membership_tag(study_hash(study, data_fingerprint()))}` = 'true'"
     counts: dict[str, dict[str, int]] = {}
     for run in search(client, experiment.experiment_id, condition):
         stage = counts.setdefault(run.data.tags[Tag.STAGE], {})

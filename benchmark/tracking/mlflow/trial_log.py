@@ -2,10 +2,8 @@
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-
-import pandas as pd
 
 from benchmark.contract import CURVES_FILE, FAILURE_FILE, PROBES_FILE, Tag
 from benchmark.tracking.mlflow.store import Artifacts, as_tags
@@ -58,10 +56,10 @@ class MlflowTrialLog:
         logged = {*self._known, *self._evaluations[-1].row}  # the last row's train_seconds is the final one
         final = {name: value for name, value in outcome.metrics.items() if name not in logged}
         self._add(final, int(outcome.metrics["num_steps_done"]))
-        self._log_frame(CURVES_FILE, pd.DataFrame([e.row for e in self._evaluations]))
+        self._log_table(CURVES_FILE, [evaluation.row for evaluation in self._evaluations])
         probes = [row for evaluation in self._evaluations for row in evaluation.probes]
         if probes:
-            self._log_frame(PROBES_FILE, pd.DataFrame(probes))
+            self._log_table(PROBES_FILE, probes)
         # After the files: a trial with a result is one that can be read whole.
         self._flush({Tag.STATUS: outcome.status, Tag.STATUS_EMA: outcome.status_ema})
         self._client.set_terminated(self.run_id, "FINISHED")
@@ -88,6 +86,8 @@ class MlflowTrialLog:
         self._pending = []
         self._flushed_at = time.monotonic()
 
-    def _log_frame(self, name: str, frame: pd.DataFrame) -> None:
+    def _log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        import pandas as pd  # late: seconds, and `plan` and `status` write nothing
+
         with self._artifacts.writing(self.run_id, name) as path:
-            frame.to_parquet(path, index=False)
+            pd.DataFrame(rows).to_parquet(path, index=False)

@@ -129,6 +129,26 @@ TABLES = {
         lambda f: f.assign(layer=1),
         "probes.parquet, column layer: expected text, found int64",
     ),
+    "an evaluation less": (
+        "curves",
+        lambda f: f.iloc[:-1],
+        "curves.parquet, column step: expected ",
+    ),
+    "an evaluation twice": (
+        "curves",
+        lambda f: pd.concat([f, f.tail(1)]),
+        "curves.parquet, column step: expected ",
+    ),
+    "accuracies that are NaN": (
+        "curves",
+        lambda f: f.assign(val_accuracy=float("nan")),
+        "curves.parquet, column val_accuracy: expected a share at every evaluation, found NaN",
+    ),
+    "a probe without readings": (
+        "probes",
+        lambda f: f[~f["probe"].str.startswith(("gradient", "weight", "update"))],
+        "probes.parquet, column probe: expected what gradients reads, found ",
+    ),
     "a probe that is not declared": (
         "probes",
         lambda f: f.replace({"probe": {"gradient_norm": "gradient_size"}}),

@@ -6,8 +6,10 @@ import signal
 import time
 
 import pytest
+import torch
 from made_trials import make_study, make_trial, without_timings
 
+from benchmark.base.environment import device_name
 from benchmark.data.datasets import DataSpec
 from benchmark.execution.choice import num_workers, open_executor
 from benchmark.execution.executor import WorkerSetup
@@ -27,7 +29,9 @@ TIMEOUT_S = 60
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):
-    return WorkerSetup(DATA, "cpu", tmp_path_factory.mktemp("mlruns"), checkpoint_every_s=1000.0)
+    return WorkerSetup(
+        DATA, "cpu", tmp_path_factory.mktemp("mlruns"), checkpoint_every_s=1000.0, engine="eager"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +69,23 @@ def test_the_numbers_do_not_depend_on_where_a_trial_runs(setup, workers, tmp_pat
         for rate, seed in ((0.1, 0), (1e6, 1))
     ]
     side_by_side = collect(workers, trials)
-    here = WorkerSetup(DATA, "cpu", tmp_path, checkpoint_every_s=1000.0)
+    here = WorkerSetup(DATA, "cpu", tmp_path, checkpoint_every_s=1000.0, engine="eager")
     with InProcess(here) as executor:
         one_by_one = collect(executor, trials[::-1])[::-1]
     assert [numbers(contents) for contents in side_by_side] == [numbers(c) for c in one_by_one]
     assert {contents[-1].status for contents in side_by_side} >= {"trained", "diverged"}
     for trial in trials:
         assert sorted(os.listdir(tmp_path / "checkpoints" / trial.hash)) == ["best.pt", "last.pt"]
+
+
+def test_a_trials_progress_knows_its_machine(setup, monkeypatch):
+    """So that it is not gone on with on another, or with other kernels, under another name of the study."""
+    trial = make_trial(STUDY)
+    machine = setup._checkpoints(trial)._machine
+    assert torch.__version__ in machine
+    assert device_name(torch.device("cpu")) in machine
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert setup._checkpoints(trial)._machine == f"{machine}, oneDNN SSE41"
 
 
 def unbuildable():

@@ -224,8 +224,10 @@ def test_what_a_study_asks_identifies_it():
     assert {len(value) for value in hashes} == {8}
 
 
-def test_so_do_the_data_and_the_protocol(monkeypatch):
+def test_so_do_the_data_the_protocol_and_the_schema(monkeypatch):
     own = study_hash(STUDY, "made")
     assert study_hash(STUDY, "other images") != own
-    monkeypatch.setattr(identity.contract, "PROTOCOL", "0.9")
-    assert study_hash(STUDY, "made") != own
+    for version in ("PROTOCOL", "SCHEMA_VERSION"):
+        with monkeypatch.context() as changed_version:
+            changed_version.setattr(identity.contract, version, "0.9")
+            assert study_hash(STUDY, "made") != own

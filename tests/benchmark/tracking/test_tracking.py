@@ -115,7 +115,9 @@ def test_a_study_run_is_what_the_contract_says(open_tracker, client, folder, tmp
     assert (study_run.info.run_id, trial_run.info.run_id) == (tracker.run_id, log.run_id)
     assert {run.info.status for run in (study_run, variant_run, trial_run)} == {"FINISHED"}
     common = {"protocol_version": PROTOCOL_VERSION, "git_commit": "c0ffee", "device": "a processor"} | {
-        "numerics": "a library"
+        "numerics": "a library",
+        "git_dirty": "false",
+        "schema_version": str(SCHEMA_VERSION),
     }
     variant = {"variant": "batch-relu", "normalization": "batch", "activation": "relu"}
     for run, expected in (
@@ -200,7 +202,7 @@ def test_an_interrupted_trial_goes_on_in_its_run(open_tracker, client):
     study, tracker = open_tracker()
     assert {run.info.status for run in runs_of(client, study, "trial")} == {"KILLED"}
     assert tracker.finished("sweep", trial) is None
-    assert count_trials(tracker._client.tracking_uri, study, "made") == {"sweep": {"interrupted": 1}}
+    assert count_trials(tracker._client.tracking_uri, study, lambda: "made") == {"sweep": {"interrupted": 1}}
     log = run_trial(tracker, trial, (0, 10, 20))
     tracker.close(complete=True)
     (run,) = runs_of(client, study, "trial")
@@ -263,25 +265,21 @@ def test_what_another_folder_runs_on_a_shared_store_is_left_alone(open_tracker, 
     tracker.close(complete=True)
 
 
-def test_devices_do_not_mix(open_tracker, client):
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        # Another version of the library, or other kernels of it, round otherwise.
+        ("numerics", "was begun on a library, found another: its trials' numbers would not compare"),
+        ("device_name", "was begun on a processor, found another: its trials' times would not compare"),
+    ],
+    ids=["numerics", "device"],
+)
+def test_devices_and_arithmetics_do_not_mix(open_tracker, client, field, words):
     study, tracker = open_tracker()
     run_trial(tracker, make_trial(study))
     tracker.close(complete=False)
-    faster = dataclasses.replace(ENVIRONMENT, device_name="a faster one")
-    with pytest.raises(InputError, match="was begun on a processor, found a faster one"):
-        open_tracker(environment=faster)
-    larger, tracker = open_tracker(environment=faster, seeds={"sweep": 8})
-    assert tracker.finished("sweep", make_trial(larger)) is None
-    tracker.close(complete=True)
-
-
-def test_arithmetics_do_not_mix(open_tracker, client):
-    """Another version of the library, or other kernels of it, round otherwise."""
-    study, tracker = open_tracker()
-    run_trial(tracker, make_trial(study))
-    tracker.close(complete=False)
-    other = dataclasses.replace(ENVIRONMENT, numerics="another library")
-    with pytest.raises(InputError, match=r"was begun on a library, found another library: .* numbers"):
+    other = dataclasses.replace(ENVIRONMENT, **{field: "another"})
+    with pytest.raises(InputError, match=words):
         open_tracker(environment=other)
     larger, tracker = open_tracker(environment=other, seeds={"sweep": 8})
     assert tracker.finished("sweep", make_trial(larger)) is None
@@ -299,11 +297,11 @@ def test_data_do_not_mix(open_tracker, client):
     trial = dataclasses.replace(make_trial(study), data_fingerprint="other")
     assert other.finished("sweep", trial) is None
     uri = tracker._client.tracking_uri
-    assert count_trials(uri, study, "other") == {}
+    assert count_trials(uri, study, lambda: "other") == {}
     run_trial(other, trial)
     other.close(complete=True)
     for fingerprint in ("made", "other"):
-        assert count_trials(uri, study, fingerprint) == {"sweep": {"trained": 1}}
+        assert count_trials(uri, study, lambda own=fingerprint: own) == {"sweep": {"trained": 1}}
 
 
 def test_stages_do_not_mix(open_tracker, client):
@@ -381,7 +379,7 @@ def test_finished_trials_serve_another_study(open_tracker, client):
     (run,) = runs_of(client, study, "trial")
     for spec in (study, larger):
         assert run.data.tags[f"in_study.{study_hash(spec, 'made')}"] == "true"
-        assert count_trials(tracker._client.tracking_uri, spec, "made") == {"sweep": {"trained": 1}}
+        assert count_trials(tracker._client.tracking_uri, spec, lambda: "made") == {"sweep": {"trained": 1}}
     # Its own numbers would be others.
     assert tracker.finished("sweep", make_trial(make_study(network={"width": 4}))) is None
 
@@ -399,6 +397,29 @@ def test_a_study_that_goes_on_has_one_run(open_tracker, client):
     again.close(complete=True)  # though it had nothing left to train
     assert {run.info.status for run in runs_of(client, study, "study")} == {"FINISHED"}
     assert {run.info.status for run in runs_of(client, study, "variant")} == {"FINISHED"}
+
+
+def test_every_sessions_environment_is_kept(open_tracker, client):
+    """A study gone on with under other versions says so; gone on with under the same, nothing more."""
+    versions = iter(["1.0", "1.0", "2.0", "1.0"])
+
+    class Versioned(Environment):
+        def document(self):
+            return {"numpy": next(versions)}
+
+    environment = Versioned(**vars(ENVIRONMENT))
+    found = []
+    for _ in range(4):
+        _, tracker = open_tracker(environment=environment)
+        found.append(tracker.read_json("environment.json"))
+        tracker.close(complete=False)
+    one, two = {"numpy": "1.0"}, {"numpy": "2.0"}
+    assert found == [
+        one | {"earlier": []},
+        one | {"earlier": []},
+        two | {"earlier": [one]},
+        one | {"earlier": [two]},
+    ]
 
 
 def test_infinite_metrics_do_not_break(open_tracker, client, tmp_path):
@@ -435,7 +456,7 @@ def test_a_deleted_experiment_is_restored(open_tracker, client):
 
 
 def test_counting_makes_no_store(tmp_path):
-    assert count_trials(f"sqlite:///{tmp_path}/none/mlflow.db", make_study(), "made") == {}
+    assert count_trials(f"sqlite:///{tmp_path}/none/mlflow.db", make_study(), lambda: "made") == {}
     assert not (tmp_path / "none").exists()
 
 

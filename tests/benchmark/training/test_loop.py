@@ -18,9 +18,12 @@ from made_trials import (
 )
 
 from benchmark.contract import CURVE_METRICS, FINAL_METRICS
+from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import reestimate, score
 from benchmark.training.events import Evaluation, Outcome
+from benchmark.training.loop import train
 from benchmark.training.losses import loss_cap
+from benchmark.training.replica import Replica
 
 LOSS_CAP = math.log(NUM_CLASSES)
 JUDGED = ("val_loss", "val_accuracy", "clean_train_loss", "clean_train_accuracy")
@@ -283,9 +286,31 @@ def test_init_gain_scales_the_initial_weights(data, tmp_path):
     assert norms[1] == pytest.approx(3 * norms[0], rel=1e-5)
 
 
-def interrupted(trial, data, folder, num_evaluations):
+def test_a_loss_that_is_never_finite_has_a_best_all_the_same(data, tmp_path):
+    """With huge initial weights it is NaN from the start; what is logged is the loss cap."""
+    trial = make_trial(study_of(), "none-relu", init_gain=1e30)
+    evaluations, outcome = run_trial(trial, data, tmp_path)
+    assert not math.isfinite(evaluations[0].row["val_loss"])
+    assert outcome.status == "diverged"
+    assert outcome.metrics["best_val_loss"] == LOSS_CAP
+    assert all(math.isfinite(value) for value in outcome.metrics.values())
+    assert (tmp_path / "best.pt").is_file()
+
+
+def test_progress_made_on_another_machine_is_not_gone_on_with(data, tmp_path):
+    """Its times and roundings are others: the trial starts anew."""
+    trial = make_trial(short_study())
+    interrupted(trial, data, tmp_path, 4, machine="one")
+    assert Replica(trial, data, Checkpoints(tmp_path, "one")).state.step == 8
+    assert Replica(trial, data, Checkpoints(tmp_path, "another")).state.step == 0
+
+
+def interrupted(trial, data, folder, num_evaluations, machine=""):
     """Start a trial that saves its progress at every evaluation, and leave it after some."""
-    events = contents_of(trial, data, folder, checkpoint_every_s=0.0)
+    events = (
+        event.content
+        for event in train([trial], data, lambda _: Checkpoints(folder, machine), checkpoint_every_s=0.0)
+    )
     # The progress of an evaluation is saved when the next one is asked for.
     seen = list(itertools.islice(events, num_evaluations))
     events.close()
