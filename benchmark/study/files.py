@@ -53,7 +53,8 @@ def load_study(name_or_path: str, overrides: Sequence[str] = (), position: int |
     """
     path = study_path(name_or_path)
     table = _read(path)
-    for override in overrides:
+    # First what says of which kind a section is: it clears the other kind's settings, not those set here.
+    for override in sorted(overrides, key=_sets_a_kind, reverse=True):
         _apply(table, override)
     _check_axis(table, overrides, path)
     if position is not None:
@@ -150,6 +151,11 @@ def shipped_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
+def _sets_a_kind(override: str) -> bool:
+    key = override.partition("=")[0].strip()
+    return "." in key and key.rpartition(".")[2] in _KINDS
+
+
 def _apply(table: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
@@ -185,6 +191,8 @@ def _describe(error: Mapping[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{location}: {message}" if location else message
+    if error["type"] == "union_tag_invalid":
+        return f"{location}: expected one of {error['ctx']['expected_tags']}, found {error['ctx']['tag']!r}"
     if error["type"] == "extra_forbidden":
         return f"{location}: no such key; remove it or mend its spelling"
     if error["type"] == "missing":

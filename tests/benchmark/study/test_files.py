@@ -10,7 +10,7 @@ from benchmark.study.files import load_studies, load_study
 from benchmark.study.spec import StudySpec
 from benchmark.training.losses import MeanSquaredError
 from benchmark.training.optimizers import Adam, RmsProp, Sgd
-from benchmark.variants.networks import MlpSpec, NetworkSpec
+from benchmark.variants.networks import MlpSpec, NetworkSpec, ResNetSpec
 
 BASE = (
     """
@@ -246,6 +246,21 @@ def test_a_study_of_an_axis_survives_its_own_dump():
     study = StudySpec.model_validate_json(json.dumps(study_table() | {"axis": axis}))
     assert study.axis.value_name == "9"
     assert StudySpec.model_validate_json(study.model_dump_json()) == study
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_of_overrides_does_not_matter_for_a_kind(order):
+    overrides = ["network.width=6", "network.family=resnet", "optimizer.rho=0.5", "optimizer.name=rmsprop"]
+    study = load_study("smoke", overrides[::order])
+    assert study.network == ResNetSpec(width=6)
+    assert study.optimizer == RmsProp(rho=0.5)
+
+
+def test_an_unknown_kind_is_told_the_known_ones():
+    with pytest.raises(
+        InputError, match="network: expected one of 'cnn', 'mlp', 'resnet', found 'transformer'"
+    ):
+        load_study("smoke", ["network.family=transformer"])
 
 
 @pytest.mark.parametrize("said", ["", 'family = "cnn"\n'])
