@@ -5,11 +5,11 @@ Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 
 import argparse
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.base import interruption
 from benchmark.base.errors import InputError
 
 FOLDER = Path("mlruns")
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
     again = _command_again(options)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    interruption.listen()
     try:
         # Imported here: `--help` need not wait for torch.
         from benchmark.cli import commands

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmark.base import seeding
 from benchmark.base.environment import choose_device, describe_environment
 from benchmark.cli.display import Display, say
 from benchmark.cli.estimate import measure
@@ -48,7 +49,7 @@ def plan(options: argparse.Namespace, folder: Path, again: str) -> int:
     device = choose_device(options.device)
     console = Console()
     say(console, f"study {studies[0].name}: {studies[0].description}")
-    torch.set_num_threads(studies[0].execution.threads)
+    seeding.make_deterministic()  # what is measured is what a run computes
     began = time.monotonic()
     total = sum(_plan_one(study, device, folder, console) for study in studies)
     workers = _workers(studies[0], device)

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from benchmark.base import interruption
 from benchmark.execution.executor import Executor
 from benchmark.execution.observer import Observer
 from benchmark.training.events import Evaluation, Event, Failure, Outcome
@@ -78,6 +79,7 @@ class Scheduler:
                 self._groups.append({trial.hash for trial in group})
                 self._executor.submit(group)
             for event in self._executor.events():
+                interruption.check()
                 self._handle(event)
         return self._outcomes
 

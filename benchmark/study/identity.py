@@ -5,10 +5,9 @@ none of a trial's numbers. A test walks the study's sections and fails for a key
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from benchmark import contract
-from benchmark.base.section import Section
 from benchmark.study.spec import StudySpec
 from benchmark.training.trial import Trial
 from benchmark.variants.variant import Variant
@@ -125,29 +124,3 @@ def cell(
     return [
         trial_of(study, variant, rate, seed, stage, data_fingerprint, init_gain=init_gain) for seed in seeds
     ]
-
-
-def unaccounted(study: type[Section]) -> list[str]:
-    """Keys of a study's class that neither table accounts for, dotted."""
-    return [key for key in _keys(study) if key not in NOT_IN_TRIAL and not _prefixes(key) & {*IN_TRIAL}]
-
-
-def unknown(study: type[Section]) -> list[str]:
-    """Entries of the tables for which a study's class has no key."""
-    keys = {prefix for key in _keys(study) for prefix in _prefixes(key)}
-    return [key for key in (*IN_TRIAL, *NOT_IN_TRIAL) if key not in keys]
-
-
-def _keys(section: type[Section], prefix: str = "") -> Iterator[str]:
-    """The dotted keys of a section; a choice of sections (optimizer, network) is one key."""
-    for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield from _keys(kind, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
-
-
-def _prefixes(key: str) -> set[str]:
-    parts = key.split(".")
-    return {".".join(parts[:length]) for length in range(1, len(parts) + 1)}

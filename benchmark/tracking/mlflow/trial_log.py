@@ -87,7 +87,7 @@ class MlflowTrialLog:
         self._flushed_at = time.monotonic()
 
     def _log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        import pandas as pd  # late: seconds, and `plan` and `status` write nothing
+        import pandas as pd  # late: `plan` and `status` write nothing
 
         with self._artifacts.writing(self.run_id, name) as path:
             pd.DataFrame(rows).to_parquet(path, index=False)

@@ -1,10 +1,13 @@
 """Chains, retries and order, with an executor and a tracker made up for it."""
 
+import contextlib
+import signal
 from collections import deque
 
 import pytest
 from made_trials import make_study, make_trial
 
+from benchmark.base import interruption
 from benchmark.execution.chains import Scheduler
 from benchmark.execution.observer import Observer
 from benchmark.training.events import Evaluation, Event, Failure, Outcome
@@ -177,6 +180,28 @@ def test_observers_hear_events_in_their_trials_order(ear):
         )
         for _ in range(2)
     ]
+
+
+def test_an_interruption_that_is_swallowed_ends_the_run_all_the_same(ear):
+    """Python ignores what is raised in a finalizer or a weak reference's callback."""
+
+    class Swallowing(Observer):
+        def finished(self, trial, outcome):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        interruption.listen()
+        scheduler = Scheduler("sweep", FakeExecutor(capacity=1), NOTHING, [Swallowing(), ear], retries=0)
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.run([asking([], trials(*(0.1 * i for i in range(1, 10))))])
+        assert ear.count("settled") == 1
+        interruption.listen()  # the next run begins anew
+        interruption.check()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_groups_are_made_of_trials_that_can_share_a_population(ear):

@@ -7,9 +7,10 @@ import torch
 from made_trials import make_study, make_trial
 
 from benchmark import contract
+from benchmark.base.section import Section
 from benchmark.data.datasets import DataSpec, load
 from benchmark.study import identity
-from benchmark.study.identity import IN_TRIAL, NOT_IN_TRIAL, cell, study_hash, trial_of, unaccounted, unknown
+from benchmark.study.identity import IN_TRIAL, NOT_IN_TRIAL, cell, study_hash, trial_of
 from benchmark.study.spec import SearchSpec, StudySpec
 from benchmark.training.trial import ROW_FIELDS, Trial
 from benchmark.variants.variant import Variant
@@ -91,6 +92,32 @@ def trial_hash(study, stage="sweep"):
 
 
 BASE = make_trial(STUDY)
+
+
+def keys_of(section, prefix=""):
+    """The dotted keys of a section; a choice of sections (optimizer, network) is one key."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from keys_of(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def prefixes(key):
+    parts = key.split(".")
+    return {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+
+
+def unaccounted(study):
+    """Keys of a study's class that neither table accounts for; the trial may hold a section whole."""
+    return [key for key in keys_of(study) if key not in NOT_IN_TRIAL and not prefixes(key) & {*IN_TRIAL}]
+
+
+def unknown(study):
+    """Entries of the tables for which a study's class has no key."""
+    keys = {prefix for key in keys_of(study) for prefix in prefixes(key)}
+    return [key for key in (*IN_TRIAL, *NOT_IN_TRIAL) if key not in keys]
 
 
 def test_every_key_of_a_study_is_in_its_trials_or_said_to_change_no_number():
