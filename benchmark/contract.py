@@ -114,6 +114,16 @@ def capped_loss(loss: float, cap: float) -> float:
     return cap if loss >= cap or math.isnan(loss) else loss
 
 
+def eval_every_key(stage: str) -> str:
+    """The key of a study's budget that says how often the trials of a stage are evaluated."""
+    return "confirm_eval_every" if stage == "confirm" else "eval_every"
+
+
+def reads_test(stage: str, sampler: str) -> bool:
+    """Whether a stage's trials are scored on the test split: only where no choice comes after it."""
+    return stage == "confirm" or sampler == "fixed"
+
+
 def least_seeds(family: int) -> int:
     """The fewest pairs with which a family of tests can decide anything (section 8).
 
@@ -147,7 +157,6 @@ class Tag(StrEnum):
     STAGE = "stage"
     SEED = "seed"
     LEARNING_RATE = "learning_rate"
-    INIT_GAIN = "init_gain"
     TRIAL_HASH = "trial_hash"
     FAILURE = "failure"
 
@@ -158,6 +167,9 @@ def membership_tag(study_hash: str) -> str:
 
 
 ARTIFACTS_FOLDER = "artifacts"
+INIT_GAIN = "init_gain"
+"""The parameter of a trial's run that analysis reads; what else it reads are tags."""
+
 CURVES_FILE, PROBES_FILE, FAILURE_FILE = "curves.parquet", "probes.parquet", "failure.txt"
 SCHEMA_FILE, STUDY_FILE, DECISIONS_FILE = "schema.json", "study.json", "decisions.json"
 ENVIRONMENT_FILE, PROGRESS_FILE = "environment.json", "progress.json"

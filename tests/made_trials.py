@@ -9,7 +9,7 @@ from benchmark.data.datasets import DeviceData, Split, channel_statistics
 from benchmark.study.identity import trial_of
 from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.events import Outcome
+from benchmark.training.events import Evaluation, Outcome
 from benchmark.training.loop import train
 from benchmark.training.replica import Replica
 from benchmark.variants.variant import Variant
@@ -126,3 +126,13 @@ def run_trial(trial, data, folder):
 def without_timings(row):
     """A row of curves, or final metrics, without what the clock put there; NaN as a word, to compare."""
     return {key: str(value) for key, value in row.items() if key not in TIMINGS}
+
+
+def numbers_of(contents):
+    """What a trial produced, without timings: comparable to the bit."""
+    return [
+        (without_timings(content.row), [without_timings(row) for row in content.probes])
+        if isinstance(content, Evaluation)
+        else (content.status, content.status_ema, without_timings(content.metrics))
+        for content in contents
+    ]

@@ -18,6 +18,7 @@ from benchmark.contract import (
     DECISIONS_FILE,
     ENDED,
     FINAL_METRICS,
+    INIT_GAIN,
     LANDSCAPE,
     PROBE_COLUMNS,
     PROBES_FILE,
@@ -28,6 +29,8 @@ from benchmark.contract import (
     STAGES,
     STUDY_FILE,
     Tag,
+    eval_every_key,
+    reads_test,
     variant_name,
 )
 
@@ -223,11 +226,11 @@ def check_trial(run: Any, study: Mapping[str, Any]) -> None:
 def _check_outcome(run: Any, study: Mapping[str, Any]) -> None:
     """Its init gain and every final metric is there; those of the test split where the trial reads it."""
     where = label_of(run)
-    if "init_gain" not in run.data.params:
-        refuse(where, "the parameter init_gain", "none")
-    reads_test = run.data.tags[Tag.STAGE] == "confirm" or study["search"]["sampler"] == "fixed"
+    if INIT_GAIN not in run.data.params:
+        refuse(where, f"the parameter {INIT_GAIN}", "none")
+    tested = reads_test(run.data.tags[Tag.STAGE], study["search"]["sampler"])
     for name in FINAL_METRICS:
-        if name.startswith("test_") and not reads_test:
+        if name.startswith("test_") and not tested:
             continue
         value = run.data.metrics.get(name, math.nan)
         if math.isnan(value):
@@ -248,8 +251,7 @@ def check_curves(table: pa.Table | None, run: Any, study: Mapping[str, Any]) -> 
     """
     where = f"{label_of(run)}, {CURVES_FILE}"
     table = _checked(table, where, dict.fromkeys(CURVE_METRICS, "number"))
-    confirms = run.data.tags[Tag.STAGE] == "confirm"
-    every = study["budget"]["confirm_eval_every" if confirms else "eval_every"]
+    every = study["budget"][eval_every_key(run.data.tags[Tag.STAGE])]
     expected = range(0, int(run.data.metrics["num_steps_done"]) + 1, every)
     found = [int(step) for step in table["step"].to_pylist()]
     if found != list(expected):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from analysis.data.checks import check_trial
 from analysis.results import TRIAL_FRAME, TRIAL_KEYS
-from benchmark.contract import ENDED, FINAL_METRICS, Tag
+from benchmark.contract import ENDED, FINAL_METRICS, INIT_GAIN, Tag
 
 
 def trials_frame(runs: Sequence[Any], study: Mapping[str, Any]) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def trials_frame(runs: Sequence[Any], study: Mapping[str, Any]) -> pd.DataFrame:
                 "stage": tags[Tag.STAGE],
                 "learning_rate": float(tags[Tag.LEARNING_RATE]),
                 "seed": int(tags[Tag.SEED]),
-                "init_gain": float(params.get("init_gain", np.nan)),
+                "init_gain": float(params.get(INIT_GAIN, np.nan)),
                 "status": tags[Tag.STATUS],
                 "status_ema": tags[Tag.STATUS_EMA],
             }

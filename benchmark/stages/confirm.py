@@ -4,6 +4,7 @@ from benchmark.contract import BASELINE, LANDSCAPE
 from benchmark.execution.chains import Chain
 from benchmark.stages.session import Session
 from benchmark.study import plan
+from benchmark.training.trial import Trial
 from benchmark.variants.variant import Variant
 
 STAGE = "confirm"
@@ -20,11 +21,12 @@ def confirm(session: Session) -> None:
     session.log_decisions()
     walks = LANDSCAPE in study.probes.enabled
 
-    def walk_rate(variant: Variant) -> float | None:
-        return decisions.best.get(Variant(BASELINE, variant.activation)) if walks else None
+    def trials(cell: plan.ConfirmCell, seed: int) -> list[Trial]:
+        walk_rate = decisions.best.get(Variant(BASELINE, cell.variant.activation)) if walks else None
+        return session.trials(cell.variant, cell.learning_rate, [seed], STAGE, walk_rate=walk_rate)
 
     def chain(seed: int) -> Chain:
-        yield [session.confirm_trial(cell, seed, walk_rate(cell.variant)) for cell in decisions.confirm]
+        yield [trial for cell in decisions.confirm for trial in trials(cell, seed)]
 
     seeds = plan.confirm_seeds(study)
     session.run_stage(STAGE, len(decisions.confirm) * len(seeds), [chain(seed) for seed in seeds])

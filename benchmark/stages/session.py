@@ -7,8 +7,9 @@ bottom, while the trials of all chains share the workers.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmark.base.seeding import derive
 from benchmark.contract import DECISIONS_FILE, PROGRESS_FILE, capped_loss
@@ -55,7 +56,7 @@ class Tally:
     """
 
     planned: dict[str, int | None]
-    num_failed: int = field(default=0)
+    num_failed: int = 0
 
 
 class Session:
@@ -130,22 +131,10 @@ class Session:
         self._observer.stage_ended(stage)
 
     def trials(
-        self, variant: Variant, rate: float, seeds: Iterable[int], stage: str, *, init_gain: float = 1.0
+        self, variant: Variant, rate: float, seeds: Iterable[int], stage: str, **own: Any
     ) -> list[Trial]:
-        """The trials of one cell."""
-        return identity.cell(self.study, variant, rate, seeds, stage, self._fingerprint, init_gain=init_gain)
-
-    def confirm_trial(self, cell: plan.ConfirmCell, seed: int, walk_rate: float | None) -> Trial:
-        """A trial of the confirm stage."""
-        return identity.trial_of(
-            self.study,
-            cell.variant,
-            cell.learning_rate,
-            seed,
-            "confirm",
-            self._fingerprint,
-            walk_rate=walk_rate,
-        )
+        """The trials of one cell; `own`: an `init_gain` or a `walk_rate` of theirs."""
+        return identity.cell(self.study, variant, rate, seeds, stage, self._fingerprint, **own)
 
     def rate_search(self, variant: Variant, stage: str) -> RateSearch:
         """A variant's rates in a stage, as far as an earlier session of this study run has come."""

@@ -6,6 +6,7 @@ none of a trial's numbers. A test walks the study's sections and fails for a key
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from benchmark import contract
 from benchmark.study.spec import StudySpec
@@ -88,7 +89,7 @@ def trial_of(
     walk_rate: float | None = None,
 ) -> Trial:
     """One trial of a stage of a study."""
-    budget, confirms = study.budget, stage == "confirm"
+    budget = study.budget
     return Trial(
         variant=variant,
         learning_rate=learning_rate,
@@ -97,8 +98,8 @@ def trial_of(
         walk_rate=walk_rate,
         num_steps=budget.num_steps,
         batch_size=budget.batch_size,
-        eval_every=budget.confirm_eval_every if confirms else budget.eval_every,
-        reads_test=confirms or study.search.sampler == "fixed",
+        eval_every=getattr(budget, contract.eval_every_key(stage)),
+        reads_test=contract.reads_test(stage, study.search.sampler),
         data_fingerprint=data_fingerprint,
         augmentation=study.data.augmentation,
         network=study.network,
@@ -117,10 +118,7 @@ def cell(
     seeds: Iterable[int],
     stage: str,
     data_fingerprint: str,
-    *,
-    init_gain: float = 1.0,
+    **own: Any,
 ) -> list[Trial]:
-    """The trials of one cell: a variant at a rate, over seeds."""
-    return [
-        trial_of(study, variant, rate, seed, stage, data_fingerprint, init_gain=init_gain) for seed in seeds
-    ]
+    """The trials of one cell: a variant at a rate, over seeds; `own`: as for `trial_of`."""
+    return [trial_of(study, variant, rate, seed, stage, data_fingerprint, **own) for seed in seeds]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -95,13 +95,10 @@ class Trial:
 ROW_FIELDS = ("learning_rate", "seed", "init_gain", "walk_rate")
 """What replicas of one population each have of their own."""
 
-_ADAPTERS: list[TypeAdapter[Trial]] = []
 
-
+@cache
 def _adapter() -> TypeAdapter[Trial]:
-    if not _ADAPTERS:  # takes a moment, and importing should not
-        _ADAPTERS.append(TypeAdapter(Trial))
-    return _ADAPTERS[0]
+    return TypeAdapter(Trial)  # takes a moment, and importing should not
 
 
 def _digest(fields: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from benchmark.contract import (
     CURVE_METRICS,
     FINAL_METRICS,
+    INIT_GAIN,
     PROTOCOL_VERSION,
     SCHEMA_VERSION,
     loss_unit,
@@ -52,7 +53,7 @@ def trial_params(trial: Trial, study: StudySpec, stage: str) -> dict[str, Any]:
         "learning_rate": trial.learning_rate,
         "seed": trial.seed,
         "stage": stage,
-        "init_gain": trial.init_gain,
+        INIT_GAIN: trial.init_gain,
         "dataset": study.data.dataset,
         "num_steps": trial.num_steps,
         "batch_size": trial.batch_size,

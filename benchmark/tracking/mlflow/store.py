@@ -32,7 +32,6 @@ def connect(uri: str) -> Any:
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    import pandas as pd  # noqa: F401 for trials' files: now, as it takes seconds, not when the first one ends
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError  # MLflow lets its store's own errors through

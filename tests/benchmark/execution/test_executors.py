@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from made_trials import make_study, make_trial, without_timings
+from made_trials import make_study, make_trial, numbers_of
 
 from benchmark.base.environment import device_name
 from benchmark.data.datasets import DataSpec
@@ -53,15 +53,6 @@ def collect(executor, trials):
     return [found[trial.hash] for trial in trials]
 
 
-def numbers(contents):
-    return [
-        (without_timings(content.row), [without_timings(row) for row in content.probes])
-        if isinstance(content, Evaluation)
-        else (content.status, content.status_ema, without_timings(content.metrics))
-        for content in contents
-    ]
-
-
 def test_the_numbers_do_not_depend_on_where_a_trial_runs(setup, workers, tmp_path):
     trials = [
         make_trial(STUDY, variant, learning_rate=rate, seed=seed)
@@ -72,7 +63,7 @@ def test_the_numbers_do_not_depend_on_where_a_trial_runs(setup, workers, tmp_pat
     here = WorkerSetup(DATA, "cpu", tmp_path, checkpoint_every_s=1000.0, engine="eager")
     with InProcess(here) as executor:
         one_by_one = collect(executor, trials[::-1])[::-1]
-    assert [numbers(contents) for contents in side_by_side] == [numbers(c) for c in one_by_one]
+    assert [numbers_of(contents) for contents in side_by_side] == [numbers_of(c) for c in one_by_one]
     assert {contents[-1].status for contents in side_by_side} >= {"trained", "diverged"}
     for trial in trials:
         assert sorted(os.listdir(tmp_path / "checkpoints" / trial.hash)) == ["best.pt", "last.pt"]

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from made_trials import contents_of, make_data, make_study, make_trial, without_timings
+from made_trials import contents_of, make_data, make_study, make_trial, numbers_of
 
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.engines import ENGINES
-from benchmark.training.events import Evaluation, Outcome
+from benchmark.training.events import Outcome
 from benchmark.training.loop import train
 from benchmark.training.population import Population
 from benchmark.training.replica import Replica
@@ -54,15 +54,6 @@ def together(trials, data, folder, engine, **options):
     return found
 
 
-def numbers(contents):
-    return [
-        (without_timings(content.row), [without_timings(row) for row in content.probes])
-        if isinstance(content, Evaluation)
-        else (content.status, content.status_ema, without_timings(content.metrics))
-        for content in contents
-    ]
-
-
 def own(variant="batch-relu", **fields):
     return make_trial(STUDY, variant, **fields)
 
@@ -82,7 +73,7 @@ def test_a_second_engine_gives_the_references_numbers(variant, data, tmp_path):
     for trial in trials:
         alone = list(contents_of(trial, data, tmp_path / "alone" / trial.hash))
         assert isinstance(alone[-1], Outcome)
-        assert numbers(found[trial.hash]) == numbers(alone)
+        assert numbers_of(found[trial.hash]) == numbers_of(alone)
         for name in ("last.pt", "best.pt"):
             a, b = (torch.load(tmp_path / where / trial.hash / name) for where in ("rows", "alone"))
             assert all(torch.equal(a[key], b[key]) for key in a)
@@ -96,7 +87,7 @@ def test_a_row_that_diverges_leaves_the_others_untouched(data, tmp_path):
     assert found[lost.hash][-1].metrics["num_steps_done"] < 50
     for trial in (trials[0], trials[2]):
         alone = contents_of(trial, data, tmp_path / "alone" / trial.hash)
-        assert numbers(found[trial.hash]) == numbers(alone)
+        assert numbers_of(found[trial.hash]) == numbers_of(alone)
 
 
 def test_rows_go_on_from_their_own_steps(data, tmp_path):
@@ -112,8 +103,8 @@ def test_rows_go_on_from_their_own_steps(data, tmp_path):
     first.close()
     assert (folder / trials[0].hash / "progress.pt").exists()
     parts = together(trials, data, folder, Lockstep())
-    assert {key: numbers(contents) for key, contents in parts.items()} == {
-        key: numbers(contents) for key, contents in whole.items()
+    assert {key: numbers_of(contents) for key, contents in parts.items()} == {
+        key: numbers_of(contents) for key, contents in whole.items()
     }
 
 
