@@ -1,12 +1,15 @@
 """What an engine is."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from benchmark.data.datasets import Split
+from benchmark.training.evaluate import Judgement
 from benchmark.training.population import Population
 
 
 class Engine(Protocol):
-    """Computes training steps.
+    """Computes training steps, and judges what they lead to.
 
     Attributes:
         name: in the registry.
@@ -25,4 +28,16 @@ class Engine(Protocol):
         Args:
             population: at most `max_rows` rows; rows that diverge go on with what they have.
             num_steps: of every row.
+        """
+
+    def judge(
+        self, population: Population, splits: Sequence[Split], reestimation: Split | None, *, moving: bool
+    ) -> list[Judgement]:
+        """Evaluate every row as it is.
+
+        Args:
+            population: read only.
+            splits: what on.
+            reestimation: images to re-estimate normalization statistics on; None: moving averages judge.
+            moving: whether to score by moving averages too, where they do not judge.
         """

@@ -1,6 +1,7 @@
 """Normalizations over the batch that torch has not.
 
-Shapes: N images of the batch, C channels, H x W positions.
+Shapes: N images of the batch, C channels, H x W positions. Of R replicas side by side (see `variants.wide`), C is
+R times a replica's, and each has its own count of batches.
 
 Like torch's batch normalization, they keep running statistics in buffers: averaged with `momentum` in
 training, used in evaluation; a momentum of 1 leaves the last batch's.
@@ -22,18 +23,15 @@ class RunningNorm(nn.Module):
     """
 
     running_mean: Tensor
-    num_batches_tracked: Tensor
 
     def __init__(self, num_channels: int, momentum: float) -> None:
         super().__init__()
         self.momentum = momentum
         self.bias = nn.Parameter(torch.zeros(num_channels))
         self.register_buffer("running_mean", torch.zeros(num_channels))
-        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
 
     def _track(self, weight: float | Tensor, **statistics: Tensor) -> None:
         """Move the running statistics of these names, [C] each, `weight` of the way to the batch's."""
-        self.num_batches_tracked.add_(1)
         for name, value in statistics.items():
             running = self.get_buffer(name)
             running.add_((value.detach() - running) * weight)
@@ -79,6 +77,7 @@ class BatchRenorm(RunningNorm):
     """
 
     running_std: Tensor
+    num_batches_tracked: Tensor
 
     def __init__(self, num_channels: int, eps: float, momentum: float, num_steps: int) -> None:
         super().__init__(num_channels, min(1.0, max(momentum, 1 / (_PLAIN_SHARE * num_steps))))
@@ -86,9 +85,10 @@ class BatchRenorm(RunningNorm):
         self.num_steps = num_steps
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.register_buffer("running_std", torch.ones(num_channels))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
 
     def limits(self) -> tuple[Tensor, Tensor]:
-        """r_max and d_max of the next step, scalars."""
+        """r_max and d_max of the next step, scalars; [R] of R replicas."""
         share = self.num_batches_tracked / self.num_steps
         return (
             1.0 + 2.0 * ((share - _PLAIN_SHARE) / (0.40 - _PLAIN_SHARE)).clamp(0.0, 1.0),
@@ -106,18 +106,61 @@ class BatchRenorm(RunningNorm):
             r, d = self._corrections(mean.detach(), std.detach())
             normalized = normalized * r[:, None, None] + d[:, None, None]
             weight = (1 / (self.num_batches_tracked + 1)).clamp_min(self.momentum)
-            self._track(weight, running_mean=mean, running_std=std)
+            self._track(self._per_channel(weight), running_mean=mean, running_std=std)
+            self.num_batches_tracked.add_(1)
         return normalized * self.weight[:, None, None] + self.bias[:, None, None]
+
+    def _per_channel(self, value: Tensor) -> Tensor:
+        """A scalar as it is; [R] -> [C], a replica's own for each of its channels."""
+        return value if value.dim() == 0 else value.repeat_interleave(len(self.running_mean) // len(value))
 
     def _corrections(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         """R and d, [C] each, from the batch's mean and standard deviation."""
-        r_max, d_max = self.limits()
+        r_max, d_max = map(self._per_channel, self.limits())
         r = torch.clamp(std / self.running_std, 1.0 / r_max, r_max)
         d = torch.clamp((mean - self.running_mean) / self.running_std, -d_max, d_max)
         return r, d
 
 
-class NoisyBatchNorm2d(nn.BatchNorm2d):
+class BatchNorm2d(nn.BatchNorm2d):
+    """Torch's, which can be told to take its channels by whole vectors.
+
+    Its kernel for maps that lie position by position rounds what is left over otherwise. It keeps no count of
+    batches, which nothing reads where there is a momentum.
+
+    Args:
+        num_channels: C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+        affine: whether there are scale and shift.
+
+    Attributes:
+        vector: channels are filled up to a multiple of this.
+    """
+
+    vector = 1
+
+    def __init__(self, num_channels: int, eps: float, momentum: float, *, affine: bool = True) -> None:
+        super().__init__(num_channels, eps, momentum, affine)
+        self.num_batches_tracked = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        channels = input.shape[1]
+        missing = -channels % self.vector
+        if not missing:
+            return super().forward(input)
+        own = (self.running_mean, self.running_var, self.weight, self.bias)
+        mean, var, weight, bias = (None if t is None else nn.functional.pad(t, (0, missing)) for t in own)
+        filled = nn.functional.pad(input, (0, 0, 0, 0, 0, missing))
+        out = nn.functional.batch_norm(filled, mean, var, weight, bias, self.training, self.momentum, self.eps)
+        if self.training:
+            for buffer, updated in ((self.running_mean, mean), (self.running_var, var)):
+                buffer.copy_(updated[:channels])
+        return out[:, :channels]
+
+
+class NoisyBatchNorm2d(BatchNorm2d):
     """Batch normalization with noise after it, after Santurkar et al. (1805.11604, section 2.1).
 
     Each unit's noise has a mean mu ~ U(-0.5, 0.5) and a scale sigma ~ U(1, 1.25), drawn anew at each step;

@@ -1,0 +1,41 @@
+"""Replicas side by side in one network, each operation launched once for all of them."""
+
+from collections.abc import Sequence
+
+from benchmark.data.datasets import Split
+from benchmark.training.engines import _steps
+from benchmark.training.evaluate import Judgement
+from benchmark.training.population import Population
+from benchmark.variants.wide import rows_for
+
+
+class Fused:
+    """R replicas as one network with R times the channels, channels last (see `variants.wide`).
+
+    On a CPU no bit of a row depends on which others there are, or how many: where kernels would round by their
+    number, copies of the last row fill it up (see `variants.wide.rows_for`).
+    """
+
+    name = "fused"
+    max_rows = 16
+
+    def advance(self, population: Population, num_steps: int) -> None:
+        """Take the steps of all rows at once."""
+        num_rows = len(population.rows)
+        padded = _padded(population)
+        _steps.advance(padded, num_steps, channels_last=True)
+        if padded is not population:
+            population.state.copy_(padded.state.part(0, num_rows))
+            population.sums.copy_(padded.sums[:num_rows])
+        population.stepped(num_steps)
+
+    def judge(
+        self, population: Population, splits: Sequence[Split], reestimation: Split | None, *, moving: bool
+    ) -> list[Judgement]:
+        """Evaluate all rows at once."""
+        found = _steps.judge(_padded(population), splits, reestimation, moving=moving, channels_last=True)
+        return found[: len(population.rows)]
+
+
+def _padded(population: Population) -> Population:
+    return population.padded(rows_for(population.problem.network, len(population.rows)))
