@@ -10,7 +10,6 @@ PyTorch's dispatch key for devices of others, PrivateUse1, is the device; its te
 so that numbers are the CPU's to the bit, but where PyTorch takes another way on anything that is not a CPU.
 """
 
-import threading
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,9 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 NAME = "pretend"
 _setup_privateuseone_for_python_backend(NAME)
 DEVICE = torch.device(NAME, 0)
+# Backward passes on the thread that asks for them, as on the CPU: a thread of the device's own would not know, for
+# notes, who asked.
+torch.autograd.set_multithreading_enabled(False)
 aten = torch.ops.aten
 
 # What the host must wait for: the number of results, or a number itself, is the device's to say.
@@ -70,7 +72,7 @@ class Note:
     Attributes:
         kind: "read": the host waits for the device, and mostly copies from it; "write": the host copies to it.
         operation: PyTorch's name of what was asked.
-        line: `file:line` of the product's code, or the test's, that asked; empty on autograd's own thread.
+        line: `file:line` of the product's code, or the test's, that asked.
     """
 
     kind: str
@@ -79,26 +81,18 @@ class Note:
 
 
 class Watch:
-    """What was noted, in order; the last call of `clear` onwards."""
+    """What was noted, in order."""
 
     def __init__(self):
-        self._notes = []
-        self._lock = threading.Lock()  # autograd has a thread of its own for the device
-
-    def note(self, kind, operation):
-        with self._lock:
-            self._notes.append(Note(kind, operation, _asked_by()))
-
-    def clear(self):
-        self._notes.clear()
+        self.notes = []
 
     @property
     def reads(self):
-        return [note for note in self._notes if note.kind == "read"]
+        return [note for note in self.notes if note.kind == "read"]
 
     @property
     def writes(self):
-        return [note for note in self._notes if note.kind == "write"]
+        return [note for note in self.notes if note.kind == "write"]
 
 
 _watches = []
@@ -117,7 +111,7 @@ def watch():
 
 def _note(kind, operation):
     for found in _watches:
-        found.note(kind, operation)
+        found.notes.append(Note(kind, operation, _asked_by()))
 
 
 def _asked_by():
@@ -165,7 +159,7 @@ class PretendTensor(torch.Tensor):
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = function.overloadpacket.__name__
-        _refuse(function, name)
+        _check_operation(function, name)
         if name == "copy_":
             return _copy_(*args, **kwargs)
         if name == "_to_copy" and torch.device(kwargs.get("device") or DEVICE).type == "cpu":
@@ -190,22 +184,34 @@ class PretendTensor(torch.Tensor):
         return _each(lambda leaf: written.get(id(leaf), _wrapped(leaf)), out)
 
 
-def _refuse(function, name):
+_refused = []
+
+
+def _refuse(message):
+    """Raise; in a backward pass, which a device of Python's does not survive, at the next operation after it."""
+    if torch._C._current_graph_task_id() == -1:
+        raise RuntimeError(message)
+    _refused.append(message)
+
+
+def _check_operation(function, name):
+    if _refused and torch._C._current_graph_task_id() == -1:
+        raise RuntimeError(_refused.pop())
     if torch.Tag.nondeterministic_seeded in function.tags:
-        raise RuntimeError(f"{function}: draws from the device's own generator, which nothing here may")
+        _refuse(f"{function}: draws from the device's own generator, which nothing here may")
     if name in _UNREPEATABLE:
-        raise RuntimeError(f"{function}: does not have a deterministic implementation on CUDA")
+        _refuse(f"{function}: does not have a deterministic implementation on CUDA")
 
 
 def _check_devices(tensors, name):
     for tensor in tensors:
         if not isinstance(tensor, PretendTensor) and tensor.dim() > 0:
-            raise RuntimeError(
+            _refuse(
                 f"Expected all tensors to be on the same device, but {name} found one on {DEVICE} and one of "
                 f"shape {tuple(tensor.shape)} on {tensor.device}"
             )
     if tensors and not isinstance(tensors[0], PretendTensor) and name.endswith("_"):
-        raise RuntimeError(f"{name}: expected what is written to on {DEVICE}, found it on {tensors[0].device}")
+        _refuse(f"{name}: expected what is written to on {DEVICE}, found it on {tensors[0].device}")
 
 
 def _copy_(target, source, non_blocking=False):
@@ -265,6 +271,10 @@ def _arange(*ends, dtype=None, layout=None, device=None, pin_memory=None):
     return PretendTensor(torch.arange(*ends, dtype=dtype))
 
 
+def _silu_backward(gradient, x):
+    return _wrapped(aten.silu_backward(_numbers(gradient), _numbers(x)))
+
+
 def _copy_from(source, target, non_blocking=False):
     return _copy_(target, source)
 
@@ -274,6 +284,7 @@ _library.impl("empty.memory_format", _empty, "PrivateUse1")
 _library.impl("empty_strided", _empty_strided, "PrivateUse1")
 for _overload in ("arange", "arange.start", "arange.start_step"):  # PyTorch's own begins empty, and grows
     _library.impl(_overload, _arange, "PrivateUse1")
+_library.impl("silu_backward", _silu_backward, "PrivateUse1")  # in place of other devices', which rounds otherwise
 _library.impl("_copy_from", _copy_from, "PrivateUse1")  # `torch.tensor` passes the wrapping by
 # What `torch.load` maps to the device arrives as a tensor of the CPU, from which the device's is then made.
 torch.serialization.register_package(

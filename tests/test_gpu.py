@@ -1,0 +1,343 @@
+"""What must hold on a GPU, and between it and the CPU.
+
+Every test runs twice: on the pretend GPU of `pretend_gpu`, everywhere, and on a real one where there is one
+(`make test-gpu`). The pretend one computes with the CPU's kernels, so its numbers are the CPU's to the bit; a
+real one rounds otherwise, and training amplifies that, so there only beginnings are compared.
+"""
+
+import itertools
+import math
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import pretend_gpu
+import pytest
+import torch
+from made_networks import fitting_spec
+from made_trials import (
+    contents_of,
+    data_on,
+    make_data,
+    make_study,
+    numbers_of,
+    replica_of,
+)
+
+from benchmark.base import seeding
+from benchmark.cli.estimate import measure
+from benchmark.contract import STAGES
+from benchmark.data.datasets import DataSpec, load
+from benchmark.probes import PROBES
+from benchmark.study.identity import trial_of
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.engines import ENGINES
+from benchmark.training.evaluate import reestimate, score
+from benchmark.training.events import Evaluation
+from benchmark.training.loop import train
+from benchmark.training.losses import LOSSES
+from benchmark.training.optimizers import OPTIMIZERS
+from benchmark.training.population import Population
+from benchmark.training.replica import Replica
+from benchmark.training.step import BatchOrder, StreamKeys, dropout_masks
+from benchmark.variants.activations import ACTIVATIONS
+from benchmark.variants.networks import NetworkSpec
+from benchmark.variants.norms import NORMALIZATIONS
+from benchmark.variants.variant import Variant
+
+CUDA = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.cuda,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here"),
+    ],
+)
+RATES = {"sgd": 0.05, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}
+SMALL, CIFAR = (1, 8, 8), (3, 32, 32)
+MOST_WAITS = 7
+"""Of an interval: the steps' sums, two scores, the norm, the step, whether all is finite, the probes."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained: every entry of every registry is in some case."""
+
+    normalization: str
+    activation: str
+    optimizer: dict
+    loss: dict
+    network: dict
+    image_shape: tuple[int, int, int] = SMALL
+
+    def __str__(self):
+        words = (self.normalization, self.activation, self.optimizer["name"], self.loss["name"])
+        return "-".join((*words, self.network["family"], str(self.image_shape[-1])))
+
+    def trial(self, **fields):
+        """Six steps, looked at after each second one; at the start, and each second time, from inside too."""
+        study = make_study(
+            variants={
+                "normalizations": [self.normalization],
+                "activations": [self.activation],
+                "reference": f"{self.normalization}-{self.activation}",
+            },
+            network=self.network,
+            optimizer=self.optimizer,
+            loss=self.loss,
+            data={"augmentation": {}},
+            probes={"enabled": list(PROBES), "every": 2, "num_images": 8},
+        )
+        variant, rate = Variant(self.normalization, self.activation), RATES[self.optimizer["name"]]
+        fields = {"seed": 0, "walk_rate": 0.05, "num_steps": 6, "eval_every": 2} | fields
+        return replace(trial_of(study, variant, rate, 0, "confirm", "made"), **fields)
+
+
+def network_of(normalization, family=None):
+    """A network's section: as small as the normalization lets it be."""
+    spec = fitting_spec(normalization, family)
+    shallow = {"blocks": 2} if isinstance(spec, NetworkSpec) else {}
+    return spec.model_copy(update=shallow).model_dump()
+
+
+# Lists of lengths without a common divisor, so that their entries meet in ever other pairs.
+RULES = [*({"name": name} for name in OPTIMIZERS), {"name": "rmsprop", "epsilon_inside": True}]
+JUDGES = [*({"name": name} for name in LOSSES), {"name": "cross-entropy", "label_smoothing": 0.1}]
+CASES = [
+    Case(normalization, activation, rule, judge, network_of(normalization))
+    for normalization, activation, rule, judge in zip(
+        NORMALIZATIONS, *map(itertools.cycle, (ACTIVATIONS, RULES, JUDGES)), strict=False
+    )
+]
+OTHERS = [
+    Case("batch", "relu", RULES[0], JUDGES[0], network_of("batch", "mlp")),
+    Case("none-lsuv", "tanh", RULES[1], JUDGES[0], network_of("none-lsuv", "mlp")),
+    Case("batch", "relu", RULES[0], JUDGES[0], network_of("batch", "resnet")),
+    Case("group2", "elu", RULES[2], JUDGES[1], network_of("group2", "resnet")),
+    Case("batch", "relu", RULES[0], JUDGES[0], {"family": "cnn", "blocks": 5, "width": 3}, CIFAR),
+    Case("none", "sigmoid", RULES[1], JUDGES[2], {"family": "cnn", "blocks": 5, "width": 3}, CIFAR),
+    Case("batch", "relu", RULES[0], JUDGES[0], {"family": "resnet", "blocks_per_stage": 1, "width": 4}, CIFAR),
+]
+BATCH = Case("batch", "relu", RULES[0], JUDGES[0], network_of("batch"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deterministic():
+    seeding.make_deterministic()
+
+
+@pytest.fixture(params=[pretend_gpu.NAME, CUDA])
+def device(request):
+    return torch.device(request.param, 0)
+
+
+@pytest.fixture(scope="module")
+def data_of():
+    """A function: the data of a case, on a device."""
+    made = {}
+
+    def get(case, device):
+        key = case.image_shape, device
+        if key not in made:
+            made[key] = data_on(make_data(shape=case.image_shape), device)
+        return made[key]
+
+    return get
+
+
+@contextmanager
+def waits(device):
+    """A list of what the host waited for, and copied to the device, while the block ran."""
+    found = []
+    if device.type == pretend_gpu.NAME:
+        with pretend_gpu.watch() as seen:
+            yield found
+        found += seen.reads + seen.writes
+        return
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield found
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    found += [warning for warning in warned if "synchronizing" in str(warning.message)]
+
+
+def population_of(trials, data, folder):
+    """The trials as rows, about to train."""
+    replicas = [Replica(trial, data, Checkpoints(folder / trial.hash)) for trial in trials]
+    states = [replica.state for replica in replicas]
+    return Population.of(replicas[0].problem(), [replica.row() for replica in replicas], states)
+
+
+def rows_for(case, engine, most=3):
+    """Trials of a case that differ as rows of a population may: as many as the engine takes, or three."""
+    rows = [{"seed": seed, "init_gain": 1.0 - 0.2 * seed} for seed in range(min(engine.max_rows, most))]
+    return [case.trial(**row) for row in rows]
+
+
+def check_numbers(case, data_of, device, folder):
+    """A trial's numbers are the CPU's: to the bit on the pretend GPU, at its beginning to rounding on another."""
+    trial, cpu = case.trial(num_steps=2), torch.device("cpu")
+    expected = contents_of(trial, data_of(case, cpu), folder / "cpu")
+    found = contents_of(trial, data_of(case, device), folder / device.type)
+    if device.type == pretend_gpu.NAME:
+        assert numbers_of(found) == numbers_of(expected)
+        return
+    for number, (ours, theirs) in enumerate(zip(found, expected, strict=False)):
+        # Of two steps, what a rule makes of rounding errors (where a gradient is nothing else) is in all but
+        # the steps' own sums.
+        names = set(theirs.row) - {"train_seconds"} if number == 0 else {"train_loss", "gradient_norm"}
+        for name in names:
+            assert ours.row[name] == pytest.approx(theirs.row[name], rel=2e-2, abs=1e-3, nan_ok=True), name
+        if number:
+            break
+        for own, other in zip(ours.probes, theirs.probes, strict=True):
+            assert own["value"] == pytest.approx(other["value"], rel=2e-2, abs=1e-3, nan_ok=True), other
+
+
+def check_steps(case, data, engine, device, folder):
+    """An engine's steps are asked for and not waited for, across the ends of epochs."""
+    population = population_of(rows_for(case, engine), data, folder)
+    engine.advance(population.clone(), 1)  # what the first one needs is not a step's
+    steps = 2 * len(data.train) // case.trial().batch_size + 1
+    with waits(device) as found:
+        engine.advance(population, steps)
+    assert found == []
+    assert population.state.step.tolist() == [steps] * len(population.rows)
+
+
+def check_evaluations(case, data, device, folder):
+    """An evaluation copies nothing to the device, and reads from it no more often than it must."""
+    events = train([case.trial()], data, lambda _: Checkpoints(folder))
+    for _ in range(2):  # before the first lies the setting up of a trial, before the second that of a population
+        next(events)
+    while True:
+        with waits(device) as found:
+            content = next(events).content
+        if not isinstance(content, Evaluation):
+            return  # the end writes files
+        assert [note for note in found if getattr(note, "kind", "read") != "read"] == []
+        assert len(found) <= MOST_WAITS, found
+
+
+@pytest.mark.parametrize("case", CASES + OTHERS, ids=str)
+def test_numbers_are_the_cpus(case, data_of, device, tmp_path):
+    check_numbers(case, data_of, device, tmp_path)
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("case", CASES[::3] + OTHERS[::2], ids=str)
+def test_steps_do_not_wait_for_the_device(case, engine, data_of, device, tmp_path):
+    """Nothing is read back while an engine advances, nor copied there, so the host can run ahead."""
+    check_steps(case, data_of(case, device), engine, device, tmp_path)
+
+
+@pytest.mark.parametrize("case", CASES[1::4] + OTHERS[1::3], ids=str)
+def test_evaluations_copy_nothing_and_read_little(case, data_of, device, tmp_path):
+    check_evaluations(case, data_of(case, device), device, tmp_path)
+
+
+def test_a_score_is_one_read_and_re_estimation_none(data_of, device, tmp_path):
+    data = data_of(BATCH, device)
+    replica = replica_of(BATCH.trial(), data, tmp_path)
+    tensors = dict(replica.network.named_parameters()) | dict(replica.network.named_buffers())
+    with waits(device) as found:
+        tensors = reestimate(replica.network, tensors, data.reestimation, 16)
+    assert found == []
+    with waits(device) as found:
+        score(replica.network, tensors, data.validation, data.clean_train, loss=BATCH.trial().loss)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("case", CASES[::5] + OTHERS[2:5:2], ids=str)
+def test_every_engine_steps_as_eager_does(case, engine, data_of, device, tmp_path):
+    """One step from the same state: the update within 1e-5 of its norm, row by row."""
+    data, trials = data_of(case, device), rows_for(case, engine)
+    population = population_of(trials, data, tmp_path / "own")
+    before = population.state.parameters.clone()
+    engine.advance(population, 1)
+    for position, trial in enumerate(trials):
+        alone = population_of([trial], data, tmp_path / "eager")
+        ENGINES["eager"].advance(alone, 1)
+        update = alone.state.parameters[0] - before[position]
+        difference = population.state.parameters[position] - alone.state.parameters[0]
+        assert float(difference.norm()) <= 1e-5 * float(update.norm())
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_the_same_trials_twice_are_equal_to_the_bit(engine, data_of, device, tmp_path):
+    trials, data = rows_for(BATCH, engine), data_of(BATCH, device)
+    runs = [everything(trials, data, engine, tmp_path / name) for name in ("once", "twice")]
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_a_trial_that_was_killed_goes_on_to_the_same_numbers(engine, data_of, device, tmp_path):
+    trials, data = rows_for(BATCH, engine), data_of(BATCH, device)
+    first = train(trials, data, lambda trial: Checkpoints(tmp_path / trial.hash), engine, 0.0)
+    for _ in range(3 * len(trials)):
+        next(first)
+    first.close()
+    assert (tmp_path / trials[0].hash / "progress.pt").exists()
+    saved = torch.load(tmp_path / trials[0].hash / "progress.pt", map_location=device)["state"]
+    assert saved["parameters"].device == device
+    again = everything(trials, data, engine, tmp_path)
+    assert again == everything(trials, data, engine, tmp_path / "whole")
+
+
+def everything(trials, data, engine, folder):
+    """Trial hash -> what it produced, its last weights included."""
+    contents = {trial.hash: [] for trial in trials}
+    for event in train(trials, data, lambda trial: Checkpoints(folder / trial.hash), engine):
+        contents[event.trial.hash].append(event.content)
+    return {
+        key: (
+            numbers_of(found),
+            {name: value.tolist() for name, value in torch.load(folder / key / "last.pt").items()},
+        )
+        for key, found in contents.items()
+    }
+
+
+def test_random_numbers_are_equal_to_the_bit(device):
+    keys = [StreamKeys.of(3, where) for where in (torch.device("cpu"), device)]
+    # 20 steps of 64 from the 10th on, of 1000 images: across an epoch's end.
+    orders = [BatchOrder(key.order, 1000, 64).batches(10, 20).cpu() for key in keys]
+    assert torch.equal(*orders)
+    draws = [seeding.uniform(key.augmentation, 7, (64, 4)).cpu() for key in keys]
+    assert torch.equal(*draws)
+
+
+def test_initial_weights_and_dropout_masks_are_equal_to_the_bit(data_of, device, tmp_path):
+    replicas = [
+        replica_of(BATCH.trial(), data_of(BATCH, where), tmp_path) for where in (torch.device("cpu"), device)
+    ]
+    assert torch.equal(*(replica.state.parameters.cpu() for replica in replicas))
+    masks = [
+        dropout_masks(replica.network, 32, replica.row().keys.dropout, replica.state.step + 5)
+        for replica in replicas
+    ]
+    for ours, theirs in zip(*masks, strict=True):
+        assert torch.equal(ours, theirs.cpu())
+
+
+def test_data_live_on_the_device(device, tmp_path):
+    data = load(DataSpec(dataset="digits"), device, tmp_path)
+    for split in (data.train, data.validation, data.test, data.clean_train, data.reestimation):
+        assert split.images.device == split.labels.device == split.offset.device == device
+        assert split.images.dtype == torch.uint8
+
+
+def test_the_plan_is_measured_on_the_device(data_of, device):
+    seconds = measure(make_study(network={"blocks": 2}), data_of(BATCH, device))
+    assert set(seconds) == set(STAGES)
+    assert all(0 < value < math.inf for value in seconds.values())
+
+
+def test_every_entry_is_in_some_case():
+    assert {case.normalization for case in CASES} == set(NORMALIZATIONS)
+    assert {case.activation for case in CASES} == set(ACTIVATIONS)
+    assert {case.optimizer["name"] for case in CASES} == set(OPTIMIZERS)
+    assert {case.loss["name"] for case in CASES} == set(LOSSES)
