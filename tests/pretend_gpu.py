@@ -1,13 +1,13 @@
 """A GPU that is not there, for the tests: a device type `pretend` whose tensors hold real numbers.
 
 Code that runs on it must keep what it would have to keep on CUDA. It raises where CUDA would: tensors of two
-devices do not mix (zero-dimensional ones of the CPU aside, as PyTorch has it), nothing reads a tensor's memory
-from the host, and operations of which PyTorch has no repeatable CUDA kernel are refused, as are draws from a
-device's own generator, which no other device would repeat. What CUDA would do but slowly is noted: `watch`
-lists each copy between host and device and each wait of the host, with the line that asked for it.
+devices do not mix (zero-dimensional ones of the CPU aside, as PyTorch has it), and nothing reads a tensor's
+memory from the host. It raises too where CUDA would give other numbers from run to run: operations of which
+PyTorch has no repeatable CUDA kernel, and draws from a device's own generator. What CUDA would do but slowly is
+noted: `watch` lists each copy between host and device and each wait of the host, with the line that asked.
 
-PyTorch's dispatch key for devices of others, PrivateUse1, is the device; its tensors wrap tensors of the CPU,
-so that numbers are the CPU's to the bit, but where PyTorch takes another way on anything that is not a CPU.
+PyTorch's dispatch key for devices of others, PrivateUse1, is the device; its tensors wrap tensors of the CPU, so
+that numbers are the CPU's to the bit.
 """
 
 import traceback
@@ -21,8 +21,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 NAME = "pretend"
 _setup_privateuseone_for_python_backend(NAME)
 DEVICE = torch.device(NAME, 0)
-# Backward passes on the thread that asks for them, as on the CPU: a thread of the device's own would not know, for
-# notes, who asked.
+# Backward passes on the thread that asks for them, as on the CPU: one of the device's own could not note who asked.
 torch.autograd.set_multithreading_enabled(False)
 aten = torch.ops.aten
 
@@ -70,7 +69,7 @@ class Note:
     """Something that CUDA would do, but slowly.
 
     Attributes:
-        kind: "read": the host waits for the device, and mostly copies from it; "write": the host copies to it.
+        kind: "read": the host waits for the device, mostly to copy from it; "write": the host copies to it.
         operation: PyTorch's name of what was asked.
         line: `file:line` of the product's code, or the test's, that asked.
     """
@@ -174,7 +173,9 @@ class PretendTensor(torch.Tensor):
         if kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
         shapes = [tensor.shape for tensor in tensors]
-        out = function(*_each(_numbers, args), **{key: _each(_numbers, value) for key, value in kwargs.items()})
+        out = function(
+            *_each(_numbers, args), **{key: _each(_numbers, value) for key, value in kwargs.items()}
+        )
         if torch.Tag.inplace_view in function.tags:
             with torch._C._DisableTorchDispatch():
                 function(*args, **kwargs)  # what the wrapping says of its shape
@@ -188,7 +189,7 @@ _refused = []
 
 
 def _refuse(message):
-    """Raise; in a backward pass, which a device of Python's does not survive, at the next operation after it."""
+    """Raise; in a backward pass, which would end the process (PyTorch 2.14), at the next operation after it."""
     if torch._C._current_graph_task_id() == -1:
         raise RuntimeError(message)
     _refused.append(message)
@@ -284,7 +285,9 @@ _library.impl("empty.memory_format", _empty, "PrivateUse1")
 _library.impl("empty_strided", _empty_strided, "PrivateUse1")
 for _overload in ("arange", "arange.start", "arange.start_step"):  # PyTorch's own begins empty, and grows
     _library.impl(_overload, _arange, "PrivateUse1")
-_library.impl("silu_backward", _silu_backward, "PrivateUse1")  # in place of other devices', which rounds otherwise
+_library.impl(
+    "silu_backward", _silu_backward, "PrivateUse1"
+)  # in place of other devices', which rounds otherwise
 _library.impl("_copy_from", _copy_from, "PrivateUse1")  # `torch.tensor` passes the wrapping by
 # What `torch.load` maps to the device arrives as a tensor of the CPU, from which the device's is then made.
 torch.serialization.register_package(

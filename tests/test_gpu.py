@@ -115,7 +115,9 @@ OTHERS = [
     Case("group2", "elu", RULES[2], JUDGES[1], network_of("group2", "resnet")),
     Case("batch", "relu", RULES[0], JUDGES[0], {"family": "cnn", "blocks": 5, "width": 3}, CIFAR),
     Case("none", "sigmoid", RULES[1], JUDGES[2], {"family": "cnn", "blocks": 5, "width": 3}, CIFAR),
-    Case("batch", "relu", RULES[0], JUDGES[0], {"family": "resnet", "blocks_per_stage": 1, "width": 4}, CIFAR),
+    Case(
+        "batch", "relu", RULES[0], JUDGES[0], {"family": "resnet", "blocks_per_stage": 1, "width": 4}, CIFAR
+    ),
 ]
 BATCH = Case("batch", "relu", RULES[0], JUDGES[0], network_of("batch"))
 
@@ -177,23 +179,24 @@ def rows_for(case, engine, most=3):
 
 
 def check_numbers(case, data_of, device, folder):
-    """A trial's numbers are the CPU's: to the bit on the pretend GPU, at its beginning to rounding on another."""
-    trial, cpu = case.trial(num_steps=2), torch.device("cpu")
+    """On the pretend GPU a trial's numbers are the CPU's to the bit; on another its first ones, to rounding."""
+    is_pretend = device.type == pretend_gpu.NAME
+    num_steps = 2 if is_pretend else 1
+    trial, cpu = case.trial(num_steps=num_steps, eval_every=num_steps), torch.device("cpu")
     expected = contents_of(trial, data_of(case, cpu), folder / "cpu")
     found = contents_of(trial, data_of(case, device), folder / device.type)
-    if device.type == pretend_gpu.NAME:
+    if is_pretend:
         assert numbers_of(found) == numbers_of(expected)
         return
-    for number, (ours, theirs) in enumerate(zip(found, expected, strict=False)):
-        # Of two steps, what a rule makes of rounding errors (where a gradient is nothing else) is in all but
-        # the steps' own sums.
-        names = set(theirs.row) - {"train_seconds"} if number == 0 else {"train_loss", "gradient_norm"}
-        for name in names:
-            assert ours.row[name] == pytest.approx(theirs.row[name], rel=2e-2, abs=1e-3, nan_ok=True), name
-        if number:
-            break
-        for own, other in zip(ours.probes, theirs.probes, strict=True):
-            assert own["value"] == pytest.approx(other["value"], rel=2e-2, abs=1e-3, nan_ok=True), other
+    start, first = ((next(found), next(expected)) for _ in range(2))
+    for name in start[1].row:
+        if name.endswith(("norm", "loss", "loss_ema")):
+            assert start[0].row[name] == pytest.approx(start[1].row[name], rel=1e-3, nan_ok=True), name
+    for own, other in zip(start[0].probes, start[1].probes, strict=True):
+        assert own["value"] == pytest.approx(other["value"], rel=1e-2, abs=1e-3, nan_ok=True), other
+    # Of the step no more than it saw: where a gradient is nothing but rounding, some rules make it a whole step.
+    for name in ("train_loss", "gradient_norm"):
+        assert first[0].row[name] == pytest.approx(first[1].row[name], rel=1e-3), name
 
 
 def check_steps(case, data, engine, device, folder):
@@ -210,7 +213,7 @@ def check_steps(case, data, engine, device, folder):
 def check_evaluations(case, data, device, folder):
     """An evaluation copies nothing to the device, and reads from it no more often than it must."""
     events = train([case.trial()], data, lambda _: Checkpoints(folder))
-    for _ in range(2):  # before the first lies the setting up of a trial, before the second that of a population
+    for _ in range(2):  # first a trial is set up, then a population
         next(events)
     while True:
         with waits(device) as found:

@@ -1,4 +1,4 @@
-"""The pretend GPU catches what it is there to catch: faults planted in the product fail the tests of `test_gpu`."""
+"""The pretend GPU is not empty: faults planted in the product fail the checks of `test_gpu`."""
 
 import dataclasses
 
