@@ -3,11 +3,11 @@
 Code that runs on it must keep what it would have to keep on CUDA. It raises where CUDA would: tensors of two
 devices do not mix (zero-dimensional ones of the CPU aside, as PyTorch has it), and nothing reads a tensor's
 memory from the host. It raises too where CUDA would give other numbers from run to run: operations of which
-PyTorch has no repeatable CUDA kernel, and draws from a device's own generator. What CUDA would do but slowly is
-noted: `watch` lists each copy between host and device and each wait of the host, with the line that asked.
+PyTorch has no repeatable CUDA kernel, and draws from a device's own generator. What CUDA would do but slowly
+is noted: `watch` lists each copy between host and device and each wait of the host, with the line that asked.
 
-PyTorch's dispatch key for devices of others, PrivateUse1, is the device; its tensors wrap tensors of the CPU, so
-that numbers are the CPU's to the bit.
+PyTorch's dispatch key for devices of others, PrivateUse1, is the device; its tensors wrap tensors of the CPU,
+so that numbers are the CPU's to the bit.
 """
 
 import traceback
@@ -21,7 +21,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 NAME = "pretend"
 _setup_privateuseone_for_python_backend(NAME)
 DEVICE = torch.device(NAME, 0)
-# Backward passes on the thread that asks for them, as on the CPU: one of the device's own could not note who asked.
+# Backward passes on the thread that asks for them, as on the CPU: another could not note who asked.
 torch.autograd.set_multithreading_enabled(False)
 aten = torch.ops.aten
 
@@ -189,7 +189,7 @@ _refused = []
 
 
 def _refuse(message):
-    """Raise; in a backward pass, which would end the process (PyTorch 2.14), at the next operation after it."""
+    """Raise; in a backward pass, where that ends the process (PyTorch 2.14), at the operation after it."""
     if torch._C._current_graph_task_id() == -1:
         raise RuntimeError(message)
     _refused.append(message)

@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
+from gpu_checks import CUDA, everything
 from made_trials import data_on, make_data, make_study, make_trial, numbers_of, run_trial
 from running import NARROW, main_of
-from test_gpu import CUDA, everything
 
 from benchmark.base import seeding
 from benchmark.base.environment import describe_environment

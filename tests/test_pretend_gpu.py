@@ -1,10 +1,10 @@
-"""The pretend GPU is not empty: faults planted in the product fail the checks of `test_gpu`."""
+"""The pretend GPU is not empty: faults planted in the product fail the checks of `gpu_checks`."""
 
 import dataclasses
 
+import gpu_checks
 import pretend_gpu
 import pytest
-import test_gpu
 import torch
 from made_trials import data_on, make_data
 from pretend_gpu import DEVICE, watch
@@ -19,7 +19,7 @@ from benchmark.training.losses import CrossEntropy
 from benchmark.training.optimizers import Sgd
 from benchmark.variants.norms import NORMALIZATIONS
 
-CASE = test_gpu.BATCH
+CASE = gpu_checks.BATCH
 HOST = torch.linspace(0.0, 1.0, 4)
 
 
@@ -87,7 +87,7 @@ def in_the_keys(monkeypatch):
     )
 
 
-# What fails, of the checks of `test_gpu`, and what it says.
+# What fails, of `gpu_checks`, and what it says.
 IN_A_STEP = {
     "a CPU tensor mixed in": (in_the_loss(lambda x, _: (x[0] * HOST).sum()), "same device"),
     "a constant of a layer left on the CPU": (in_the_norm, "same device"),
@@ -119,7 +119,7 @@ def data():
 
 
 def steps_of(data, folder):
-    test_gpu.check_steps(CASE, data, ENGINES["eager"], DEVICE, folder)
+    gpu_checks.check_steps(CASE, data, ENGINES["eager"], DEVICE, folder)
 
 
 def test_sound_steps_pass(data, tmp_path):
@@ -175,21 +175,21 @@ IN_AN_EVALUATION = {
 
 
 def test_sound_evaluations_pass(data, tmp_path):
-    test_gpu.check_evaluations(CASE, data, DEVICE, tmp_path)
+    gpu_checks.check_evaluations(CASE, data, DEVICE, tmp_path)
 
 
 @pytest.mark.parametrize("plant", IN_AN_EVALUATION.values(), ids=IN_AN_EVALUATION)
 def test_a_fault_in_an_evaluation_is_caught(plant, data, tmp_path, monkeypatch):
     plant(monkeypatch)
     with pytest.raises(AssertionError, match="Note"):
-        test_gpu.check_evaluations(CASE, data, DEVICE, tmp_path)
+        gpu_checks.check_evaluations(CASE, data, DEVICE, tmp_path)
 
 
 def test_other_numbers_are_caught(data, tmp_path, monkeypatch):
     """A rate that is off by one in its last place, on the device alone."""
     in_the_rule(lambda lr: lr * (1 + 1e-7) if lr.device == DEVICE else lr)(monkeypatch)
     with pytest.raises(AssertionError):
-        test_gpu.check_numbers(CASE, lambda _, device: data_on(make_data(), device), DEVICE, tmp_path)
+        gpu_checks.check_numbers(CASE, lambda _, device: data_on(make_data(), device), DEVICE, tmp_path)
 
 
 def test_a_note_says_who_asked():
