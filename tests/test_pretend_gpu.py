@@ -9,6 +9,7 @@ import torch
 from made_trials import data_on, make_data
 from pretend_gpu import DEVICE, watch
 from torch import nn
+from torch.func import functional_call, vmap
 
 from benchmark.base import seeding
 from benchmark.probes import PROBES
@@ -70,7 +71,7 @@ def in_the_norm(monkeypatch):
 def in_the_masks(monkeypatch):
     """Dropout from the device's own generator."""
 
-    def faulty(network, batch_size, key, position):
+    def faulty(network, batch_size, key, *others):
         shapes = [(batch_size, *shape) for shape in network.dropout_shapes]
         return [torch.rand(shape, device=key.device) > 0.1 for shape in shapes]
 
@@ -201,16 +202,47 @@ def test_a_note_says_who_asked():
 
 
 def test_what_the_device_is_like(tmp_path):
-    """It has what the product takes of a device: views, autograd, vmap, files."""
+    """It has what the product takes of a device: views, files, scalars of the CPU as CUDA takes them."""
     base = torch.zeros(4, device=DEVICE)
     base[1:3].add_(1)
     assert base.tolist() == [0, 1, 1, 0]
-    weight = torch.ones(2, 2, device=DEVICE, requires_grad=True)
-    (slope,) = torch.autograd.grad((weight @ weight).sigmoid().sum(), weight)
-    assert slope.device == DEVICE
-    assert torch.vmap(lambda row: row * 2)(torch.ones(2, 3, device=DEVICE)).sum().item() == 12
     torch.save({"base": base}, tmp_path / "base.pt")
     loaded = torch.load(tmp_path / "base.pt", map_location=DEVICE, weights_only=True)["base"]
     assert isinstance(loaded, pretend_gpu.PretendTensor)
     assert loaded.tolist() == base.tolist()
-    assert (torch.ones(3, device=DEVICE) * torch.tensor(2.0)).tolist() == [2, 2, 2]  # as CUDA takes a scalar
+    assert (torch.ones(3, device=DEVICE) * torch.tensor(2.0)).tolist() == [2, 2, 2]
+
+
+def gradients_on(device):
+    """Of replicas side by side: grouped convolutions, and one network mapped over several sets of weights."""
+    draws = torch.Generator().manual_seed(0)
+
+    def drawn(*shape):
+        return torch.randn(shape, generator=draws).to(device)
+
+    images, weight = drawn(5, 4 * 3, 8, 8), drawn(4 * 6, 3, 3, 3).requires_grad_()
+    maps = nn.functional.conv2d(images, weight, groups=4, padding=1)
+    grouped = torch.autograd.grad(maps.relu().square().sum(), weight)
+
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.BatchNorm2d(6, track_running_stats=False),
+        nn.SiLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(54, 4),
+    ).to(device)
+    weights = {name: drawn(3, *own.shape).requires_grad_() for name, own in network.named_parameters()}
+    labels = torch.arange(7, device=device) % 4
+
+    def loss(own, batch):
+        return nn.functional.cross_entropy(functional_call(network, own, (batch,)), labels)
+
+    mapped = torch.autograd.grad(vmap(loss)(weights, drawn(3, 7, 3, 8, 8)).sum(), tuple(weights.values()))
+    return [*grouped, *mapped]
+
+
+def test_replicas_side_by_side_have_the_cpus_gradients():
+    for ours, theirs in zip(gradients_on(DEVICE), gradients_on(torch.device("cpu")), strict=True):
+        assert ours.device == DEVICE
+        assert torch.equal(ours.cpu(), theirs)
