@@ -139,6 +139,16 @@ class PretendTensor(torch.Tensor):
         made.numbers = numbers
         return made
 
+    @property
+    def data(self):
+        """As PyTorch's; set, it is the other's numbers too."""
+        return self.detach()
+
+    @data.setter
+    def data(self, other):
+        torch.Tensor.data.__set__(self, other)
+        self.numbers = other.numbers
+
     def __repr__(self):
         return f"pretend({self.numbers!r})"
 

@@ -81,11 +81,11 @@ def in_the_masks(monkeypatch):
 def in_the_keys(monkeypatch):
     """A stream's key made anew for each draw."""
     plain = seeding.words
-    monkeypatch.setattr(
-        seeding,
-        "words",
-        lambda key, position, count: plain(seeding.stream_key(0, "order", key.device), position, count),
-    )
+
+    def faulty(key, *others):
+        return plain(key + 0 * seeding.stream_key(0, "order", key.device), *others)
+
+    monkeypatch.setattr(seeding, "words", faulty)
 
 
 # What fails, of `gpu_checks`, and what it says.
@@ -206,6 +206,12 @@ def test_what_the_device_is_like(tmp_path):
     base = torch.zeros(4, device=DEVICE)
     base[1:3].add_(1)
     assert base.tolist() == [0, 1, 1, 0]
+    bound = nn.Parameter(torch.ones(2, device=DEVICE))
+    bound.data = base[1:3]
+    base.mul_(3)
+    (slope,) = torch.autograd.grad(bound.square().sum(), bound)
+    assert slope.tolist() == [6, 6]
+    base.div_(3)
     torch.save({"base": base}, tmp_path / "base.pt")
     loaded = torch.load(tmp_path / "base.pt", map_location=DEVICE, weights_only=True)["base"]
     assert isinstance(loaded, pretend_gpu.PretendTensor)
