@@ -65,7 +65,10 @@ def parser() -> argparse.ArgumentParser:
         )
         if verb != "status":
             sub.add_argument(
-                "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to train"
+                "--device",
+                default="auto",
+                metavar="D",
+                help="where to train: auto (the default), cpu, cuda, cuda:N or mps",
             )
     return top
 

@@ -1,6 +1,7 @@
 """Small data, studies and trials for the tests: milliseconds each, and learnable."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -75,6 +76,16 @@ def make_data(*, num_train=96, num_validation=64, shape=(1, 8, 8), num_classes=N
         clean_train=split(train_images[:num_validation], train_labels[:num_validation]),
         reestimation=train,
     )
+
+
+def data_on(data, device):
+    """The same data on a device."""
+    splits = {
+        name: Split(*(tensor.to(device) for tensor in vars(split).values()))
+        for name, split in vars(data).items()
+        if isinstance(split, Split)
+    }
+    return replace(data, **splits)
 
 
 def study_table(**sections):

@@ -9,6 +9,7 @@ SC 2011), in int64 arithmetic so that CPU and CUDA give the same bits.
 """
 
 import hashlib
+import os
 from functools import cache
 
 import torch
@@ -118,9 +119,27 @@ def permutation(key: Tensor, position: int, length: int) -> Tensor:
 
 
 def make_deterministic() -> None:
-    """Ask every library of this process for repeatable, full-precision float32 arithmetic."""
+    """Ask this process' libraries for repeatable, full-precision float32 arithmetic; before CUDA is used.
+
+    On a CPU, repeatability rests on equal kernels and thread counts alone, and nothing here changes a number.
+    On CUDA it rests on
+
+    - cuDNN: its deterministic algorithms, none chosen by timing;
+    - cuBLAS: a workspace of fixed size (its documentation, "Results Reproducibility");
+    - PyTorch: kernels without atomic additions where it has both kinds (gradients of indexing and `gather`,
+      which the focal loss needs; `scatter`, `index_put`), and an error where it has no repeatable one. By the
+      list of `torch.use_deterministic_algorithms`, and by what the CUDA library of PyTorch 2.14 can raise,
+      nothing here is of that kind: gradients of `max_pool2d`, convolutions, means and log-softmax are not on
+      the list, and that of `grid_sample` is not asked for. `tests/pretend_gpu.py` refuses what is on it;
+    - random numbers that are hashes of counters, above, and never the device's generator's.
+    """
     torch.backends.cudnn.benchmark = False  # would choose algorithms by timing them
     torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # What `use_deterministic_algorithms` sets, without importing the compiler, which takes seconds.
+    torch.set_deterministic_debug_mode("error")
+    # Not NaN into all new memory: that finds reads of it, and costs a pass over everything.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # TF32 rounds products to 10 bits: another experiment than the CPU's.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

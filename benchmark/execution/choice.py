@@ -2,6 +2,8 @@
 
 import os
 
+import torch
+
 from benchmark.execution.executor import Executor, WorkerSetup
 from benchmark.execution.in_process import InProcess
 from benchmark.execution.workers import Workers
@@ -19,5 +21,10 @@ def num_workers(asked: int, threads: int, device: str) -> int:
 
 
 def open_executor(setup: WorkerSetup, workers: int) -> Executor:
-    """The executor for a number of groups side by side."""
-    return InProcess(setup) if workers == 1 else Workers(setup, workers)
+    """The executor for a number of groups side by side.
+
+    On an accelerator even a single one has a process of its own, which is replaced when its device breaks.
+    """
+    if workers == 1 and torch.device(setup.device).type == "cpu":
+        return InProcess(setup)
+    return Workers(setup, workers)

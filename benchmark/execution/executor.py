@@ -25,6 +25,9 @@ from benchmark.training.trial import Trial
 Group = Sequence[Trial]
 """Trials of one `shared_hash`, to be trained as one population."""
 
+_DEVICE_ERRORS = ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS")
+"""What messages of PyTorch's libraries say, where they are plain RuntimeErrors."""
+
 
 class Executor(Protocol):
     """Runs trials. Use as a context manager: leaving it ends whatever still runs.
@@ -74,7 +77,10 @@ class WorkerSetup:
     def load(self) -> DeviceData:
         """Prepare this process and bring the data to the device."""
         seeding.make_deterministic()
-        return load(self.data, torch.device(self.device), self.folder / "data")
+        device = torch.device(self.device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # or streams and graphs would be the first device's
+        return load(self.data, device, self.folder / "data")
 
     def run(self, group: Group, data: DeviceData) -> Iterator[Event]:
         """Run a group; an exception ends all of its trials that have not ended as failures."""
@@ -85,7 +91,8 @@ class WorkerSetup:
                     del running[event.trial.hash]
                 yield event
         except Exception as error:  # whatever a trial raises must not take the study down
-            failure = Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+            broke = _is_of_the_device(error)
+            failure = Failure(f"{type(error).__name__}: {error}", traceback.format_exc(), broke)
             for trial in running.values():
                 yield Event(trial, failure)
 
@@ -93,3 +100,16 @@ class WorkerSetup:
         device = torch.device(self.device)
         machine = f"{device_name(device)}, {numerics(device)}"
         return Checkpoints(self.folder / "checkpoints" / trial.hash, machine)
+
+
+def _is_of_the_device(error: Exception) -> bool:
+    """Whether an error is an accelerator's own: nothing in the process can use the device after it.
+
+    CUDA reports one at whichever call comes next, and again at every later one (CUDA runtime API, "sticky"
+    errors). Memory that PyTorch's allocator was refused is none.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    return isinstance(error, torch.AcceleratorError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _DEVICE_ERRORS)
+    )

@@ -1,4 +1,4 @@
-"""Trials one group after another in this process: on an accelerator, or to debug."""
+"""Trials one group after another in this process: on a CPU that carries no more, or to debug."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -46,7 +46,7 @@ def run_studies(
     with _only_runner(folder, studies[0].name):
         for study in studies:
             which = "" if study.axis is None else f", {study.axis.label} = {study.axis.value_name}"
-            observer.noted(f"study {study.name}{which} on {device.type} ({device_name(device)})")
+            observer.noted(f"study {study.name}{which} on {device} ({device_name(device)})")
             complete &= _run_one(study, device, folder, open_log, command, observer)
     return complete
 

@@ -38,10 +38,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that raised an exception, or whose process died: an error, never a result."""
+    """A trial that raised an exception, or whose process died: an error, never a result.
+
+    Attributes:
+        message: one line.
+        details: the traceback.
+        broke_device: whether the process that ran it can use its device no more.
+    """
 
     message: str
     details: str
+    broke_device: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
+from breaking import BreaksAt
 from made_trials import make_study, make_trial, numbers_of
 
 from benchmark.base.environment import device_name
@@ -134,3 +136,47 @@ def test_how_many_run_side_by_side(monkeypatch, setup):
     assert num_workers(asked=5, threads=1, device="cuda") == 5
     assert isinstance(open_executor(setup, 1), InProcess)
     assert open_executor(setup, 2).capacity == 2
+    on_a_gpu = open_executor(replace(setup, device="cuda:1"), 1)  # in a process of its own all the same
+    assert isinstance(on_a_gpu, Workers)
+    assert on_a_gpu.capacity == 1
+
+
+@pytest.mark.parametrize("group_size", [1, 2])
+def test_a_process_whose_device_broke_runs_no_other_trial(setup, group_size):
+    """It is replaced, and a trial that waited for it does not fail with it."""
+    broken = BreaksAt(DATA, "cpu", setup.folder, 1000.0, "eager", bad_seed=13)
+    group = [make_trial(STUDY, seed=seed) for seed in (13, 14)[:group_size]]
+    waiting = make_trial(STUDY, seed=15)
+    before = set(multiprocessing.active_children())
+    with Workers(broken, 1) as executor:
+        executor.submit(group)
+        executor.submit([waiting])
+        (first,) = set(multiprocessing.active_children()) - before
+        found = {}
+        while waiting.hash not in found or isinstance(found[waiting.hash], Evaluation):
+            found |= {event.trial.hash: event.content for event in executor.events()}
+        assert first not in multiprocessing.active_children()
+    for trial in group:
+        assert found[trial.hash].broke_device
+        assert found[trial.hash].message.startswith("AcceleratorError: CUDA error: an illegal memory access")
+    assert isinstance(found[waiting.hash], Outcome)
+
+
+@pytest.mark.parametrize(
+    ("error", "broken"),
+    [
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("a CUDA error: of other making"), False),
+    ],
+)
+def test_which_errors_are_a_devices_own(error, broken, setup, monkeypatch):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("benchmark.execution.executor.train", fail)
+    (event,) = setup.run([make_trial(STUDY)], None)
+    assert event.content.broke_device is broken
