@@ -18,7 +18,6 @@ class InProcess:
     capacity = 1
 
     def __init__(self, setup: WorkerSetup) -> None:
-        self.group_size = setup.group_size
         self._setup = setup
         self._data: DeviceData | None = None
         self._queue: deque[Group] = deque()

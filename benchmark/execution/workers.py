@@ -41,7 +41,6 @@ class Workers:
 
     def __init__(self, setup: WorkerSetup, capacity: int) -> None:
         self.capacity = capacity
-        self.group_size = setup.group_size
         self._setup = setup
         # Spawned, not forked: a forked child inherits torch's and MLflow's threads' locks in any state.
         self._context = multiprocessing.get_context("spawn")
@@ -91,7 +90,7 @@ class Workers:
                     return
                 worker = self._hire()
             group = self._queue.popleft()
-            worker.running = {trial.hash: trial for trial in group}
+            worker.running = {trial.hash: trial for trial in group.trials}
             with contextlib.suppress(BrokenPipeError):  # it died idle: `events` will find out
                 worker.connection.send(group)
 

@@ -44,11 +44,13 @@ class Failure:
         message: one line.
         details: the traceback.
         broke_device: whether the process that ran it can use its device no more.
+        out_of_memory: whether fewer trials at once might have had room.
     """
 
     message: str
     details: str
     broke_device: bool = False
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)

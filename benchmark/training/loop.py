@@ -21,9 +21,10 @@ def train(
     trials: Sequence[Trial],
     data: DeviceData,
     checkpoints: Callable[[Trial], Checkpoints],
-    engine: Engine | None = None,
-    checkpoint_every_s: float = 30.0,
     more: More = lambda room: (),
+    rows: int = 0,
+    checkpoint_every_s: float = 30.0,
+    engine: Engine | None = None,
 ) -> Iterator[Event]:
     """Train a population.
 
@@ -35,9 +36,10 @@ def train(
         trials: of one `shared_hash`; at most as many as the engine takes.
         data: their data set, on the training device.
         checkpoints: where a trial keeps its progress and weights.
-        engine: takes the steps; by default the trials' own.
-        checkpoint_every_s: seconds between checkpoints of progress.
         more: is asked for trials where rows are free; of the same `shared_hash`.
+        rows: the most trials at once; by default as many as it begins with.
+        checkpoint_every_s: seconds between checkpoints of progress.
+        engine: takes the steps; by default the trials' own.
 
     Raises:
         ValueError: the trials cannot be rows of one population.
@@ -48,6 +50,7 @@ def train(
         raise ValueError(
             f"trials: expected 1 to {engine.max_rows} of one population, found {names or 'none'}"
         )
+    rows = rows or len(trials)
     torch.set_num_threads(trials[0].threads)
     replicas: list[Replica] = []
     population: Population | None = None
@@ -67,7 +70,7 @@ def train(
         training = [position for position, replica in enumerate(replicas) if not replica.has_ended]
         replicas = [replicas[position] for position in training]
         population = population.keep(training) if training else None
-        room = engine.max_rows - len(replicas)
+        room = rows - len(replicas)
         trials = more(room) if room else ()
         if population is None:
             if not trials:

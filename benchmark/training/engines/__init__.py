@@ -14,4 +14,9 @@ ENGINES: Mapping[str, Engine] = {
     engine.name: engine for engine in (Eager("eager"), Eager("channels-last", channels_last=True), Fused())
 }
 
-__all__ = ["ENGINES", "Engine"]
+REFERENCE = "eager"
+
+AUTO = "auto"
+"""In place of a name: whichever is fastest."""
+
+__all__ = ["AUTO", "ENGINES", "REFERENCE", "Engine"]

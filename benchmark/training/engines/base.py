@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
+
 from benchmark.data.datasets import Split
 from benchmark.training.evaluate import Judgement
 from benchmark.training.population import Population
@@ -18,6 +20,9 @@ class Engine(Protocol):
 
     name: str
     max_rows: int
+
+    def check(self, device: torch.device) -> None:
+        """Raise InputError if it cannot run on this device: what it needs, and what there is."""
 
     def advance(self, population: Population, num_steps: int) -> None:
         """Take steps with every row, in place, without waiting for the device.

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from benchmark.data.datasets import Split
 from benchmark.training.engines import _steps
 from benchmark.training.evaluate import Judgement
@@ -21,6 +23,9 @@ class Eager:
     def __init__(self, name: str, *, channels_last: bool = False) -> None:
         self.name = name
         self._channels_last = channels_last
+
+    def check(self, device: torch.device) -> None:
+        """It runs anywhere."""
 
     def advance(self, population: Population, num_steps: int) -> None:
         """Take the steps row by row."""

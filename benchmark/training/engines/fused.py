@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from benchmark.data.datasets import Split
 from benchmark.training.engines import _steps
 from benchmark.training.evaluate import Judgement
@@ -18,6 +20,9 @@ class Fused:
 
     name = "fused"
     max_rows = 16
+
+    def check(self, device: torch.device) -> None:
+        """It runs anywhere."""
 
     def advance(self, population: Population, num_steps: int) -> None:
         """Take the steps of all rows at once."""

@@ -153,7 +153,9 @@ class BatchNorm2d(nn.BatchNorm2d):
         own = (self.running_mean, self.running_var, self.weight, self.bias)
         mean, var, weight, bias = (None if t is None else nn.functional.pad(t, (0, missing)) for t in own)
         filled = nn.functional.pad(input, (0, 0, 0, 0, 0, missing))
-        out = nn.functional.batch_norm(filled, mean, var, weight, bias, self.training, self.momentum, self.eps)
+        out = nn.functional.batch_norm(
+            filled, mean, var, weight, bias, self.training, self.momentum, self.eps
+        )
         if self.training:
             for buffer, updated in ((self.running_mean, mean), (self.running_var, var)):
                 buffer.copy_(updated[:channels])
