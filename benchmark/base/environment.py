@@ -99,7 +99,7 @@ def numerics(device: torch.device) -> str:
     """What two runs must share to round alike: the library, and which kernels of it are used."""
     kernels = [f"torch {torch.__version__}"]
     if device.type == "cuda":
-        kernels.append(f"cuDNN {torch.backends.cudnn.version()}")  # type: ignore[no-untyped-call]
+        kernels.append(f"cuDNN {torch.backends.cudnn.version()}")
     if device.type == "cpu":
         kernels.append(torch.backends.cpu.get_cpu_capability())
         limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
@@ -115,7 +115,7 @@ def _accelerator(device: torch.device) -> dict[str, object]:
     return {
         "driver": _driver_version(),
         "cuda_runtime": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "cudnn": torch.backends.cudnn.version(),
         "compute_capability": f"{properties.major}.{properties.minor}",
         "device_memory_bytes": properties.total_memory,
         "num_devices": torch.cuda.device_count(),

@@ -61,7 +61,7 @@ def philox(key: Tensor, counter: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tenso
     Returns:
         [4, *S] int64, entries in [0, 2**32), independent and uniform over distinct (key, counter).
     """
-    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)  # type: ignore[no-untyped-call]
+    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)
     # Both halves of a round in one tensor: what the products' halves become changes places each round, so the
     # constants take turns instead. High bits are cleared only before a product, which no others can reach.
     multipliers, keys = _constants(key.device)

@@ -85,7 +85,7 @@ class Choice:
 
 
 def choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choice:
-    """The engine and the number of rows by which trials like this one take least time, by a short measurement.
+    """The engine and the number of rows by which trials like this one take least time, as measured here.
 
     The candidates take turns; what is far behind after one turn has no other.
 

@@ -56,7 +56,7 @@ def confirm_seeds(study: StudySpec) -> range:
 
 
 def most_alike(study: StudySpec) -> int:
-    """The most trials of a variant that can train at once: those of the sweep, as far as its sampler knows them."""
+    """The most trials of a variant that can train at once: the sweep's, as far as its sampler knows them."""
     search = study.search
     if search.sampler == "tpe":
         return 1 if search.pruning else study.seeds.sweep

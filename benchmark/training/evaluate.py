@@ -60,7 +60,7 @@ def scores(
     """
     network.eval()
     num_rows = network.num_rows
-    sums: list[Tensor | float] = [0.0] * len(splits)
+    sums = list(torch.zeros(len(splits), num_rows, 2, device=splits[0].labels.device))
     for batch in _batches(splits, _chunk_size(network, splits[0])):
         images = torch.cat([splits[position].take(chunk) for position, chunk in batch])
         logits: Tensor = functional_call(network, dict(tensors), (images,))
@@ -70,7 +70,10 @@ def scores(
             own, of_rows = of_rows[: len(labels)], of_rows[len(labels) :]
             losses = loss(own.flatten(0, 1), labels.repeat_interleave(num_rows), "none").view(-1, num_rows)
             correct = own.argmax(2) == labels[:, None]
-            sums[position] += torch.stack((losses.sum(0), correct.sum(0)), 1)
+            # Each replica's in a row of its own: summed along columns, some would be rounded otherwise.
+            sums[position] += (
+                torch.stack((losses, correct.to(losses.dtype))).transpose(1, 2).contiguous().sum(2).T
+            )
     means = torch.stack([total / len(split) for total, split in zip(sums, splits, strict=True)], 1)
     return [tuple(Score(*pair) for pair in row) for row in means.tolist()]
 
@@ -148,9 +151,9 @@ def reestimate(
     finally:
         for name, norm in norms.items():
             norm.momentum = momenta[name]
-    estimates = {name: torch.stack([own[name] for own in batches]) for name in batches[0]}
+    estimates = {name: torch.stack([own[name] for own in batches], -1) for name in batches[0]}
     return dict(tensors) | {
-        name: value.mean(0) if value.is_floating_point() else value.sum(0)
+        name: value.mean(-1) if value.is_floating_point() else value.sum(-1)
         for name, value in estimates.items()
     }
 

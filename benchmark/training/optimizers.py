@@ -1,8 +1,8 @@
 """Optimizers, as pure update rules on one flat parameter vector. Add one as one class and one entry.
 
 Each is a section of a study (`[optimizer]`) that holds its hyperparameters. The learning rate is not
-among them: it is what a study varies. All tensors are [P] float32, or [R, P] of R replicas; updates are in place,
-which on a flat vector costs a few kernels whatever the network's depth.
+among them: it is what a study varies. All tensors are [P] float32, or [R, P] of R replicas; updates are in
+place, which on a flat vector costs a few kernels whatever the network's depth.
 """
 
 from collections.abc import Mapping

@@ -116,7 +116,9 @@ class Population:
         finite = self.state.parameters.isfinite().all(1)
         values = torch.cat((self.sums, norms[:, None], finite[:, None]), 1).tolist()
         self.sums.zero_()
-        return [Reading(*row[:4], is_finite=bool(row[4])) for row in values]
+        return [
+            Reading(loss, correct, gradient, norm, bool(ok)) for loss, correct, gradient, norm, ok in values
+        ]
 
     def _selected(self, positions: Sequence[int]) -> "Population":
         return replace(

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 
 Precision = Literal["fp32", "tf32", "bf16"]
-"""`fp32`: IEEE single precision. `tf32`: products of matrices, and convolutions, round their factors to 10 bits
-(NVIDIA GPUs of compute capability 8.0 or newer). `bf16`: automatic mixed precision with bfloat16 (7 bits): state,
-normalization and loss stay in float32, as `torch.autocast` has it."""
+"""`fp32`: IEEE single precision. `tf32`: products of matrices, and convolutions, round their factors to 10
+bits (NVIDIA GPUs of compute capability 8.0 or newer). `bf16`: automatic mixed precision with bfloat16 (7
+bits): state, normalization and loss stay in float32, as `torch.autocast` has it."""
 
 
 @contextmanager
@@ -19,14 +19,15 @@ def computing_in(precision: Precision, device: torch.device) -> Iterator[None]:
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
             yield
     elif precision == "tf32":
-        switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
-        before = [switch.allow_tf32 for switch in switches]
+        _allow_tf32(True)
         try:
-            for switch in switches:
-                switch.allow_tf32 = True
             yield
         finally:
-            for switch, value in zip(switches, before, strict=True):
-                switch.allow_tf32 = value
+            _allow_tf32(False)  # as `seeding.make_deterministic` has it
     else:
         yield
+
+
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

@@ -144,7 +144,7 @@ class Replica:
 
     @property
     def splits_next(self) -> tuple[Split, ...]:
-        """What the next evaluation is on: validation, clean training, and the test split where it is the last.
+        """What the next evaluation is on: validation, clean training; where it is the last, test.
 
         Test is read once per trial, after every choice is made.
         """

@@ -3,6 +3,7 @@
 Shapes: R replicas of one variant, each with its own rate, seed and step; B examples of a batch; P parameters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -166,7 +167,7 @@ def noise_draws(
     return [_side_by_side(part) for part in _cut(draws, shapes)]
 
 
-def _cut(flat: Tensor, shapes: list[tuple[int, ...]]) -> list[Tensor]:
+def _cut(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     """[..., sum of sizes] -> pieces [R, *shape], in order."""
     counts = [torch.Size(shape).numel() for shape in shapes]
     parts = torch.split(flat.reshape(-1, flat.shape[-1]), counts, dim=1)

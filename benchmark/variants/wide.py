@@ -1,4 +1,4 @@
-"""R replicas of a network side by side in one: its row r computes what the network would with replica r's tensors.
+"""R replicas of a network side by side in one: its row r computes what the network would with r's tensors.
 
 Shapes: B examples of a batch, R replicas, C channels of one of them, H x W positions.
 
@@ -6,9 +6,9 @@ Maps are [B, R C, H, W], replica by replica. Every layer has R times its channel
 dense layer is a batch of products, normalizations, being per channel, group or example of a replica, are the
 same operation on more channels. Nothing that one replica computes is read by another.
 
-Nor does a replica's rounding depend on the others, so long as no kernel treats some channels apart: those that run
-along the channels take them by whole vectors of the processor and what is left over one by one, which rounds
-otherwise. `rows_for` says how many replicas leave nothing over.
+Nor does a replica's rounding depend on the others, so long as no kernel treats some channels apart: those
+that run along the channels take them by whole vectors of the processor and what is left over one by one,
+which rounds otherwise. `rows_for` says how many replicas leave nothing over.
 """
 
 import copy
@@ -57,9 +57,9 @@ def widen(network: Network, num_rows: int, *, channels_last: bool = False) -> Ne
         channels_last: whether maps lie in memory position by position.
 
     Returns:
-        A network with parameters and buffers of the same names, each [R S, ...] where the network's is [S, ...]
-        (a scalar's is [R]), of no particular value; of R = 1 a copy. It takes images [B, R C, H, W], or
-        [B, C, H, W] for all alike, masks and noise of R F channels, and gives logits [B, R K].
+        A network with parameters and buffers of the same names, each [R S, ...] where the network's is
+        [S, ...] (a scalar's is [R]), of no particular value; of R = 1 a copy. It takes images [B, R C, H, W],
+        or [B, C, H, W] for all alike, masks and noise of R F channels, and gives logits [B, R K].
     """
     wide = copy.deepcopy(network)
     wide.num_rows = num_rows
@@ -76,8 +76,8 @@ def widen(network: Network, num_rows: int, *, channels_last: bool = False) -> Ne
 def rows_for(network: Network, num_rows: int) -> int:
     """Rows that a wide network needs for that no bit of `num_rows` of them depends on the others.
 
-    At least two, as a convolution of one group is another kernel; and as many as make the channels of each layer
-    whole vectors, where a normalization does not see to that itself.
+    At least two, as a convolution of one group is another kernel; and as many as make the channels of each
+    layer whole vectors, where a normalization does not see to that itself.
     """
     multiple = 2
     for unit in network.hidden().values():
@@ -100,7 +100,7 @@ def _widen_layer(layer: nn.Module, num_rows: int, channel_dim: int) -> None:
     sizes = SAME_OPERATION.get(type(layer))
     if sizes is None:
         plain = copy.deepcopy(layer)
-        layer.forward = partial(_each_row, layer, plain, num_rows, channel_dim)  # type: ignore[method-assign]
+        layer.forward = partial(_each_row, layer, plain, num_rows, channel_dim)
     if isinstance(layer, BatchNorm2d):
         layer.vector = VECTOR
     for name in sizes or ():

@@ -14,8 +14,8 @@ from benchmark.variants.wide import rows_for
 class Fused:
     """R replicas as one network with R times the channels, channels last (see `variants.wide`).
 
-    On a CPU no bit of a row depends on which others there are, or how many: where kernels would round by their
-    number, copies of the last row fill it up (see `variants.wide.rows_for`).
+    On a CPU no bit of a row depends on which others there are, or how many: where kernels would round by
+    their number, copies of the last row fill it up (see `variants.wide.rows_for`).
     """
 
     name = "fused"

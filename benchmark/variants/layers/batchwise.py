@@ -1,7 +1,7 @@
 """Normalizations over the batch that torch has not.
 
-Shapes: N images of the batch, C channels, H x W positions. Of R replicas side by side (see `variants.wide`), C is
-R times a replica's, and each has its own count of batches.
+Shapes: N images of the batch, C channels, H x W positions. Of R replicas side by side (see `variants.wide`) C
+is R times a replica's, and each has its own count of batches.
 
 Like torch's batch normalization, they keep running statistics in buffers: averaged with `momentum` in
 training, used in evaluation; a momentum of 1 leaves the last batch's.
@@ -150,15 +150,20 @@ class BatchNorm2d(nn.BatchNorm2d):
         missing = -channels % self.vector
         if not missing:
             return super().forward(input)
-        own = (self.running_mean, self.running_var, self.weight, self.bias)
-        mean, var, weight, bias = (None if t is None else nn.functional.pad(t, (0, missing)) for t in own)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
+        mean, var = (nn.functional.pad(own, (0, missing)) for own in (self.running_mean, self.running_var))
+        scale, shift = (
+            None if own is None else nn.functional.pad(own, (0, missing)) for own in (self.weight, self.bias)
+        )
         filled = nn.functional.pad(input, (0, 0, 0, 0, 0, missing))
         out = nn.functional.batch_norm(
-            filled, mean, var, weight, bias, self.training, self.momentum, self.eps
+            filled, mean, var, scale, shift, self.training, self.momentum, self.eps
         )
         if self.training:
-            for buffer, updated in ((self.running_mean, mean), (self.running_var, var)):
-                buffer.copy_(updated[:channels])
+            self.running_mean.copy_(mean[:channels])
+            self.running_var.copy_(var[:channels])
         return out[:, :channels]
 
 

@@ -1,7 +1,7 @@
 """Normalizations of one example at a time.
 
-Shapes: N images, C channels, H x W positions. Of R replicas side by side (see `variants.wide`), C is R times a
-replica's, and each replica's channels are normalized by themselves.
+Shapes: N images, C channels, H x W positions. Of R replicas side by side (see `variants.wide`), C is R times
+a replica's, and each replica's channels are normalized by themselves.
 """
 
 import torch

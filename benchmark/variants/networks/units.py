@@ -25,12 +25,13 @@ class Dense(nn.Linear):
         if num_rows == 1:  # one replica, or features that all of them share
             return nn.functional.linear(x, weight, self.bias)
         rows = x.unflatten(1, (num_rows, -1)).transpose(0, 1)
-        weights = weight.unflatten(0, (num_rows, -1)).mT
-        if self.bias is None:
-            out = torch.bmm(rows, weights)
-        else:
-            out = torch.baddbmm(self.bias.view(num_rows, 1, -1), rows, weights)
-        return out.transpose(0, 1).flatten(1)
+        weights = weight.unflatten(0, (num_rows, -1))
+        if self.bias is not None:
+            # As the weight of a feature that is always 1: added by itself its gradient would be a sum that takes
+            # what is left over of a vector of units one by one, and so rounds by how many replicas there are.
+            rows = nn.functional.pad(rows, (0, 1), value=1.0)
+            weights = torch.cat((weights, self.bias.view(num_rows, -1, 1)), 2)
+        return torch.bmm(rows, weights.mT).transpose(0, 1).flatten(1)
 
 
 class Unit(nn.Module):
@@ -126,7 +127,8 @@ class Unit(nn.Module):
         """X times its scale, or each replica's channels times its own of [R]."""
         if scale.dim() == 0:
             return x * scale
-        return (x.unflatten(1, (len(scale), -1)) * scale[:, None, None, None]).flatten(1, 2)
+        rows: Tensor = x.unflatten(1, (len(scale), -1)) * scale[:, None, None, None]
+        return rows.flatten(1, 2)
 
     def _normalize(self, x: Tensor, noise: Tensor | None) -> Tensor:
         out: Tensor = self.norm(x) if noise is None else self.norm(x, noise)
