@@ -151,7 +151,7 @@ def measurement(trial: Trial, data: DeviceData, engine: str, rows: int) -> Calla
         InputError: the engine cannot run here.
     """
     trainer = ENGINES[engine]
-    trainer.check(data.train.labels.device)
+    trainer.check(data.train.labels.device, trial.threads)
     with tempfile.TemporaryDirectory() as folder:
         replicas = [
             Replica(replace(trial, seed=trial.seed + row, engine=engine), data, Checkpoints(Path(folder)))

@@ -19,6 +19,8 @@ from benchmark.training.losses import CROSS_ENTROPY, Loss
 from benchmark.variants.networks import Network
 
 _CACHE_BYTES = 2**20  # of the widest map of a chunk of images; of the processor's caches, some share
+_USUAL_ROWS = 8  # replicas, where there are several
+_LEAST_IMAGES = 32  # in a chunk
 _MOST_IMAGES = 1024  # in a chunk, wherever it is evaluated
 
 
@@ -60,22 +62,23 @@ def scores(
     """
     network.eval()
     num_rows = network.num_rows
-    sums = list(torch.zeros(len(splits), num_rows, 2, device=splits[0].labels.device))
+    found: list[list[Tensor]] = [[] for _ in splits]
     for batch in _batches(splits, _chunk_size(network, splits[0])):
         images = torch.cat([splits[position].take(chunk) for position, chunk in batch])
+        images = images.repeat(1, num_rows, 1, 1)
         logits: Tensor = functional_call(network, dict(tensors), (images,))
         of_rows = logits.unflatten(1, (num_rows, -1))  # [N, R, K]
         for position, chunk in batch:
-            labels = splits[position].labels[chunk]
-            own, of_rows = of_rows[: len(labels)], of_rows[len(labels) :]
-            losses = loss(own.flatten(0, 1), labels.repeat_interleave(num_rows), "none").view(-1, num_rows)
-            correct = own.argmax(2) == labels[:, None]
-            # Each replica's in a row of its own: summed along columns, some would be rounded otherwise.
-            sums[position] += (
-                torch.stack((losses, correct.to(losses.dtype))).transpose(1, 2).contiguous().sum(2).T
-            )
-    means = torch.stack([total / len(split) for total, split in zip(sums, splits, strict=True)], 1)
-    return [tuple(Score(*pair) for pair in row) for row in means.tolist()]
+            size = chunk.stop - chunk.start
+            found[position].append(of_rows[:size])
+            of_rows = of_rows[size:]
+    means = []
+    for split, parts in zip(splits, found, strict=True):
+        own = torch.cat(parts).transpose(0, 1).contiguous()  # [R, N, K]
+        # One replica after another: how many there are changes no bit.
+        losses = torch.stack([loss(row, split.labels) for row in own])
+        means.append(torch.stack((losses, (own.argmax(2) == split.labels).to(losses.dtype).mean(1))))
+    return [tuple(Score(*pair) for pair in row) for row in torch.stack(means).permute(2, 0, 1).tolist()]
 
 
 def score(
@@ -88,13 +91,14 @@ def score(
 def _chunk_size(network: Network, split: Split) -> int:
     """Images per forward pass: as many as leave the widest map in a processor's cache.
 
-    Evaluation mode: it changes nothing but time, memory and rounding.
+    Evaluation mode: it changes nothing but time, memory and rounding; and so that no bit depends on how many
+    replicas there are, it does not either.
     """
     if split.images.device.type != "cpu":
         return _MOST_IMAGES
     per_image = max(4 * math.prod(unit.place.shape) for unit in network.hidden().values())
-    fit = _CACHE_BYTES // (per_image * network.num_rows)
-    return max(16, min(fit, _MOST_IMAGES))
+    fit = _CACHE_BYTES // (per_image * (1 if network.num_rows == 1 else _USUAL_ROWS))
+    return max(_LEAST_IMAGES, min(fit, _MOST_IMAGES))
 
 
 def _batches(splits: Sequence[Split], chunk_size: int) -> list[list[tuple[int, slice]]]:
@@ -146,7 +150,8 @@ def reestimate(
                 for name, norm in norms.items()
                 for buffer, value in norm.named_buffers(recurse=False)
             }
-            functional_call(network, {**tensors, **own}, (split.take(slice(first, first + size)),))
+            images = split.take(slice(first, first + size)).repeat(1, network.num_rows, 1, 1)
+            functional_call(network, {**tensors, **own}, (images,))
             batches.append(own)
     finally:
         for name, norm in norms.items():

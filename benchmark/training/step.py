@@ -18,6 +18,7 @@ from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
 from benchmark.training.precision import Precision, computing_in
 from benchmark.training.state import Layout, TrainState
 from benchmark.variants.networks import Network
+from benchmark.variants.wide import VECTOR
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def step(
     with computing_in(problem.precision, images.device):
         logits = network.module(images, masks, noise)
         logits = logits.to(images.dtype).unflatten(1, (num_rows, -1)).transpose(0, 1)  # [R, B, K]
-        losses = problem.loss(logits.flatten(0, 1), labels, "none").view(num_rows, batch_size).mean(1)
+        losses = _losses(problem.loss, logits, labels.view(num_rows, batch_size))
         gradients = torch.autograd.grad(losses.sum(), network.parameters)
 
     with torch.no_grad():
@@ -120,6 +121,17 @@ def step(
         state.step.add_(1)
         correct = (logits.argmax(2) == labels.view(num_rows, batch_size)).to(norm.dtype).mean(1)
         return torch.stack((losses.detach(), correct, norm), 1)
+
+
+def _losses(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
+    """[R, B, K] logits and [R, B] labels -> [R], each replica's mean loss.
+
+    One replica after another where together some examples would be left over of a vector, and so be rounded
+    otherwise.
+    """
+    if len(labels) == 1 or labels.shape[1] % VECTOR:
+        return torch.stack([loss(row, own) for row, own in zip(logits, labels, strict=True)])
+    return loss(logits.flatten(0, 1), labels.flatten(), "none").view(labels.shape).mean(1)
 
 
 def dropout_masks(

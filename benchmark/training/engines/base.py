@@ -21,8 +21,13 @@ class Engine(Protocol):
     name: str
     max_rows: int
 
-    def check(self, device: torch.device) -> None:
-        """Raise InputError if it cannot run on this device: what it needs, and what there is."""
+    def check(self, device: torch.device, threads: int) -> None:
+        """Raise InputError if it cannot run here: what it needs, and what there is.
+
+        Args:
+            device: to train on.
+            threads: of the CPU.
+        """
 
     def advance(self, population: Population, num_steps: int) -> None:
         """Take steps with every row, in place, without waiting for the device.

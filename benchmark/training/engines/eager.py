@@ -24,7 +24,7 @@ class Eager:
         self.name = name
         self._channels_last = channels_last
 
-    def check(self, device: torch.device) -> None:
+    def check(self, device: torch.device, threads: int) -> None:
         """It runs anywhere."""
 
     def advance(self, population: Population, num_steps: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from benchmark.base.errors import InputError
 from benchmark.data.datasets import Split
 from benchmark.training.engines import _steps
 from benchmark.training.evaluate import Judgement
@@ -14,15 +15,20 @@ from benchmark.variants.wide import rows_for
 class Fused:
     """R replicas as one network with R times the channels, channels last (see `variants.wide`).
 
-    On a CPU no bit of a row depends on which others there are, or how many: where kernels would round by
+    On a CPU, with one thread, no bit of a row depends on which others there are, or how many: where kernels would round by
     their number, copies of the last row fill it up (see `variants.wide.rows_for`).
     """
 
     name = "fused"
     max_rows = 16
 
-    def check(self, device: torch.device) -> None:
-        """It runs anywhere."""
+    def check(self, device: torch.device, threads: int) -> None:
+        """Refuse several threads of a CPU: who sums what among them depends on how many replicas there are."""
+        if device.type == "cpu" and threads > 1:
+            raise InputError(
+                f"execution.engine: expected execution.threads = 1 for 'fused', found {threads}: set it to 1, "
+                "or use 'channels-last'"
+            )
 
     def advance(self, population: Population, num_steps: int) -> None:
         """Take the steps of all rows at once."""

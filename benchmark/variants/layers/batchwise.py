@@ -146,6 +146,15 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
+        if self.vector == 1:
+            return super().forward(input)
+        out = self._by_vectors(input)
+        if out.requires_grad:
+            # A flattened map's gradient comes row by row; another kernel would take it, and round otherwise.
+            out.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        return out
+
+    def _by_vectors(self, input: Tensor) -> Tensor:
         channels = input.shape[1]
         missing = -channels % self.vector
         if not missing:
@@ -157,14 +166,15 @@ class BatchNorm2d(nn.BatchNorm2d):
         scale, shift = (
             None if own is None else nn.functional.pad(own, (0, missing)) for own in (self.weight, self.bias)
         )
-        filled = nn.functional.pad(input, (0, 0, 0, 0, 0, missing))
+        # Filled up and cut off where channels come last, so that the maps go on to lie position by position.
+        filled = nn.functional.pad(input.movedim(1, -1), (0, missing)).movedim(-1, 1)
         out = nn.functional.batch_norm(
             filled, mean, var, scale, shift, self.training, self.momentum, self.eps
         )
         if self.training:
             self.running_mean.copy_(mean[:channels])
             self.running_var.copy_(var[:channels])
-        return out[:, :channels]
+        return out.movedim(1, -1)[..., :channels].movedim(-1, 1)
 
 
 class NoisyBatchNorm2d(BatchNorm2d):

@@ -27,8 +27,8 @@ class Dense(nn.Linear):
         rows = x.unflatten(1, (num_rows, -1)).transpose(0, 1)
         weights = weight.unflatten(0, (num_rows, -1))
         if self.bias is not None:
-            # As the weight of a feature that is always 1: added by itself its gradient would be a sum that takes
-            # what is left over of a vector of units one by one, and so rounds by how many replicas there are.
+            # As the weight of a feature that is always 1: by itself, its gradient's rounding would depend on how
+            # many replicas there are.
             rows = nn.functional.pad(rows, (0, 1), value=1.0)
             weights = torch.cat((weights, self.bias.view(num_rows, -1, 1)), 2)
         return torch.bmm(rows, weights.mT).transpose(0, 1).flatten(1)

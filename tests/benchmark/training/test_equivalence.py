@@ -35,6 +35,14 @@ USABLE = [name for name in NORMALIZATIONS if not name.endswith(("group4", "group
 """Those that networks of 6 and 10 filters can have."""
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def data():
     return make_data()
@@ -77,7 +85,7 @@ def twin_of(population):
 
 
 def distances(one, other):
-    """How far rows of populations are apart, relative to the first's norms: [R]; the greatest over all tensors."""
+    """How far rows of populations are apart, relative to the first's norms: [R], the greatest."""
     far = torch.zeros(len(one.rows), dtype=torch.float64)
     pairs = [*zip(one.state.tensors(), other.state.tensors(), strict=True), (one.sums, other.sums)]
     for mine, theirs in pairs:
@@ -87,7 +95,7 @@ def distances(one, other):
 
 
 def far_apart(population, engine):
-    """By how much the rows' distance after fifty steps exceeds what is allowed: at most 1 where it does not."""
+    """The rows' distance after fifty steps, as a share of what is allowed."""
     ours = in_double(population)
     theirs, twin = ours.clone(), twin_of(ours)
     EAGER.advance(ours, NUM_STEPS)
