@@ -7,21 +7,19 @@ dense layer is a batch of products, normalizations, being per channel, group or 
 same operation on more channels. Nothing that one replica computes is read by another.
 
 Nor does a replica's rounding depend on the others, so long as no kernel treats some channels apart: those
-that run along the channels take them by whole vectors of the processor and what is left over one by one,
-which rounds otherwise. `rows_for` says how many replicas leave nothing over.
+that sum along positions take channels by several vectors of the processor, and what is left over otherwise.
+Layers of which that cannot be said are computed replica by replica.
 """
 
 import copy
-import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
-from benchmark.variants.layers.batchwise import BatchNorm2d, BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
-from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
+from benchmark.variants.layers.batchwise import BatchNorm2d, NoisyBatchNorm2d
 from benchmark.variants.layers.weights import WeightNorm, WeightStandardization
 from benchmark.variants.networks.base import Network
 from benchmark.variants.networks.units import Unit
@@ -29,23 +27,18 @@ from benchmark.variants.networks.units import Unit
 VECTOR = 16
 """float32 numbers in the widest vector of a processor."""
 
+LEAST_ROWS = 2
+"""Replicas that a wide network has at least: a convolution of one group is another kernel."""
+
 SAME_OPERATION: Mapping[type[nn.Module], tuple[str, ...]] = {
     nn.Identity: (),
     BatchNorm2d: ("num_features",),
     NoisyBatchNorm2d: ("num_features",),
-    nn.InstanceNorm2d: ("num_features",),
     nn.GroupNorm: ("num_groups", "num_channels"),
-    MeanOnlyBatchNorm: (),
-    BatchRenorm: (),
-    ChannelLayerNorm: ("num_rows",),
-    RmsNorm: ("num_rows",),
     WeightNorm: (),
     WeightStandardization: (),
 }
-"""Layers that are the same operation on R times the channels, and which of their numbers grow R times.
-
-Others, such as those of a normalization that someone adds, are computed replica by replica by `vmap`.
-"""
+"""Layers that are the same operation on R times the channels, and which of their numbers grow R times."""
 
 
 def widen(network: Network, num_rows: int, *, channels_last: bool = False) -> Network:
@@ -71,19 +64,6 @@ def widen(network: Network, num_rows: int, *, channels_last: bool = False) -> Ne
         _widen_unit(unit, num_rows)
     _repeat_tensors(wide.dense, num_rows)
     return wide
-
-
-def rows_for(network: Network, num_rows: int) -> int:
-    """Rows that a wide network needs for that no bit of `num_rows` of them depends on the others.
-
-    At least two, as a convolution of one group is another kernel; and as many as make the channels of each
-    layer whole vectors, where a normalization does not see to that itself.
-    """
-    multiple = 2
-    for unit in network.hidden().values():
-        if not isinstance(unit.norm, nn.Identity | nn.GroupNorm | BatchNorm2d):
-            multiple = math.lcm(multiple, VECTOR // math.gcd(VECTOR, unit.place.num_channels))
-    return -(-num_rows // multiple) * multiple
 
 
 def _widen_unit(unit: Unit, num_rows: int) -> None:
@@ -124,22 +104,24 @@ def _repeated(tensor: Tensor, num_rows: int) -> Tensor:
 def _each_row(
     wide: nn.Module, plain: nn.Module, num_rows: int, channel_dim: int, x: Tensor, *noise: Tensor
 ) -> Tensor:
-    """What `plain` would give of each replica's channels with its tensors; buffers are updated in place."""
-    own = {
-        name: value.view(num_rows, *shape)
-        for (name, value), shape in zip(
-            [*wide.named_parameters(), *wide.named_buffers()],
-            [tensor.shape for tensor in (*plain.parameters(), *plain.buffers())],
-            strict=True,
-        )
-    }
+    """What `plain` gives of each replica's channels with its tensors; buffers are updated in place."""
     plain.train(wide.training)
     for name in vars(wide).keys() & {"momentum"}:  # what re-estimation sets
         setattr(plain, name, getattr(wide, name))
-
-    def row(tensors: dict[str, Tensor], *maps: Tensor) -> Any:
-        return functional_call(plain, tensors, maps)
-
-    maps = [value.unflatten(channel_dim, (num_rows, -1)) for value in (x, *noise)]
-    out: Tensor = vmap(row, in_dims=(0, *[channel_dim] * len(maps)), out_dims=channel_dim)(own, *maps)
-    return out.flatten(channel_dim, channel_dim + 1)
+    shapes = {name: tensor.shape for name, tensor in (*plain.named_parameters(), *plain.named_buffers())}
+    tensors = {
+        name: tensor.view((num_rows, *shapes[name])).unbind()
+        for name, tensor in (*wide.named_parameters(), *wide.named_buffers())
+    }
+    # Each replica's in one piece: strides, too, can decide the order of a sum.
+    maps = [
+        value.unflatten(channel_dim, (num_rows, -1)).movedim(channel_dim, 0).contiguous()
+        for value in (x, *noise)
+    ]
+    return torch.cat(
+        [
+            functional_call(plain, {name: rows[row] for name, rows in tensors.items()}, tuple(own))
+            for row, own in enumerate(zip(*maps, strict=True))
+        ],
+        channel_dim,
+    )

@@ -9,25 +9,24 @@ from benchmark.data.datasets import Split
 from benchmark.training.engines import _steps
 from benchmark.training.evaluate import Judgement
 from benchmark.training.population import Population
-from benchmark.variants.wide import rows_for
+from benchmark.variants.wide import LEAST_ROWS
 
 
 class Fused:
     """R replicas as one network with R times the channels, channels last (see `variants.wide`).
 
-    On a CPU, with one thread, no bit of a row depends on which others there are, or how many: where kernels would round by
-    their number, copies of the last row fill it up (see `variants.wide.rows_for`).
+    On a CPU no bit of a row depends on which others there are, or how many; a lone one trains beside a copy.
     """
 
     name = "fused"
     max_rows = 16
 
     def check(self, device: torch.device, threads: int) -> None:
-        """Refuse several threads of a CPU: who sums what among them depends on how many replicas there are."""
+        """Refuse several threads of a CPU: which of them sums what depends on how many replicas there are."""
         if device.type == "cpu" and threads > 1:
             raise InputError(
-                f"execution.engine: expected execution.threads = 1 for 'fused', found {threads}: set it to 1, "
-                "or use 'channels-last'"
+                f"execution.engine: expected execution.threads = 1 for 'fused', found {threads}: set it to "
+                "1, or use 'channels-last'"
             )
 
     def advance(self, population: Population, num_steps: int) -> None:
@@ -49,4 +48,4 @@ class Fused:
 
 
 def _padded(population: Population) -> Population:
-    return population.padded(rows_for(population.problem.network, len(population.rows)))
+    return population.padded(max(LEAST_ROWS, len(population.rows)))

@@ -1,7 +1,6 @@
 """Normalizations over the batch that torch has not.
 
-Shapes: N images of the batch, C channels, H x W positions. Of R replicas side by side (see `variants.wide`) C
-is R times a replica's, and each has its own count of batches.
+Shapes: N images of the batch, C channels, H x W positions.
 
 Like torch's batch normalization, they keep running statistics in buffers: averaged with `momentum` in
 training, used in evaluation; a momentum of 1 leaves the last batch's.
@@ -88,7 +87,7 @@ class BatchRenorm(RunningNorm):
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
 
     def limits(self) -> tuple[Tensor, Tensor]:
-        """r_max and d_max of the next step, scalars; [R] of R replicas."""
+        """r_max and d_max of the next step, scalars."""
         share = self.num_batches_tracked / self.num_steps
         return (
             1.0 + 2.0 * ((share - _PLAIN_SHARE) / (0.40 - _PLAIN_SHARE)).clamp(0.0, 1.0),
@@ -106,17 +105,13 @@ class BatchRenorm(RunningNorm):
             r, d = self._corrections(mean.detach(), std.detach())
             normalized = normalized * r[:, None, None] + d[:, None, None]
             weight = (1 / (self.num_batches_tracked + 1)).clamp_min(self.momentum)
-            self._track(self._per_channel(weight), running_mean=mean, running_std=std)
+            self._track(weight, running_mean=mean, running_std=std)
             self.num_batches_tracked.add_(1)
         return normalized * self.weight[:, None, None] + self.bias[:, None, None]
 
-    def _per_channel(self, value: Tensor) -> Tensor:
-        """A scalar as it is; [R] -> [C], a replica's own for each of its channels."""
-        return value if value.dim() == 0 else value.repeat_interleave(len(self.running_mean) // len(value))
-
     def _corrections(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         """R and d, [C] each, from the batch's mean and standard deviation."""
-        r_max, d_max = map(self._per_channel, self.limits())
+        r_max, d_max = self.limits()
         r = torch.clamp(std / self.running_std, 1.0 / r_max, r_max)
         d = torch.clamp((mean - self.running_mean) / self.running_std, -d_max, d_max)
         return r, d

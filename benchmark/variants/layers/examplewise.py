@@ -1,7 +1,6 @@
 """Normalizations of one example at a time.
 
-Shapes: N images, C channels, H x W positions. Of R replicas side by side (see `variants.wide`), C is R times
-a replica's, and each replica's channels are normalized by themselves.
+Shapes: N images, C channels, H x W positions.
 """
 
 import torch
@@ -14,15 +13,9 @@ class ChannelLayerNorm(nn.LayerNorm):
     [N, C, H, W] -> [N, C, H, W], y[n, :, h, w] = LN(x[n, :, h, w]).
     """
 
-    num_rows = 1
-
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
-        if self.num_rows == 1:
-            return super().forward(input.movedim(1, -1)).movedim(-1, 1)
-        rows = input.movedim(1, -1).unflatten(-1, (self.num_rows, -1))
-        out = nn.functional.layer_norm(rows, rows.shape[-1:], eps=self.eps).flatten(-2)
-        return (out * self.weight + self.bias).movedim(-1, 1)
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
 class RmsNorm(nn.Module):
@@ -37,8 +30,6 @@ class RmsNorm(nn.Module):
         eps: added to the mean square.
     """
 
-    num_rows = 1
-
     def __init__(self, num_channels: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(num_channels))
@@ -46,7 +37,4 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
-        # Contiguous: how strides fall together would decide the order in which the mean is summed.
-        rows = x.unflatten(1, (self.num_rows, -1)).contiguous()
-        out = nn.functional.rms_norm(rows, rows.shape[2:], eps=self.eps).flatten(1, 2)
-        return out * self.weight[:, None, None]
+        return nn.functional.rms_norm(x, x.shape[1:], eps=self.eps) * self.weight[:, None, None]

@@ -26,12 +26,15 @@ class Dense(nn.Linear):
             return nn.functional.linear(x, weight, self.bias)
         rows = x.unflatten(1, (num_rows, -1)).transpose(0, 1)
         weights = weight.unflatten(0, (num_rows, -1))
+        biases = [None] * num_rows if self.bias is None else self.bias.view(num_rows, -1)
+        if x.device.type == "cpu":
+            # A batch of products picks its kernel by the size of the batch: rounding would depend on it.
+            each = zip(rows, weights, biases, strict=True)
+            return torch.cat([nn.functional.linear(*own) for own in each], 1)
+        out = torch.bmm(rows, weights.mT)
         if self.bias is not None:
-            # As the weight of a feature that is always 1: by itself, its gradient's rounding would depend on how
-            # many replicas there are.
-            rows = nn.functional.pad(rows, (0, 1), value=1.0)
-            weights = torch.cat((weights, self.bias.view(num_rows, -1, 1)), 2)
-        return torch.bmm(rows, weights.mT).transpose(0, 1).flatten(1)
+            out = out + self.bias.view(num_rows, 1, -1)
+        return out.transpose(0, 1).flatten(1)
 
 
 class Unit(nn.Module):
