@@ -13,6 +13,7 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.events import Evaluation, Outcome
 from benchmark.training.loop import train
 from benchmark.training.replica import Replica
+from benchmark.training.step import StreamKeys, step
 from benchmark.variants.variant import Variant
 
 NUM_CLASSES = 4
@@ -147,3 +148,9 @@ def numbers_of(contents):
         else (content.status, content.status_ema, without_timings(content.metrics))
         for content in contents
     ]
+
+
+def step_alone(problem, state, index, keys, lr):
+    """A step of a single replica's state, in place; [3], its row of what `step` gives."""
+    rows = state._each(lambda tensor: tensor.unsqueeze(0))
+    return step(problem, problem.bind(rows), rows, index[None], StreamKeys.stack([keys]), lr.view(1, 1))[0]

@@ -151,7 +151,7 @@ def dropout_masks(
     Returns:
         One [B, R F, H, W] per dropout; None where nothing is dropped.
     """
-    if network.dropout_rate == 0.0:
+    if network.dropout_rate == 0.0 or not network.dropout_shapes:
         return None
     shapes = [(batch_size, *shape) for shape in network.dropout_shapes]
     counts = [torch.Size(shape).numel() for shape in shapes]

@@ -6,6 +6,8 @@ Like torch's batch normalization, they keep running statistics in buffers: avera
 training, used in evaluation; a momentum of 1 leaves the last batch's.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -120,8 +122,8 @@ class BatchRenorm(RunningNorm):
 class BatchNorm2d(nn.BatchNorm2d):
     """Torch's, which can be told to take its channels by whole vectors.
 
-    Its kernel for maps that lie position by position rounds what is left over otherwise. It keeps no count of
-    batches, which nothing reads where there is a momentum.
+    Its kernel for maps that lie position by position rounds what is left over otherwise. Batches are not
+    counted, as nothing reads the count where there is a momentum.
 
     Args:
         num_channels: C.
@@ -134,42 +136,43 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     vector = 1
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, num_channels: int, eps: float, momentum: float, *, affine: bool = True) -> None:
         super().__init__(num_channels, eps, momentum, affine)
-        self.num_batches_tracked = None
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
-        if self.vector == 1:
-            return super().forward(input)
         out = self._by_vectors(input)
-        if out.requires_grad:
+        if self.vector > 1 and out.requires_grad:
             # A flattened map's gradient comes row by row; another kernel would take it, and round otherwise.
             out.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
         return out
 
     def _by_vectors(self, input: Tensor) -> Tensor:
+        if self.momentum is None:  # an average over all batches, which are to be counted then
+            return super().forward(input)
         channels = input.shape[1]
         missing = -channels % self.vector
+        mean, var, scale, shift = self.running_mean, self.running_var, self.weight, self.bias
+        if missing:
+            # Filled up and cut off where channels come last, so that maps go on to lie position by position.
+            input = nn.functional.pad(input.movedim(1, -1), (0, missing)).movedim(-1, 1)
+            mean, var = _filled_up(mean, missing), _filled_up(var, missing)
+            scale, shift = _filled_up(scale, missing), _filled_up(shift, missing)
+        out = nn.functional.batch_norm(input, mean, var, scale, shift, self.training, self.momentum, self.eps)
         if not missing:
-            return super().forward(input)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.momentum is not None
-        mean, var = (nn.functional.pad(own, (0, missing)) for own in (self.running_mean, self.running_var))
-        scale, shift = (
-            None if own is None else nn.functional.pad(own, (0, missing)) for own in (self.weight, self.bias)
-        )
-        # Filled up and cut off where channels come last, so that the maps go on to lie position by position.
-        filled = nn.functional.pad(input.movedim(1, -1), (0, missing)).movedim(-1, 1)
-        out = nn.functional.batch_norm(
-            filled, mean, var, scale, shift, self.training, self.momentum, self.eps
-        )
+            return out
         if self.training:
             self.running_mean.copy_(mean[:channels])
             self.running_var.copy_(var[:channels])
         return out.movedim(1, -1)[..., :channels].movedim(-1, 1)
+
+
+def _filled_up(own: Any, missing: int) -> Any:
+    """A channel's own numbers, of which there may be none, with zeros for the channels that are missing."""
+    return None if own is None else nn.functional.pad(own, (0, missing))
 
 
 class NoisyBatchNorm2d(BatchNorm2d):
