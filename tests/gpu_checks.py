@@ -196,7 +196,7 @@ def check_evaluations(case, data, device, folder):
 def everything(trials, data, engine, folder):
     """Trial hash -> what it produced, its last weights included."""
     contents = {trial.hash: [] for trial in trials}
-    for event in train(trials, data, lambda trial: Checkpoints(folder / trial.hash), engine):
+    for event in train(trials, data, lambda trial: Checkpoints(folder / trial.hash), engine=engine):
         contents[event.trial.hash].append(event.content)
     return {
         key: (

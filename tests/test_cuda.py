@@ -12,8 +12,8 @@ from running import NARROW, main_of
 from benchmark.base import seeding
 from benchmark.base.environment import describe_environment
 from benchmark.data.datasets import DataSpec
-from benchmark.execution.choice import ENGINE, open_executor
-from benchmark.execution.executor import WorkerSetup
+from benchmark.execution.choice import open_executor
+from benchmark.execution.executor import Group, WorkerSetup
 from benchmark.execution.in_process import InProcess
 from benchmark.execution.workers import Workers
 from benchmark.training.engines import ENGINES
@@ -42,14 +42,14 @@ def deterministic():
 
 @pytest.fixture
 def setup(tmp_path):
-    return WorkerSetup(DataSpec(dataset="digits"), DEVICE, tmp_path, checkpoint_every_s=1000.0, engine=ENGINE)
+    return WorkerSetup(DataSpec(dataset="digits"), DEVICE, tmp_path, checkpoint_every_s=1000.0)
 
 
 def ends_of(executor, trials):
     """Run trials, each a group: what each ended with, and its numbers."""
     found = {trial.hash: [] for trial in trials}
     for trial in trials:
-        executor.submit([trial])
+        executor.submit(Group((trial,), 1))
     while any(not found[key] or isinstance(found[key][-1], Evaluation) for key in found):
         for event in executor.events():
             found[event.trial.hash].append(event.content)
@@ -98,6 +98,7 @@ def test_out_of_memory_fails_one_trial_and_the_next_ones_run(setup):
         torch.cuda.empty_cache()
     assert isinstance(failed, Failure)
     assert failed.message.startswith("OutOfMemoryError")
+    assert failed.out_of_memory
     assert not failed.broke_device
     assert isinstance(ended, Outcome)
 

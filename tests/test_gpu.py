@@ -119,7 +119,13 @@ def test_the_same_trials_twice_are_equal_to_the_bit(engine, data_of, device, tmp
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_a_trial_that_was_killed_goes_on_to_the_same_numbers(engine, data_of, device, tmp_path):
     trials, data = rows_for(BATCH, engine), data_of(BATCH, device)
-    first = train(trials, data, lambda trial: Checkpoints(tmp_path / trial.hash), engine, 0.0)
+    first = train(
+        trials,
+        data,
+        lambda trial: Checkpoints(tmp_path / trial.hash),
+        checkpoint_every_s=0.0,
+        engine=engine,
+    )
     for _ in range(3 * len(trials)):
         next(first)
     first.close()

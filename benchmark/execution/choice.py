@@ -170,7 +170,7 @@ def measurement(trial: Trial, data: DeviceData, engine: str, rows: int) -> Calla
         trainer.advance(population, _STEPS)
         population.read()  # waits for the device
         trained = time.perf_counter()
-        trainer.judge(population, splits, reestimation, moving=False)
+        trainer.judge(population, splits, reestimation)
         return Cost((trained - began) / _STEPS / rows, (time.perf_counter() - trained) / rows)
 
     return measure

@@ -117,7 +117,7 @@ class WorkerSetup:
 
 def _is_of_memory(error: Exception) -> bool:
     """Whether there was not room enough: CPU allocators of PyTorch say so in a RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _is_of_the_device(error: Exception) -> bool:

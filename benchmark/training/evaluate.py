@@ -38,11 +38,11 @@ class Judgement:
 
     Attributes:
         judged: a score per split, by the statistics that judge it.
-        moving: the same by the moving averages; None where that was not asked.
+        moving: the same by the moving averages.
     """
 
     judged: tuple[Score, ...]
-    moving: tuple[Score, ...] | None
+    moving: tuple[Score, ...]
 
 
 @torch.no_grad()

@@ -136,8 +136,7 @@ def _evaluations(
     readings = population.read()  # waits for the device
     seconds = None if began is None else (time.perf_counter() - began) / len(replicas)
     splits = max((replica.splits_next for replica in replicas), key=len)
-    moving = any(replica.compares_next for replica in replicas)
-    judgements = engine.judge(population, splits, replicas[0].reestimation, moving=moving)
+    judgements = engine.judge(population, splits, replicas[0].reestimation)
     for position, replica in enumerate(replicas):
         state = population.state.row(position)
         evaluation = replica.evaluate(state, judgements[position], readings[position], seconds)

@@ -13,7 +13,7 @@ from benchmark.contract import DIVERGENCE_FACTOR
 from benchmark.data.datasets import DeviceData, Split
 from benchmark.probes.watch import Probes
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluate import Judgement, Score, is_trained
+from benchmark.training.evaluate import Judgement, is_trained
 from benchmark.training.events import CurveRow, Evaluation, Outcome
 from benchmark.training.losses import loss_cap
 from benchmark.training.population import Reading, Row
@@ -137,12 +137,6 @@ class Replica:
         return self._data.reestimation if rejudged else None
 
     @property
-    def compares_next(self) -> bool:
-        """Whether moving averages are scored at the next evaluation: as often as probes look, and last."""
-        number = len(self.progress.evaluations)
-        return number % self.trial.probes.every == 0 or number == self.trial.num_evaluations
-
-    @property
     def splits_next(self) -> tuple[Split, ...]:
         """What the next evaluation is on: validation, clean training; where it is the last, test.
 
@@ -227,9 +221,7 @@ class Replica:
             **interval,
             "parameter_norm": reading.parameter_norm,
         }
-        unknown = (Score(math.nan, math.nan),) * 2
-        moving = judgement.moving if self.compares_next or self.reestimation is None else None
-        for suffix, found in (("", judgement.judged), ("_ema", moving or unknown)):
+        for suffix, found in (("", judgement.judged), ("_ema", judgement.moving)):
             validation, clean_train = found[:2]
             row |= {
                 f"val_loss{suffix}": validation.loss,

@@ -21,7 +21,6 @@ def judge(
     splits: Sequence[Split],
     reestimation: Split | None,
     *,
-    moving: bool,
     channels_last: bool,
 ) -> list[Judgement]:
     """Evaluate all rows side by side."""
@@ -31,11 +30,10 @@ def judge(
     try:
         if reestimation is None:
             judged = averaged = scores(network.module, tensors, *splits, loss=problem.loss)
-            moving = True
         else:
             own = reestimate(network.module, tensors, reestimation, problem.batch_size)
             judged = scores(network.module, own, *splits, loss=problem.loss)
-            averaged = scores(network.module, tensors, *splits, loss=problem.loss) if moving else judged
+            averaged = scores(network.module, tensors, *splits, loss=problem.loss)
     finally:
         network.module.train()
-    return [Judgement(own, by if moving else None) for own, by in zip(judged, averaged, strict=True)]
+    return [Judgement(own, by) for own, by in zip(judged, averaged, strict=True)]

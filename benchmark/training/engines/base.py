@@ -41,7 +41,7 @@ class Engine(Protocol):
         """
 
     def judge(
-        self, population: Population, splits: Sequence[Split], reestimation: Split | None, *, moving: bool
+        self, population: Population, splits: Sequence[Split], reestimation: Split | None
     ) -> list[Judgement]:
         """Evaluate every row as it is.
 
@@ -49,5 +49,4 @@ class Engine(Protocol):
             population: read only.
             splits: what on.
             reestimation: images to re-estimate normalization statistics on; None: moving averages judge.
-            moving: whether to score by moving averages too, where they do not judge.
         """

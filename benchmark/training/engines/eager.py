@@ -34,7 +34,7 @@ class Eager:
         population.stepped(num_steps)
 
     def judge(
-        self, population: Population, splits: Sequence[Split], reestimation: Split | None, *, moving: bool
+        self, population: Population, splits: Sequence[Split], reestimation: Split | None
     ) -> list[Judgement]:
         """Evaluate row by row."""
         return [
@@ -44,7 +44,6 @@ class Eager:
                 population.row(position),
                 splits,
                 reestimation,
-                moving=moving,
                 channels_last=self._channels_last,
             )
         ]

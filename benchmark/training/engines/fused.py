@@ -40,10 +40,10 @@ class Fused:
         population.stepped(num_steps)
 
     def judge(
-        self, population: Population, splits: Sequence[Split], reestimation: Split | None, *, moving: bool
+        self, population: Population, splits: Sequence[Split], reestimation: Split | None
     ) -> list[Judgement]:
         """Evaluate all rows at once."""
-        found = _steps.judge(_padded(population), splits, reestimation, moving=moving, channels_last=True)
+        found = _steps.judge(_padded(population), splits, reestimation, channels_last=True)
         return found[: len(population.rows)]
 
 

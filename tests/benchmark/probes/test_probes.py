@@ -256,7 +256,7 @@ def test_a_trials_probes_take_the_noise_of_its_seed_and_step(tmp_path):
     trial = make_trial(study, "batch-noisy-relu", seed=3)
     replica = replica_of(trial, data, tmp_path)
     tensors = {name: value.clone() for name, value in replica.network.state_dict().items()}
-    unknown = Judgement((Score(1.0, 0.5),) * 2, None)
+    unknown = Judgement((Score(1.0, 0.5),) * 2, (Score(1.0, 0.5),) * 2)
     reading = population.Reading(0.0, 0.0, 0.0, 1.0, is_finite=True)
     found = observed(replica.evaluate(replica.state, unknown, reading, None).probes)
 
@@ -351,7 +351,7 @@ def test_probes_do_not_change_the_trials_numbers(variant, tmp_path):
         "variants": {"normalizations": ["none", "batch", "batch-noisy"], "activations": ["relu", "sigmoid"]},
         "budget": {"num_steps": 50, "eval_every": 5},
     }
-    without = make_trial(make_study(**sections, probes={"every": 3}), variant)
+    without = make_trial(make_study(**sections), variant)
     study = make_study(**sections, probes={"enabled": list(PROBES), "every": 3, "num_images": 20})
     watched = make_trial(study, variant, walk_rate=0.3)
 

@@ -38,8 +38,8 @@ class Lockstep:
                 ENGINES["eager"].advance(population.row(position), 1)
             population.stepped(1)
 
-    def judge(self, population, splits, reestimation, *, moving):
-        return ENGINES["eager"].judge(population, splits, reestimation, moving=moving)
+    def judge(self, population, splits, reestimation):
+        return ENGINES["eager"].judge(population, splits, reestimation)
 
 
 @pytest.fixture(scope="module")

@@ -221,12 +221,12 @@ def test_no_bit_of_a_row_depends_on_its_neighbours(data, tmp_path, normalization
     splits = (data.validation, data.clean_train)
     reestimation = data.reestimation if NORMALIZATIONS[normalization].is_reestimated else None
     engine.advance(population, 3)
-    judged = engine.judge(population, splits, reestimation, moving=True)
+    judged = engine.judge(population, splits, reestimation)
     for positions in TOGETHER:
         others = start.keep(positions) if len(positions) < 7 else start._selected(positions)
         engine.advance(others, 3)
         assert_equal_rows(population, positions, others)
-        again = engine.judge(others, splits, reestimation, moving=True)
+        again = engine.judge(others, splits, reestimation)
         assert again == [judged[position] for position in positions]
     lost = start.clone()
     lost.state.parameters[3] = torch.nan
