@@ -79,8 +79,9 @@ class Scheduler:
         for chain in chains:
             self._advance(chain)
         while self._queue or self._groups:
+            share = -(-len(self._queue) // self._executor.capacity)
             while self._queue and len(self._groups) < self._executor.capacity * _PREFETCH:
-                group = self._next_group()
+                group = self._next_group(share)
                 self._groups.append({trial.hash for trial in group.trials})
                 self._running_rows |= {trial.hash: group.rows for trial in group.trials}
                 self._executor.submit(group)
@@ -89,11 +90,11 @@ class Scheduler:
                 self._handle(event)
         return self._outcomes
 
-    def _next_group(self) -> Group:
+    def _next_group(self, share: int) -> Group:
         """The first trial that waits, and those behind it that can be rows of its population.
 
-        Twice as many as are trained at once, so that rows of trials that diverge are taken by others; fewer
-        where all executors would not have as many.
+        Twice as many as are trained at once, so that rows of trials that diverge are taken by others; at most
+        `share`, so that all workers have as many.
         """
         first = self._queue[0]
         rows = self._most_rows(first)
@@ -104,7 +105,6 @@ class Scheduler:
             for trial in self._queue
             if trial.shared_hash == first.shared_hash and not self._num_failures[trial.hash]
         ]
-        share = -(-len(self._queue) // self._executor.capacity)
         trials = alike[: min(2 * rows, max(share, 1))]
         if len(trials) > rows and len(trials) < 2 * rows:  # the last ones together would leave rows empty
             trials = trials[:rows]

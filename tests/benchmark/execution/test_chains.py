@@ -244,9 +244,9 @@ def test_what_failed_in_a_group_is_tried_again_by_itself(ear):
         (8, 1, [4, 4], [2, 2]),  # twice the rows: those that end early leave theirs to others
         (3, 1, [2, 1], [2, 1]),  # three together would leave a row empty for half of the time
         (5, 1, [4, 1], [2, 1]),
-        (4, 2, [2, 1, 1], [2, 1, 1]),  # no worker takes another's share of what waits
+        (4, 2, [2, 2], [2, 2]),  # no worker takes another's share of what waits
         (2, 2, [1, 1], [1, 1]),
-        (9, 2, [4, 2, 2, 1], [2, 2, 2, 1]),  # shares of 5, 3, 2, 1
+        (9, 2, [4, 4, 1], [2, 2, 1]),
     ],
 )
 def test_groups_are_of_up_to_twice_the_rows(ear, num_trials, capacity, sizes, rows):
