@@ -42,7 +42,7 @@ class Scheduler:
         executor: where they run.
         finished: knows the finished ones.
         observers: are told what happens, in this order.
-        retries: further tries of a trial that failed, each by itself.
+        retries: further tries of a trial that failed by itself.
         rows: how many trials like one are to be trained at once.
     """
 
@@ -66,6 +66,7 @@ class Scheduler:
         self._requests: dict[str, _Request] = {}  # by trial hash
         self._groups: list[set[str]] = []  # hashes of the trials that run, by group
         self._running_rows: dict[str, int] = {}  # trained at once with a trial, by hash
+        self._alone: set[str] = set()  # hashes of trials that failed in company
         self._started: set[str] = set()
         self._num_failures: Counter[str] = Counter()
         self._outcomes: list[tuple[Trial, Outcome | None]] = []
@@ -98,12 +99,12 @@ class Scheduler:
         """
         first = self._queue[0]
         rows = self._most_rows(first)
-        if rows == 1 or self._num_failures[first.hash]:
+        if rows == 1 or first.hash in self._alone:
             return Group((self._queue.popleft(),), 1)
         alike = [
             trial
             for trial in self._queue
-            if trial.shared_hash == first.shared_hash and not self._num_failures[trial.hash]
+            if trial.shared_hash == first.shared_hash and trial.hash not in self._alone
         ]
         trials = alike[: min(2 * rows, max(share, 1))]
         if len(trials) > rows and len(trials) < 2 * rows:  # the last ones together would leave rows empty
@@ -148,13 +149,7 @@ class Scheduler:
         self._started.remove(trial.hash)
         self._leave_group(trial)
         if isinstance(content, Failure):
-            if content.out_of_memory and self._shrink(trial):
-                for observer in self._observers:
-                    observer.failed(trial, content, again=True)
-                self._queue.append(trial)
-                return
-            self._num_failures[trial.hash] += 1
-            again = self._num_failures[trial.hash] <= self._retries
+            again = self._is_tried_again(trial, content)
             for observer in self._observers:
                 observer.failed(trial, content, again=again)
             if again:
@@ -169,12 +164,21 @@ class Scheduler:
         if request.is_complete:
             self._advance(request.chain, [request.outcomes[t.hash] for t in request.trials])
 
-    def _shrink(self, trial: Trial) -> bool:
-        """Train half as many like it at once from now on; whether there were several."""
-        rows = self._running_rows.pop(trial.hash)
-        if rows > 1:
+    def _is_tried_again(self, trial: Trial, failure: Failure) -> bool:
+        """Whether a trial that failed is given another try.
+
+        In company it always is, and by itself, as the failure may be another's; where memory ran out, among
+        half as many. Only what fails alone counts.
+        """
+        rows = self._running_rows[trial.hash]
+        if rows > 1 and failure.out_of_memory:
             self._room[trial.shared_hash] = min(self._most_rows(trial), rows // 2)
-        return rows > 1
+            return True
+        if rows > 1:
+            self._alone.add(trial.hash)
+            return True
+        self._num_failures[trial.hash] += 1
+        return self._num_failures[trial.hash] <= self._retries
 
     def _leave_group(self, trial: Trial) -> None:
         for group in self._groups:

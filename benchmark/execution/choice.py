@@ -22,7 +22,7 @@ from benchmark.training.population import Population
 from benchmark.training.replica import Replica
 from benchmark.training.trial import Trial
 
-_ROWS = (4, 8, 16, 32, 64)
+_ROWS = (4, 8, 16)
 _STEPS = 2  # of a measurement
 _ROUNDS = 3  # in which the candidates take turns
 _HOPELESS = 1.5  # times the best's cost in the first round: not measured again

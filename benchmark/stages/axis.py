@@ -20,6 +20,7 @@ from benchmark.study import plan
 from benchmark.study.identity import trial_of
 from benchmark.study.spec import StudySpec
 from benchmark.tracking.protocol import StudyLog
+from benchmark.training.precision import check_precision
 from benchmark.variants.networks import build_network
 from benchmark.variants.variant import Variant
 
@@ -100,7 +101,12 @@ def choose_engines(
 
 
 def measured_choices(study: StudySpec, data: DeviceData) -> dict[Variant, Choice]:
-    """What trains each variant fastest; `data` on the training device."""
+    """What trains each variant fastest; `data` on the training device.
+
+    Raises:
+        InputError: what the study asks for cannot be had on it.
+    """
+    check_precision(study.precision, data.train.labels.device)
     most = plan.most_alike(study)
     return {
         variant: choose(

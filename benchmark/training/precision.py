@@ -6,10 +6,25 @@ from typing import Literal
 
 import torch
 
+from benchmark.base.errors import InputError
+
 Precision = Literal["fp32", "tf32", "bf16"]
 """`fp32`: IEEE single precision. `tf32`: products of matrices, and convolutions, round their factors to 10
 bits (NVIDIA GPUs of compute capability 8.0 or newer). `bf16`: automatic mixed precision with bfloat16 (7
 bits): state, normalization and loss stay in float32, as `torch.autocast` has it."""
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Refuse a precision that a device has not.
+
+    Raises:
+        InputError: `tf32`, and the device is no NVIDIA GPU.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(
+            f"precision: expected fp32 or bf16 on {device.type} (tf32 is of NVIDIA GPUs), found 'tf32': use "
+            "--device cuda, or another precision"
+        )
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def widen(network: Network, num_rows: int, *, channels_last: bool = False) -> Ne
     Returns:
         A network with parameters and buffers of the same names, each [R S, ...] where the network's is
         [S, ...] (a scalar's is [R]), of no particular value; of R = 1 a copy. It takes images [B, R C, H, W],
-        or [B, C, H, W] for all alike, masks and noise of R F channels, and gives logits [B, R K].
+        masks and noise of R F channels, and gives logits [B, R K].
     """
     wide = copy.deepcopy(network)
     wide.num_rows = num_rows

@@ -22,7 +22,7 @@ class Dense(nn.Linear):
     def weigh(self, x: Tensor, weight: Tensor) -> Tensor:
         """The same with other weights in place of its own."""
         num_rows = x.shape[1] // weight.shape[1]
-        if num_rows == 1:  # one replica, or features that all of them share
+        if num_rows == 1:
             return nn.functional.linear(x, weight, self.bias)
         rows = x.unflatten(1, (num_rows, -1)).transpose(0, 1)
         weights = weight.unflatten(0, (num_rows, -1))
@@ -114,7 +114,7 @@ class Unit(nn.Module):
         if isinstance(layer, nn.Conv2d):
             if self.channels_last:
                 x = x.contiguous(memory_format=torch.channels_last)
-            num_rows = x.shape[1] // weight.shape[1]  # 1 too where all replicas see the same images
+            num_rows = x.shape[1] // weight.shape[1]
             return nn.functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding, groups=num_rows)
         return layer.weigh(x.flatten(1), weight)[:, :, None, None]
 

@@ -310,3 +310,21 @@ def test_a_lone_trial_without_memory_has_failed(ear, retries, num_tries):
     assert executor.rows == [2] + [1] * 2 * num_tries
     assert received == [[None, None]]
     assert [again for what, *_, again in ear.heard if what == "failed"].count(False) == 2
+
+
+def test_a_trial_is_not_lost_by_a_neighbours_failure(ear):
+    """Without any further tries: what fails in company is tried by itself, and only that counts."""
+
+    class Fragile(FakeExecutor):
+        """A group with the trial of rate 0.2 in it fails as a whole."""
+
+        def events(self):
+            group = self._waiting.pop()
+            bad = any(trial.learning_rate == 0.2 for trial in group.trials)
+            for trial in group.trials:
+                yield Event(trial, Failure("ValueError: no", "Traceback ...") if bad else outcome_of(trial))
+
+    received = []
+    scheduler = Scheduler("sweep", Fragile(capacity=1), NOTHING, [ear], 0, lambda trial: 3)
+    scheduler.run([asking(received, trials(0.1, 0.2, 0.3))])
+    assert received == [[0.1, None, 0.3]]
