@@ -10,6 +10,7 @@ from benchmark.data.datasets import DeviceData, Split, channel_statistics
 from benchmark.study.identity import trial_of
 from benchmark.study.spec import StudySpec
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.evaluate import scores
 from benchmark.training.events import Evaluation, Outcome
 from benchmark.training.loop import train
 from benchmark.training.replica import Replica
@@ -154,3 +155,8 @@ def step_alone(problem, state, index, keys, lr):
     """A step of a single replica's state, in place; [3], its row of what `step` gives."""
     rows = state._each(lambda tensor: tensor.unsqueeze(0))
     return step(problem, problem.bind(rows), rows, index[None], StreamKeys.stack([keys]), lr.view(1, 1))[0]
+
+
+def score(network, tensors, *splits, **options):
+    """A score per split, of a single replica."""
+    return list(scores(network, tensors, *splits, **options)[0])

@@ -23,7 +23,7 @@ from gpu_checks import (
     rows_for,
     waits,
 )
-from made_trials import data_on, make_data, make_study, replica_of
+from made_trials import data_on, make_data, make_study, replica_of, score
 
 from benchmark.base import seeding
 from benchmark.cli.estimate import measure
@@ -31,7 +31,7 @@ from benchmark.contract import STAGES
 from benchmark.data.datasets import DataSpec, load
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.engines import ENGINES
-from benchmark.training.evaluate import reestimate, score
+from benchmark.training.evaluate import reestimate
 from benchmark.training.loop import train
 from benchmark.training.losses import LOSSES
 from benchmark.training.optimizers import OPTIMIZERS

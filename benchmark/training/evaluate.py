@@ -81,13 +81,6 @@ def scores(
     return [tuple(Score(*pair) for pair in row) for row in torch.stack(means).permute(2, 0, 1).tolist()]
 
 
-def score(
-    network: Network, tensors: Mapping[str, Tensor], *splits: Split, loss: Loss = CROSS_ENTROPY
-) -> list[Score]:
-    """The same of a single replica: a score per split."""
-    return list(scores(network, tensors, *splits, loss=loss)[0])
-
-
 def _chunk_size(network: Network, split: Split) -> int:
     """Images per forward pass: as many as leave the widest map in a processor's cache.
 

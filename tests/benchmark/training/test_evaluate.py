@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from made_trials import make_data
+from made_trials import make_data, score
 from statsmodels.stats.proportion import proportion_confint
 from torch.optim.swa_utils import update_bn
 
 from benchmark.data.datasets import Split
 from benchmark.training import evaluate
-from benchmark.training.evaluate import is_trained, reestimate, score
+from benchmark.training.evaluate import is_trained, reestimate
 from benchmark.variants.networks import NetworkSpec, initialize
 from benchmark.variants.networks.cnn import ConvNet
 from benchmark.variants.variant import Variant

@@ -14,12 +14,13 @@ from made_trials import (
     make_trial,
     replica_of,
     run_trial,
+    score,
     without_timings,
 )
 
 from benchmark.contract import CURVE_METRICS, FINAL_METRICS
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluate import reestimate, score
+from benchmark.training.evaluate import reestimate
 from benchmark.training.events import Evaluation, Outcome
 from benchmark.training.loop import train
 from benchmark.training.losses import loss_cap
