@@ -1,4 +1,4 @@
-"""What the command line's verbs do."""
+"""What the verbs `run` and `plan` do; `status.py` has the third."""
 
 import argparse
 import time
@@ -10,8 +10,9 @@ from rich.table import Table
 
 from benchmark.base import seeding
 from benchmark.base.environment import choose_device, describe_environment
-from benchmark.cli.display import Display, say
+from benchmark.cli.display import Display
 from benchmark.cli.estimate import measure
+from benchmark.cli.printing import say
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import num_workers
 from benchmark.stages.axis import run_studies
