@@ -109,7 +109,9 @@ def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
 def log_report(results: Results, folder: Path, tracking_uri: str | None = None) -> None:
     """Put a report's folder under `report/` of the study's MLflow run, where the MLflow UI shows it."""
     uri = resolve_uri(tracking_uri)
-    local = local_artifacts(uri, str(results.study["name"]), results.run_id)
+    store = Store(uri)
+    experiment = store.experiments[store.records.experiment_of(results.run_id)]
+    local = local_artifacts(uri, experiment, results.run_id)
     if local is None:
         ClientRecords(uri).client.log_artifacts(results.run_id, str(folder), artifact_path=REPORT_FOLDER)
     else:

@@ -81,6 +81,12 @@ class SqliteRecords:
         with closing(_reading(self._path)) as connection:
             return {str(key): name for key, name in connection.execute(_QUERIES["experiments"])}
 
+    def experiment_of(self, run_id: str) -> str:
+        """The id of a run's experiment."""
+        with closing(_reading(self._path)) as connection:
+            query = f"{_QUERIES['runs']} WHERE run_uuid = ?"
+            return str(connection.execute(query, (run_id,)).fetchone()[3])
+
     def search(self, experiments: Sequence[str], tags: Mapping[str, str], *, newest_first: bool) -> list[Run]:
         """All runs of experiments that have all of these tags, by start time, then id: MLflow's order."""
         has_tags = "".join(

@@ -31,6 +31,9 @@ class Records(Protocol):
     def experiments(self) -> dict[str, str]:
         """Names of the experiments by id."""
 
+    def experiment_of(self, run_id: str) -> str:
+        """The id of a run's experiment."""
+
     def search(self, experiments: Sequence[str], tags: Mapping[str, str], *, newest_first: bool) -> list[Any]:
         """All runs of experiments that have all of these tags, by start time."""
 
@@ -52,6 +55,10 @@ class ClientRecords:
         """Names of the experiments by id."""
         pages = every_page(lambda token: self.client.search_experiments(page_token=token))
         return {experiment.experiment_id: experiment.name for experiment in pages}
+
+    def experiment_of(self, run_id: str) -> str:
+        """The id of a run's experiment."""
+        return str(self.client.get_run(run_id).info.experiment_id)
 
     def search(self, experiments: Sequence[str], tags: Mapping[str, str], *, newest_first: bool) -> list[Any]:
         """All runs of experiments that have all of these tags, by start time."""
