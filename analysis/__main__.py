@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad input.
 """
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ CALIBRATION_STUDIES = 1000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
+    gc.set_threshold(100_000, 50, 100)  # frames and figures are many objects, few of them garbage
     try:
         # Imported here: `--help` need not wait for pandas.
         from analysis import commands

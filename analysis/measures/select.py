@@ -84,9 +84,9 @@ def same_rate(rates: pd.Series[float], rate: float) -> pd.Series[bool]:
 def ended_trials(results: Results, *stages: str, variant: str | None = None) -> pd.DataFrame:
     """Trials with an outcome, at the network's own init gain."""
     trials = results.trials
-    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(stages)
     if variant is not None:
-        wanted &= trials["variant"] == variant
+        trials = _taken(trials, ("variant",), [variant])
+    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(stages)
     return trials[wanted & (trials["init_gain"] == 1.0)]
 
 
