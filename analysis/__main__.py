@@ -4,30 +4,28 @@ Exit codes: 0 done, 2 bad input.
 """
 
 import argparse
+import gc
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from analysis.claims import judge
-from analysis.data.load import load, load_family, log_report
 from analysis.errors import InputError
-from analysis.matrix import by_normalizer, by_value
-from analysis.printing import print_matrices, print_verdicts
-from analysis.results import Results
 
-REPORTS = Path("mlruns/reports")
+REPORTS = "mlruns/reports"
 CALIBRATION_STUDIES = 1000
-CALIBRATION_SEED = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
+    gc.set_threshold(100_000, 50, 100)  # frames and figures are many objects, few of them garbage
     try:
-        {"report": _report, "claims": _claims, "calibrate": _calibrate}[options.verb](options)
+        # Imported here: `--help` need not wait for pandas.
+        from analysis import commands
+
+        {"report": commands.report, "claims": commands.claims, "calibrate": commands.calibrate}[options.verb](
+            options
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,86 +59,6 @@ def parser() -> argparse.ArgumentParser:
     )
     calibrate.add_argument("--out", type=Path, metavar="F", help="CSV file to write the rates to")
     return top
-
-
-def study_name(study: str) -> str:
-    """The name of a study given by name or by the path of its TOML file.
-
-    Raises:
-        InputError: there is no such file, or it is not a study.
-    """
-    if not study.endswith(".toml"):
-        return study
-    path = Path(study)
-    if not path.is_file():
-        raise InputError(f"expected a study's name or TOML file, found no file {study}")
-    try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("name", path.stem))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a study in TOML, found in {study}: {error}") from None
-
-
-def _load(options: argparse.Namespace) -> Results:
-    """The results asked for; which run they are of is said where the study has several."""
-    results = load(study_name(options.study), options.tracking_uri, options.run)
-    if results.which_run:
-        print(results.which_run, file=sys.stderr)
-    return results
-
-
-def _report(options: argparse.Namespace) -> None:
-    """Write the report, log it to the study's run, and print where it is, last.
-
-    Of a study with an axis: every value's report is logged to its own run, and the newest run gets the head
-    report with all of them below it, so that its links lead somewhere.
-    """
-    # Imported here: the other verbs need no matplotlib.
-    from analysis.report import write, write_family
-
-    results = _load(options)
-    out = options.out or REPORTS / str(results.study["name"])
-    if not results.study.get("axis"):
-        page = write(results, out)
-    else:
-        family = load_family(results, options.tracking_uri)
-        page = write_family(family, out)
-        for member in family.members:
-            if member is not results:
-                log_report(member, page.parent / family.folder_of(member), options.tracking_uri)
-    log_report(results, page.parent, options.tracking_uri)
-    print(page)
-
-
-def _claims(options: argparse.Namespace) -> None:
-    """Print the verdicts, of a study with an axis those of every value, and the matrix of all."""
-    results = _load(options)
-    console = Console()
-    if not results.study.get("axis"):
-        verdicts = judge(results)
-        print_verdicts(console, verdicts, _title(results))
-        print_matrices(console, by_normalizer(verdicts))
-        return
-    family = load_family(results, options.tracking_uri)
-    judged = []
-    for member in family.members:
-        verdicts = judge(member)
-        print_verdicts(console, verdicts, f"{_title(member)}: {family.label} = {family.name_of(member)}")
-        judged.append((family.name_of(member), "", verdicts))
-    print_matrices(console, by_value(judged))
-    for name in family.missing:
-        console.print(f"{family.label} = {name}: not run yet", highlight=False, markup=False)
-
-
-def _title(results: Results) -> str:
-    return f"{results.study['name']} ({results.study_hash}, {results.status})"
-
-
-def _calibrate(options: argparse.Namespace) -> None:
-    """Simulate studies and print the table of error rates."""
-    from analysis.calibration import ranks, verdicts
-
-    print(verdicts.table_markdown(verdicts.run(options.studies, CALIBRATION_SEED, options.out)))
-    print(ranks.table_markdown(ranks.run(options.studies, CALIBRATION_SEED), options.studies))
 
 
 def _positive(text: str) -> int:

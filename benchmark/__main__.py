@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.base import interruption
@@ -21,11 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again = _command_again(options)
     interruption.listen()
     try:
-        # Imported here: `--help` need not wait for torch.
-        from benchmark.cli import commands
-
-        verb = {"plan": commands.plan, "run": commands.run, "status": commands.status}[options.verb]
-        return verb(options, FOLDER, again)
+        return _verb(options.verb)(options, FOLDER, again)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,6 +67,17 @@ def parser() -> argparse.ArgumentParser:
                 help="where to train: auto (the default), cpu, cuda, cuda:N or mps",
             )
     return top
+
+
+def _verb(name: str) -> Callable[[argparse.Namespace, Path, str], int]:
+    """What a verb does. Imported here: `--help` need not wait for torch, nor `status` for optuna."""
+    if name == "status":
+        from benchmark.cli.status import status
+
+        return status
+    from benchmark.cli import commands
+
+    return {"plan": commands.plan, "run": commands.run}[name]
 
 
 def _command_again(options: argparse.Namespace) -> str:

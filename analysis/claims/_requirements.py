@@ -143,9 +143,8 @@ def probed(probe: str, switch: str) -> Requirement:
     """A requirement: the study logged a probe of both variants."""
 
     def logged(results: Results, pair: Pair) -> str | None:
-        rows = results.probes[results.probes["probe"] == probe]
         for variant in pair.both:
-            if not (rows["variant"] == variant).any():
+            if select.probe_rows(results, probe, variant).empty:
                 return f"the study did not log {probe} of {variant}: run it with {switch}"
         return None
 

@@ -36,6 +36,9 @@ def read_table(path: Path | None) -> pa.Table | None:
         InputError: it is something else.
     """
     try:
-        return None if path is None else pq.read_table(path, use_threads=False)
+        if path is None:
+            return None
+        with pq.ParquetFile(path) as file:  # half the time of `read_table`, which looks for folders of files
+            return file.read(use_threads=False)
     except pa.ArrowInvalid as error:
         refuse(str(path), "a parquet file", str(error).splitlines()[0])

@@ -59,9 +59,8 @@ def stack(tables: Sequence[pa.Table | None], trials: pd.DataFrame, columns: Sequ
     rows = np.array([0 if table is None else table.num_rows for table in tables], dtype=int)
     if not rows.any():
         return pd.DataFrame(columns=list(columns))
-    frame: pd.DataFrame = pa.concat_tables(
-        [table for table in tables if table is not None], promote_options="permissive"
-    ).to_pandas()
+    whole = pa.concat_tables([table for table in tables if table is not None], promote_options="permissive")
+    frame: pd.DataFrame = whole.combine_chunks().to_pandas()  # text in thousands of pieces is slow to look at
     keys = trials.rename(columns={"learning_rate": "trial_learning_rate"})[list(TRIAL_KEYS)]
     repeated = keys.loc[keys.index.repeat(rows)].reset_index(drop=True)
     return pd.concat([repeated, frame], axis=1)[list(columns)]

@@ -1,4 +1,4 @@
-"""Reads one study run out of MLflow into tidy pandas frames: the only analysis module that imports mlflow.
+"""Reads one study run out of MLflow into tidy pandas frames.
 
 What a study logs is a contract, versioned in its `schema.json`; what does not fit is refused in one line.
 """
@@ -9,19 +9,16 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import pandas as pd
 import pyarrow as pa
 
 from analysis.data import checks
-from analysis.data.files import read_json, read_table
 from analysis.data.frames import stack, trials_frame
+from analysis.data.store import SQLITE, ClientRecords, Store, has_ended
 from analysis.errors import InputError
 from analysis.family import (
     Family,
@@ -35,17 +32,13 @@ from analysis.results import CURVE_FRAME, PROBE_FRAME, Results, Variant
 from benchmark.contract import (
     CURVES_FILE,
     DECISIONS_FILE,
-    ENDED,
     ENVIRONMENT_FILE,
     PROBES_FILE,
     PROGRESS_FILE,
     SCHEMA_FILE,
-    SILENT_MLFLOW,
     STUDY_FILE,
     Tag,
-    every_page,
     local_artifacts,
-    membership_tag,
 )
 
 DEFAULT_TRACKING_URI = "sqlite:///mlruns/mlflow.db"
@@ -66,7 +59,7 @@ def load(study: str, tracking_uri: str | None = None, run_id: str | None = None)
         InputError: there is no such database, experiment or run, it was logged under other rules, or what was
             logged is not whole.
     """
-    store = _Store(resolve_uri(tracking_uri))
+    store = Store(resolve_uri(tracking_uri))
     runs = store.study_runs(study)
     run = next((one for one in runs if run_id in (None, one.info.run_id)), None)
     if run is None:
@@ -98,7 +91,7 @@ def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
         tracking_uri: as for `load`.
     """
     uri = resolve_uri(tracking_uri)
-    store, study = _Store(uri), str(newest.study["name"])
+    store, study = Store(uri), str(newest.study["name"])
     members = {position_of(newest): newest}
     for run in store.study_runs(study):
         artifacts = store.artifacts(run)
@@ -115,10 +108,12 @@ def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
 
 def log_report(results: Results, folder: Path, tracking_uri: str | None = None) -> None:
     """Put a report's folder under `report/` of the study's MLflow run, where the MLflow UI shows it."""
-    store = _Store(resolve_uri(tracking_uri))
-    local = store.folder(store.client.get_run(results.run_id))
+    uri = resolve_uri(tracking_uri)
+    store = Store(uri)
+    experiment = store.experiments[store.records.experiment_of(results.run_id)]
+    local = local_artifacts(uri, experiment, results.run_id)
     if local is None:
-        store.client.log_artifacts(results.run_id, str(folder), artifact_path=REPORT_FOLDER)
+        ClientRecords(uri).client.log_artifacts(results.run_id, str(folder), artifact_path=REPORT_FOLDER)
     else:
         shutil.copytree(folder, local / REPORT_FOLDER, dirs_exist_ok=True)
 
@@ -130,8 +125,8 @@ def resolve_uri(tracking_uri: str | None) -> str:
         InputError: it names an SQLite file that is not there (MLflow would create an empty one).
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith(SQLITE):
+        path = Path(uri.removeprefix(SQLITE))
         if not path.is_file():
             raise InputError(
                 f"no results at {path}: run a study first (python -m benchmark run quick), "
@@ -140,132 +135,7 @@ def resolve_uri(tracking_uri: str | None) -> str:
     return uri
 
 
-class _Store:
-    """MLflow's records.
-
-    Attributes:
-        uri: where they are.
-        client: MLflow's; made here because importing mlflow takes seconds.
-    """
-
-    def __init__(self, uri: str) -> None:
-        os.environ.update(SILENT_MLFLOW)
-        from mlflow import MlflowClient
-
-        self.uri = uri
-        self.client = MlflowClient(tracking_uri=uri)
-
-    @cached_property
-    def experiments(self) -> dict[str, str]:
-        """Names of the experiments, which are the studies', by id."""
-        pages = every_page(lambda token: self.client.search_experiments(page_token=token))
-        return {experiment.experiment_id: experiment.name for experiment in pages}
-
-    def study_runs(self, study: str) -> list[Any]:
-        """The study's own runs, the newest first."""
-        experiment = next((key for key, name in self.experiments.items() if name == study), None)
-        if experiment is None:
-            known = ", ".join(sorted(name for name in self.experiments.values() if name != "Default"))
-            raise InputError(f"study {study!r} was never run here; studies with results: {known or 'none'}")
-        runs = self._search([experiment], f"tags.{Tag.KIND} = 'study'", "attributes.start_time DESC")
-        if not runs:
-            raise InputError(
-                f"study {study!r} has an experiment but no study run yet; start it with: "
-                f"python -m benchmark run {study}"
-            )
-        # A study run that is gone on with keeps its start: what counts is when it was last worked on.
-        return sorted(runs, key=lambda run: float(run.data.tags.get(Tag.LAST_OPENED_AT, 0.0)), reverse=True)
-
-    def trial_runs(self, study_hash: str) -> list[Any]:
-        """The trials that belong to a study run, oldest first, from whichever experiment logged them.
-
-        Raises:
-            InputError: a trial has two runs with an outcome.
-        """
-        condition = f"tags.{Tag.KIND} = 'trial' and tags.`{membership_tag(study_hash)}` = 'true'"
-        chosen: dict[str, Any] = {}
-        for run in self._search(list(self.experiments), condition, "attributes.start_time ASC"):
-            key = run.data.tags.get(Tag.TRIAL_HASH, run.info.run_id)
-            before = chosen.get(key)
-            if before is None or not _has_ended(before):
-                chosen[key] = run  # of a trial that was tried again, the latest run counts
-            elif _has_ended(run):
-                raise InputError(
-                    f"{checks.label_of(run)}: expected one run with an outcome, found "
-                    f"{before.info.run_id} and {run.info.run_id}; delete one of them"
-                )
-        return list(chosen.values())
-
-    def folder(self, run: Any) -> Path | None:
-        """Where a run's artifacts lie beside an SQLite store; None for other stores."""
-        return local_artifacts(self.uri, self.experiments[run.info.experiment_id], run.info.run_id)
-
-    def artifacts(self, run: Any) -> _Artifacts:
-        """What a run logged as files."""
-        return _Artifacts(self.uri, run.info.artifact_uri, self.folder(run))
-
-    def _search(self, experiments: list[str], condition: str, order: str) -> list[Any]:
-        """All runs that meet a condition."""
-        return list(
-            every_page(
-                lambda token: self.client.search_runs(
-                    experiments, condition, max_results=1000, order_by=[order], page_token=token
-                )
-            )
-        )
-
-
-@dataclass
-class _Artifacts:
-    """The artifacts of one run: local ones are read in place, others through MLflow.
-
-    Attributes:
-        tracking_uri: MLflow's.
-        artifact_uri: where MLflow's records say that they are.
-        folder: where they are for certain; None where only MLflow knows.
-    """
-
-    tracking_uri: str
-    artifact_uri: str
-    folder: Path | None = None
-
-    @cached_property
-    def names(self) -> set[str]:
-        """What the run logged, listed once."""
-        from mlflow import artifacts
-
-        listed = artifacts.list_artifacts(artifact_uri=self.artifact_uri, tracking_uri=self.tracking_uri)
-        return {Path(entry.path).name for entry in listed}
-
-    def path(self, name: str) -> Path | None:
-        """A local path of the artifact; None where the run has no such artifact."""
-        folder, parsed = self.folder, urlparse(self.artifact_uri)
-        if folder is None and parsed.scheme in ("", "file"):
-            folder = Path(url2pathname(parsed.path))
-        if folder is not None:
-            # MLflow's own look-up takes several times as long as reading the file, for hundreds of files.
-            return folder / name if (folder / name).is_file() else None
-        if name not in self.names:
-            return None
-        from mlflow import artifacts
-
-        uri = f"{self.artifact_uri}/{name}"
-        return Path(artifacts.download_artifacts(artifact_uri=uri, tracking_uri=self.tracking_uri))
-
-    def json(self, name: str) -> dict[str, Any]:
-        """A JSON artifact; empty where the run has none yet."""
-        return read_json(self.path(name))
-
-    def table(self, name: str) -> pa.Table | None:
-        """A parquet artifact; None where the run has none."""
-        return read_table(self.path(name))
-
-
-def _has_ended(run: Any) -> bool:
-    return run.data.tags.get(Tag.STATUS) in ENDED
-
-
-def _logged(store: _Store, run: Any, trials: Sequence[Any]) -> Results:
+def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
     """A study run without its curves and probes."""
     artifacts, where = store.artifacts(run), f"study run {run.info.run_id}"
     schema, study = artifacts.json(SCHEMA_FILE), artifacts.json(STUDY_FILE)
@@ -293,9 +163,9 @@ def _logged(store: _Store, run: Any, trials: Sequence[Any]) -> Results:
     )
 
 
-def _tables(store: _Store, trial: Any, own: Results) -> tuple[pa.Table | None, pa.Table | None]:
+def _tables(store: Store, trial: Any, own: Results) -> tuple[pa.Table | None, pa.Table | None]:
     """A trial's curves and probes; none of a trial without an outcome, whose files are not whole."""
-    if not _has_ended(trial):
+    if not has_ended(trial):
         return None, None
     artifacts, label = store.artifacts(trial), checks.label_of(trial)
     curves = checks.check_curves(artifacts.table(CURVES_FILE), trial, own.study)
@@ -308,7 +178,7 @@ def _same_data(run: Any, own: Results) -> bool:
     return bool(run.data.tags.get(Tag.DATA_FINGERPRINT) == own.data_fingerprint)
 
 
-def _by_data(store: _Store, runs: Sequence[Any], own: Results) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _by_data(store: Store, runs: Sequence[Any], own: Results) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Ids of the runs on the same data, and on other; of a study with an axis, those at the same value."""
     axis = own.study.get("axis")
     same: list[str] = []
@@ -320,7 +190,7 @@ def _by_data(store: _Store, runs: Sequence[Any], own: Results) -> tuple[tuple[st
     return tuple(same), tuple(other)
 
 
-def _siblings(store: _Store, runs: Sequence[Any], own: Results) -> Iterator[Results]:
+def _siblings(store: Store, runs: Sequence[Any], own: Results) -> Iterator[Results]:
     """Complete runs that differ in the optimizer alone; by the primary measure, which needs no curves."""
     for run in runs:
         if run.info.run_id == own.run_id or run.data.tags.get(Tag.STATUS) != "complete":

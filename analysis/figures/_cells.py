@@ -56,13 +56,13 @@ def completed_curves(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
         frame with columns variant, seed, step, diverged (of the row) and the curve's metrics.
     """
     metrics = [*LOSSES, *ACCURACIES]
+    of_stages = results.curves.groupby("stage")["step"].unique().items()
+    steps_of = {stage: np.sort(steps) for stage, steps in of_stages}
     pieces = []
     for variant, group in trials.groupby("variant", sort=False):
-        rows = results.curves[results.curves["trial_hash"].isin(group["trial_hash"])]
-        of_stage = results.curves["stage"] == group["stage"].iloc[0]
-        steps = np.sort(results.curves.loc[of_stage, "step"].unique())
+        steps = steps_of[group["stage"].iloc[0]]
         for name, seed, status in zip(group["trial_hash"], group["seed"], group["status"], strict=True):
-            own = rows[rows["trial_hash"] == name].drop_duplicates("step").set_index("step")
+            own = select.rows_of(results.curves, [name]).drop_duplicates("step").set_index("step")
             if own.empty:
                 continue
             curve = own[metrics].replace([np.inf, -np.inf], np.nan).reindex(steps)

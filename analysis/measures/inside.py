@@ -72,8 +72,8 @@ def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:
     Returns:
         frame with columns seed, value (decades per layer; smaller is better), floored, switched_off.
     """
-    probes = results.probes
-    at_init = probes[(probes["variant"] == variant) & (probes["step"] == 0) & (probes["stage"] == "sweep")]
+    probes = select.probe_rows(results, GRADIENT_NORM, variant)
+    at_init = probes[(probes["step"] == 0) & (probes["stage"] == "sweep")]
     slopes = attenuation(at_init).sort_values("trial_learning_rate").drop_duplicates("seed")
     slopes = slopes.sort_values("seed")
     return slopes.rename(columns={"slope": "value"})[["seed", "value", "floored", "switched_off"]]
@@ -90,13 +90,9 @@ def effective_smoothness(
         frame with columns seed, value (smaller is smoother; NaN without a finite probe), status.
     """
     trials = select.confirm_trials(results, variant, at, reference)
-    probes = results.probes
+    probes = select.probe_rows(results, LANDSCAPE_SMOOTHNESS, variant)
     first_half = probes["step"] <= results.study["budget"]["num_steps"] / 2
-    rows = probes[
-        first_half
-        & (probes["probe"] == LANDSCAPE_SMOOTHNESS)
-        & probes["trial_hash"].isin(trials["trial_hash"])
-    ]
+    rows = probes[first_half & probes["trial_hash"].isin(trials["trial_hash"])]
     finite = rows[np.isfinite(rows["value"].astype(float))]
     medians = finite.groupby("trial_hash")["value"].median()
     values = trials["trial_hash"].map(medians).astype(float)

@@ -34,6 +34,7 @@ def stability_threshold(results: Results, variant: str, rho: Rho = None) -> floa
     return share_above_chance(float(decided["best_cell_accuracy"]), results.chance, rho)
 
 
+@lru_cache(maxsize=select.CACHED)
 def stability(results: Results, rho: Rho = None) -> pd.Series[bool]:
     """Per trial, indexed like `results.trials`: did it train and keep rho of its variant's best accuracy?
 
@@ -46,6 +47,7 @@ def stability(results: Results, rho: Rho = None) -> pd.Series[bool]:
     return pd.Series(stable, index=trials.index, dtype=bool)
 
 
+@lru_cache(maxsize=select.CACHED)
 def max_stable_rate(
     results: Results, variant: str, rho: Rho = None, *, contiguous: bool = False
 ) -> pd.DataFrame:

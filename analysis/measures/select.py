@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.results import Results, Variant
 from benchmark.contract import BASELINE, BEST, CONFIRM_SEED_OFFSET, ENDED, RATE_MULTIPLES
@@ -14,7 +16,7 @@ from benchmark.contract import BASELINE, BEST, CONFIRM_SEED_OFFSET, ENDED, RATE_
 SAME_RATE = f"x{RATE_MULTIPLES[0]}"
 """The role of a confirm cell at the best rate of the reference."""
 
-CACHED = 256
+CACHED = 4096
 """Frames kept: every claim and figure asks for the same few. Results never change; nor may these."""
 
 
@@ -82,9 +84,9 @@ def same_rate(rates: pd.Series[float], rate: float) -> pd.Series[bool]:
 def ended_trials(results: Results, *stages: str, variant: str | None = None) -> pd.DataFrame:
     """Trials with an outcome, at the network's own init gain."""
     trials = results.trials
-    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(stages)
     if variant is not None:
-        wanted &= trials["variant"] == variant
+        trials = _taken(trials, ("variant",), [variant])
+    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(stages)
     return trials[wanted & (trials["init_gain"] == 1.0)]
 
 
@@ -102,8 +104,44 @@ def confirm_trials(
 
 def curves_of(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     """The evaluations of these trials, each trial's by ascending step."""
-    curves = results.curves[results.curves["trial_hash"].isin(trials["trial_hash"])]
-    return curves.sort_values(["seed", "trial_hash", "step"])
+    return rows_of(results.curves, trials["trial_hash"]).sort_values(["seed", "trial_hash", "step"])
+
+
+def rows_of(frame: pd.DataFrame, trials: Iterable[str]) -> pd.DataFrame:
+    """The rows of curves or probes that are of these trials, in the frame's order."""
+    return _taken(frame, ("trial_hash",), trials)
+
+
+def probe_rows(results: Results, probe: str, variant: str) -> pd.DataFrame:
+    """The rows of a variant's probe, in the frame's order."""
+    return _taken(results.probes, ("probe", "variant"), [(probe, variant)])
+
+
+def _taken(frame: pd.DataFrame, columns: tuple[str, ...], keys: Iterable[Any]) -> pd.DataFrame:
+    places = _places(_Same(frame), columns)
+    found = [places[key] for key in keys if key in places]
+    return frame.iloc[np.sort(np.concatenate(found))] if found else frame.iloc[:0]
+
+
+class _Same:
+    """A frame as a key of a cache: equal to itself alone. Results never change, and share their frames."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+
+    def __hash__(self) -> int:
+        return id(self.frame)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.frame is self.frame
+
+
+@lru_cache(maxsize=16)
+def _places(of: _Same, columns: tuple[str, ...]) -> dict[Any, NDArray[np.int64]]:
+    """Where the rows of each key stand: looked for once, not in the whole frame by every measure."""
+    names = list(columns) if len(columns) > 1 else columns[0]
+    found: Any = of.frame.groupby(names, sort=False).indices
+    return dict(found)
 
 
 def paired_difference(upper: pd.DataFrame, lower: pd.DataFrame) -> pd.DataFrame:

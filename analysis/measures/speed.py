@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -54,8 +55,17 @@ def time_to_target(
     Returns:
         frame with columns seed, low, high, by ascending seed. Smaller is better.
     """
+    if isinstance(target, pd.Series):
+        return _times(results, variant, at, unit, target, reference)
     if target is None:
         target = target_accuracy(results, results.planned[variant].activation)
+    return _times_to_one(results, variant, at, unit, target, reference)
+
+
+def _times(
+    results: Results, variant: str, at: str, unit: Unit, target: float | pd.Series[float], reference: str
+) -> pd.DataFrame:
+    """What `time_to_target` gives."""
     trials = select.confirm_trials(results, variant, at, reference)
     curves = select.curves_of(results, trials)
     rows = []
@@ -63,6 +73,10 @@ def time_to_target(
         wanted = float(target.get(seed, np.nan)) if isinstance(target, pd.Series) else float(target)
         rows.append((seed, *_arrival(curve, wanted, unit, budget(results, unit))))
     return pd.DataFrame(rows, columns=["seed", "low", "high"])
+
+
+_times_to_one = lru_cache(maxsize=select.CACHED)(_times)
+"""Of a target for all seeds: a variant's times are compared with many others'."""
 
 
 def log_speedup(reference: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:

@@ -54,6 +54,10 @@ def decide(p_supported: float, p_refuted: float, alpha: float = ALPHA) -> str:
     return REFUTED if p_refuted <= alpha else INCONCLUSIVE
 
 
+_PARTS = 20
+"""In how many parts resamples are judged; the last ones only where they can still change the answer."""
+
+
 def seeds_needed(
     low: ArrayLike,
     high: ArrayLike,
@@ -89,10 +93,14 @@ def seeds_needed(
 
     def settled(num_seeds: int) -> bool:
         drawn = rng.integers(low.size, size=(num_resamples, num_seeds))
-        level = ALPHA / num_tests
-        supported = signed_rank_rejects(low[drawn] - delta, level)
-        refuted = signed_rank_rejects(delta - high[drawn], level)
-        return bool((supported | refuted).mean() >= power)
+        level, count, left = ALPHA / num_tests, 0, num_resamples
+        for part in np.array_split(drawn, _PARTS):
+            supported = signed_rank_rejects(low[part] - delta, level)
+            refuted = signed_rank_rejects(delta - high[part[~supported]], level)
+            count, left = count + int(supported.sum() + refuted.sum()), left - len(part)
+            if count / num_resamples >= power or (count + left) / num_resamples < power:
+                break  # whatever the others say
+        return count / num_resamples >= power
 
     too_few, enough = max(low.size, least_seeds(num_tests) - 1), max_seeds
     if enough <= too_few or not settled(enough):

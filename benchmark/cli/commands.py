@@ -1,4 +1,4 @@
-"""What the command line's verbs do."""
+"""What the verbs `run` and `plan` do; `status.py` has the third."""
 
 import argparse
 import time
@@ -10,8 +10,9 @@ from rich.table import Table
 
 from benchmark.base import seeding
 from benchmark.base.environment import choose_device, describe_environment
-from benchmark.cli.display import Display, say
+from benchmark.cli.display import Display
 from benchmark.cli.estimate import measure
+from benchmark.cli.printing import say
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import num_workers
 from benchmark.stages.axis import run_studies
@@ -19,7 +20,7 @@ from benchmark.study import plan as planning
 from benchmark.study.files import load_studies
 from benchmark.study.spec import StudySpec
 from benchmark.tracking.mlflow.store import default_uri
-from benchmark.tracking.mlflow.study_log import MlflowStudyLog, count_trials
+from benchmark.tracking.mlflow.study_log import MlflowStudyLog
 from benchmark.tracking.protocol import StudyLog
 
 
@@ -89,37 +90,6 @@ def _plan_one(study: StudySpec, device: torch.device, folder: Path, console: Con
 
 def _workers(study: StudySpec, device: torch.device) -> int:
     return num_workers(study.execution.workers, study.execution.threads, device.type)
-
-
-def status(options: argparse.Namespace, folder: Path, again: str) -> int:
-    """Show how far a study has come: its trials by stage and status."""
-    studies = load_studies(options.study, options.overrides)
-    uri = options.tracking_uri or default_uri(folder)
-    console = Console()
-    for study in studies:
-        if study.axis is not None:
-            say(console, f"{study.axis.label} = {study.axis.value_name}")
-        _status_one(study, folder, uri, console, again)
-    return 0
-
-
-def _status_one(study: StudySpec, folder: Path, uri: str, console: Console, again: str) -> None:
-    counts = count_trials(
-        uri, study, lambda: load(study.data, torch.device("cpu"), folder / "data").fingerprint
-    )
-    if not counts:
-        say(
-            console,
-            f"study {study.name} was not run with these settings on these data. To run it: {again}",
-        )
-        return
-    statuses = sorted({status for stage in counts.values() for status in stage})
-    table = Table("stage", *statuses, "of")
-    for size in planning.stage_sizes(study):
-        found = counts.get(size.stage, {})
-        most = "at most " if size.is_bound else ""
-        table.add_row(size.stage, *(str(found.get(s, 0)) for s in statuses), f"{most}{size.num_trials}")
-    console.print(table)
 
 
 def _cells_table(study: StudySpec) -> Table:

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from benchmark.cli.printing import say
 from benchmark.stages.session import StageObserver
 from benchmark.training.events import Evaluation, Failure, Outcome
 from benchmark.training.trial import Trial
@@ -136,8 +137,3 @@ class Display(StageObserver):
             return ""
         seconds = (time.monotonic() - self._began) / fresh * (self._total - done)
         return f"(about {seconds:.0f} s left)"
-
-
-def say(console: Console, message: str) -> None:
-    """Print a message as it is: on one line, which only the terminal may wrap."""
-    console.print(message, markup=False, highlight=False, soft_wrap=True)

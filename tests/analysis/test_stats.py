@@ -97,6 +97,16 @@ class TestSignedRank:
         assert 0 < expected.sum() < len(x)
         assert (stats.signed_rank_rejects(x, alpha) == expected).all()
 
+    @pytest.mark.parametrize("n", [10, 40, 100])
+    @pytest.mark.parametrize("alpha", [0.05, 0.0125, 0.2])
+    def test_bounds_that_spare_a_distribution_change_no_rejection(self, n, alpha) -> None:
+        """Few values drawn often, as a resample has them: ties, zeros, and effects near any threshold."""
+        rng = np.random.default_rng(n)
+        x = np.concatenate([rng.choice(rng.normal(m, 1, 10), (30, n)) for m in np.linspace(-0.2, 1, 9)])
+        expected = stats.signed_rank_pvalues(x) <= alpha
+        assert 0 < expected.sum() < len(x)
+        assert_array_equal(stats.signed_rank_rejects(x, alpha), expected)
+
     @pytest.mark.parametrize("x", [[], [np.nan, 1.0], [[1.0]]])
     def test_refuses_what_is_no_sample(self, x: list[float]) -> None:
         with pytest.raises(ValueError, match="expected"):

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +116,14 @@ class Artifacts:
         """Write a JSON artifact."""
         with self.writing(run_id, name) as path:
             path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+    def write_table(self, run_id: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write a parquet artifact with a row per mapping; the first one's keys are its columns."""
+        import pyarrow as pa  # late: `plan` and `status` write nothing
+        import pyarrow.parquet as pq
+
+        with self.writing(run_id, name) as path:
+            pq.write_table(pa.Table.from_pylist(list(rows)), path)
 
     def read_json(self, run_id: str, name: str) -> dict[str, Any] | None:
         """A JSON artifact; None if the run has none of that name."""

@@ -7,7 +7,6 @@ logged, and how it is named, is the contract with `analysis`; `contract.SCHEMA_V
 import json
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,9 @@ from benchmark.contract import (
 from benchmark.data.datasets import DeviceData
 from benchmark.study.identity import study_hash
 from benchmark.study.spec import StudySpec
+from benchmark.tracking.mlflow.batch import Batch, ClientWriter, RunWriter
 from benchmark.tracking.mlflow.documents import note, schema_document, trial_params
+from benchmark.tracking.mlflow.sqlite import SqliteWriter, is_known, sqlite_file
 from benchmark.tracking.mlflow.store import Artifacts, as_params, as_tags, connect, search
 from benchmark.tracking.mlflow.trial_log import MlflowTrialLog
 from benchmark.training.events import Outcome
@@ -33,9 +34,10 @@ from benchmark.training.trial import Trial
 from benchmark.variants.variant import Variant
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 _DIGEST_LENGTH = 32  # MLflow stores at most 36 characters of a data set's digest
+_DATASET_TAGS = {"mlflow.data.context": "training"}
 _SAME_MACHINE = {Tag.DEVICE: "times", Tag.NUMERICS: "numbers"}
 """What would not compare: trials of another device, and of other kernels, have the same hash."""
 
@@ -90,6 +92,7 @@ class MlflowStudyLog:
         self._finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED"}
         self._run_ids = {key: run.info.run_id for key, run in runs.items()}
         self.run_id = self._open_study_run(command)
+        self._batch = Batch(self._writer(uri), self._artifacts)
         self._variant_runs = self._adopt_variant_runs()
         self.log_json(SCHEMA_FILE, schema_document(study))
         self.log_json(STUDY_FILE, study.model_dump(mode="json"))
@@ -102,36 +105,36 @@ class MlflowStudyLog:
             return None
         membership = membership_tag(self._hash)
         if membership not in run.data.tags:
-            self._client.set_tag(run.info.run_id, membership, "true")
+            self._batch.tag(run.info.run_id, {membership: "true"})
         return Outcome(run.data.tags[Tag.STATUS], run.data.tags[Tag.STATUS_EMA], dict(run.data.metrics))
 
     def start_trial(self, stage: str, trial: Trial) -> MlflowTrialLog:
         """Open the run of a trial that is about to train: the run it had, if it was interrupted or failed."""
-        tags = self._trial_tags(stage, trial)
         key = _key(stage, trial.hash)
-        run_id = self._run_ids.get(key)
-        if run_id is None:
-            parent = self._variant_run(trial.variant)
-            run_id = self._create_run(trial.name, tags | {"mlflow.parentRunId": parent})
-            self._run_ids[key] = run_id
-            log, tags = MlflowTrialLog(self._client, self._artifacts, run_id), {}
-        else:
-            log = self._reopen(run_id)
-        params = as_params(trial_params(trial, self._study, stage))
-        self._client.log_batch(run_id, params=params, tags=as_tags(tags))
-        self._log_dataset(run_id)
-        return log
+        params = {k: str(value) for k, value in trial_params(trial, self._study, stage).items()}
+        if key in self._run_ids:
+            return self._reopen(self._run_ids[key], params)
+        tags = self._trial_tags(stage, trial) | {"mlflow.parentRunId": self._variant_run(trial.variant)}
+        plain = {str(name): value for name, value in tags.items()}
+        self._run_ids[key] = run_id = self._batch.begin(trial.name, plain, params)
+        return MlflowTrialLog(self._batch, self._artifacts, run_id)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """An artifact of the study run; None if it has none of that name."""
         return self._artifacts.read_json(self.run_id, name)
 
     def log_json(self, name: str, document: dict[str, Any]) -> None:
-        """Write an artifact of the study run, replacing an earlier one."""
+        """Write an artifact of the study run, replacing an earlier one; first the trials it may tell of."""
+        self.flush()
         self._artifacts.write_json(self.run_id, name, document)
+
+    def flush(self) -> None:
+        """Write what waits to be written."""
+        self._batch.flush()
 
     def close(self, *, complete: bool, interrupted: bool = False) -> None:
         """End the study's and the variants' runs."""
+        self.flush()
         self._client.set_tag(self.run_id, Tag.STATUS, "complete" if complete else "incomplete")
         status = "KILLED" if interrupted else "FINISHED" if complete else "FAILED"
         for run_id in (*self._variant_runs.values(), self.run_id):
@@ -147,15 +150,26 @@ class MlflowStudyLog:
             earlier.append(before)
         return environment | {"earlier": [one for one in earlier if one != environment]}
 
-    def _reopen(self, run_id: str) -> MlflowTrialLog:
+    def _reopen(self, run_id: str, params: dict[str, str]) -> MlflowTrialLog:
+        self.flush()  # it may have failed in this session
         self._client.update_run(run_id, status="RUNNING")
+        self._client.log_batch(run_id, params=as_params(params))
+        self._log_dataset(run_id)
         run = self._client.get_run(run_id)
         if Tag.FAILURE in run.data.tags:
             self._client.delete_tag(run_id, Tag.FAILURE)
         # A metric that every evaluation has: one that is NaN is not logged.
         history = self._client.get_metric_history(run_id, "examples")
         last_step = max((metric.step for metric in history), default=-1)
-        return MlflowTrialLog(self._client, self._artifacts, run_id, last_step, run.data.metrics)
+        return MlflowTrialLog(self._batch, self._artifacts, run_id, last_step, run.data.metrics)
+
+    def _writer(self, uri: str) -> RunWriter:
+        """What writes the trials' runs: all of them have the study run's data set."""
+        path = sqlite_file(uri)
+        if path is None or not is_known(path):
+            return ClientWriter(self._client, self._experiment_id, [self._dataset_input()])
+        dataset = self._data.name, self._data.fingerprint[:_DIGEST_LENGTH]
+        return SqliteWriter(path, self._experiment_id, dataset, _DATASET_TAGS)
 
     def _open_experiment(self) -> str:
         name = self._study.name
@@ -265,6 +279,9 @@ class MlflowStudyLog:
         return str(self._client.create_run(self._experiment_id, tags=plain, run_name=name).info.run_id)
 
     def _log_dataset(self, run_id: str) -> None:
+        self._client.log_inputs(run_id, [self._dataset_input()])
+
+    def _dataset_input(self) -> "DatasetInput":
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         sizes = {"num_train": len(self._data.train), "num_validation": len(self._data.validation)}
@@ -275,36 +292,10 @@ class MlflowStudyLog:
             source=self._study.data.model_dump_json(exclude={"root"}),
             profile=json.dumps(sizes),
         )
-        context = InputTag("mlflow.data.context", "training")
-        self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+        return DatasetInput(dataset, [InputTag(key, value) for key, value in _DATASET_TAGS.items()])
 
     def _search(self, condition: str) -> "list[Run]":
         return search(self._client, self._experiment_id, condition)
-
-
-def count_trials(
-    uri: str, study: StudySpec, data_fingerprint: Callable[[], str]
-) -> dict[str, dict[str, int]]:
-    """How many trials of a study were logged, by stage and status; empty if it was never run here.
-
-    Args:
-        uri: MLflow's tracking URI.
-        study: whose.
-        data_fingerprint: of its data; asked for only where a study of its name was run.
-    """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return {}
-    client = connect(uri)
-    experiment = client.get_experiment_by_name(study.name)
-    if experiment is None:
-        return {}
-    condition = f"tags.`{membership_tag(study_hash(study, data_fingerprint()))}` = 'true'"
-    counts: dict[str, dict[str, int]] = {}
-    for run in search(client, experiment.experiment_id, condition):
-        stage = counts.setdefault(run.data.tags[Tag.STAGE], {})
-        status = "interrupted" if run.info.status == "KILLED" else run.data.tags[Tag.STATUS]
-        stage[status] = stage.get(status, 0) + 1
-    return counts
 
 
 def _key(stage: str, trial_hash: str) -> str:

@@ -2,22 +2,23 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from benchmark.contract import CURVES_FILE, FAILURE_FILE, PROBES_FILE, Tag
-from benchmark.tracking.mlflow.store import Artifacts, as_tags
+from benchmark.tracking.mlflow.batch import Batch
+from benchmark.tracking.mlflow.store import Artifacts
 from benchmark.training.events import Evaluation, Failure, Outcome
 
-_FLUSH_EVERY_S = 5.0  # a long trial's curves reach the UI at least this often
-_METRICS_PER_CALL = 1000  # MLflow's limit on one log_batch
+_LONG_S = 10.0
+"""A trial that ran longer is written the moment it ends: after a kill it would be trained anew."""
 
 
 class MlflowTrialLog:
     """The run of one trial while it trains.
 
     Args:
-        client: MLflow's.
+        batch: keeps what is logged until it is written.
         artifacts: of the run's experiment.
         run_id: the trial's run.
         last_step: the last step whose metrics it has, from before an interruption; -1 for none.
@@ -26,20 +27,19 @@ class MlflowTrialLog:
 
     def __init__(
         self,
-        client: Any,
+        batch: Batch,
         artifacts: Artifacts,
         run_id: str,
         last_step: int = -1,
         known: Collection[str] = (),
     ) -> None:
         self.run_id = run_id
-        self._client = client
+        self._batch = batch
         self._artifacts = artifacts
         self._last_step = last_step
         self._known = known
         self._evaluations: list[Evaluation] = []
-        self._pending: list[Any] = []
-        self._flushed_at = time.monotonic()
+        self._began = time.monotonic()
 
     def log(self, evaluation: Evaluation) -> None:
         """Take an evaluation; a step that the run has already is not recorded twice."""
@@ -47,47 +47,27 @@ class MlflowTrialLog:
         row = evaluation.row
         if row["step"] > self._last_step:
             values = {name: row[name] for name in row if name != "step" and not math.isnan(row[name])}
-            self._add(values, int(row["step"]))
-        if time.monotonic() - self._flushed_at > _FLUSH_EVERY_S:
-            self._flush()
+            self._batch.log(self.run_id, values, int(row["step"]))
 
     def finish(self, outcome: Outcome) -> None:
-        """Write what remains, and end the run: the last thing written says that all of it is there."""
+        """Hand over what remains, and the outcome, which is written last."""
         logged = {*self._known, *self._evaluations[-1].row}  # the last row's train_seconds is the final one
         final = {name: value for name, value in outcome.metrics.items() if name not in logged}
-        self._add(final, int(outcome.metrics["num_steps_done"]))
-        self._log_table(CURVES_FILE, [evaluation.row for evaluation in self._evaluations])
+        self._batch.log(self.run_id, final, int(outcome.metrics["num_steps_done"]))
+        tables: dict[str, list[Any]] = {CURVES_FILE: [evaluation.row for evaluation in self._evaluations]}
         probes = [row for evaluation in self._evaluations for row in evaluation.probes]
         if probes:
-            self._log_table(PROBES_FILE, probes)
-        # After the files: a trial with a result is one that can be read whole.
-        self._flush({Tag.STATUS: outcome.status, Tag.STATUS_EMA: outcome.status_ema})
-        self._client.set_terminated(self.run_id, "FINISHED")
+            tables[PROBES_FILE] = probes
+        tags: dict[str, str] = {Tag.STATUS: outcome.status, Tag.STATUS_EMA: outcome.status_ema}
+        self._batch.end(self.run_id, "FINISHED", tags, tables)
+        if time.monotonic() - self._began > _LONG_S:
+            self._batch.flush()
 
     def fail(self, failure: Failure) -> None:
         """End the run as failed, with the traceback as an artifact."""
         with self._artifacts.writing(self.run_id, FAILURE_FILE) as path:
             path.write_text(failure.details, encoding="utf-8")
-        self._flush({Tag.STATUS: "failed", Tag.STATUS_EMA: "failed", Tag.FAILURE: failure.message[:500]})
-        self._client.set_terminated(self.run_id, "FAILED")
-
-    def _add(self, values: dict[str, float], step: int) -> None:
-        """Keep one step's metrics for the next call, which writes all of them or, if killed, none."""
-        from mlflow.entities import Metric
-
-        if len(self._pending) + len(values) > _METRICS_PER_CALL:
-            self._flush()
-        now = int(time.time() * 1000)
-        self._pending += [Metric(name, value, now, step) for name, value in values.items()]
-
-    def _flush(self, tags: dict[str, str] | None = None) -> None:
-        if self._pending or tags:
-            self._client.log_batch(self.run_id, metrics=self._pending, tags=as_tags(tags or {}))
-        self._pending = []
-        self._flushed_at = time.monotonic()
-
-    def _log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        import pandas as pd  # late: `plan` and `status` write nothing
-
-        with self._artifacts.writing(self.run_id, name) as path:
-            pd.DataFrame(rows).to_parquet(path, index=False)
+        message = failure.message[:500]
+        tags: dict[str, str] = {Tag.STATUS: "failed", Tag.STATUS_EMA: "failed", Tag.FAILURE: message}
+        self._batch.end(self.run_id, "FAILED", tags, {})
+        self._batch.flush()

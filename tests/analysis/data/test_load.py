@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from logged_results import log_files, log_study, log_trial, new_experiment
 
-from analysis.__main__ import main, study_name
+from analysis.__main__ import main
 from analysis.claims import CLAIMS
-from analysis.data.load import _Artifacts, load, load_family, log_report, resolve_uri
+from analysis.commands import study_name
+from analysis.data.load import load, load_family, log_report, resolve_uri
+from analysis.data.store import Artifacts
 from analysis.errors import InputError
 from analysis.results import CURVE_FRAME, PROBE_FRAME
 from benchmark.contract import FINAL_METRICS, PROTOCOL, SCHEMA_VERSION
@@ -131,7 +133,7 @@ def test_artifacts_that_are_not_local_files_come_through_mlflow(store, logged):
         f"{run.artifact_uri}/kept",
         f"runs:/{run.run_id}/kept",
     ):  # the second is MLflow's to resolve
-        artifacts = _Artifacts(uri, where)
+        artifacts = Artifacts(uri, where)
         assert artifacts.json("study.json") == logged.study
         assert artifacts.json("progress.json") == {}
 

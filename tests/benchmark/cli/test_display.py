@@ -7,7 +7,8 @@ import pytest
 from made_trials import make_study, make_trial
 from rich.console import Console
 
-from benchmark.cli.display import Display, say
+from benchmark.cli.display import Display
+from benchmark.cli.printing import say
 from benchmark.training.events import Evaluation, Failure, Outcome
 
 STUDY = make_study()

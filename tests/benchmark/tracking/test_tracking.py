@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_tracking import ENVIRONMENT, evaluation, outcome
 from made_trials import make_data, make_study, make_trial
 
 import benchmark
@@ -24,12 +25,12 @@ from benchmark.contract import (
     local_artifacts,
 )
 from benchmark.study.identity import study_hash
+from benchmark.tracking.mlflow.count import count_trials
 from benchmark.tracking.mlflow.store import default_uri
-from benchmark.tracking.mlflow.study_log import MlflowStudyLog, _key, count_trials
-from benchmark.training.events import Evaluation, Failure, Outcome
+from benchmark.tracking.mlflow.study_log import MlflowStudyLog, _key
+from benchmark.training.events import Failure
 
 DATA = make_data()
-ENVIRONMENT = Environment("cpu", "a processor", "a library", "c0ffee", git_dirty=False)
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +63,12 @@ def open_tracker(folder, uri, request):
     return opened
 
 
-def evaluation(step, **values):
-    row = dict.fromkeys(CURVE_METRICS, 0.5) | {
-        "step": step,
-        "examples": 16.0 * step,
-        "train_seconds": step / 10,
-    }
-    if step == 0:
-        row["train_loss"] = math.nan
-    probes = [{"step": step, "probe": "gradient_norm", "layer": "conv1", "index": 0, "value": 1.5}]
-    return Evaluation(row | values, probes)
-
-
-def outcome(step, status="trained", **values):
-    metrics = dict.fromkeys(FINAL_METRICS, 0.25) | {"num_steps_done": step, "train_seconds": step / 10}
-    return Outcome(status, "stuck", metrics | values)
-
-
 def run_trial(tracker, trial, steps=(0, 10)):
     log = tracker.start_trial("sweep", trial)
     for step in steps:
         log.log(evaluation(step))
     log.finish(outcome(steps[-1]))
+    tracker.flush()  # what the clock does every few seconds
     return log
 
 
@@ -197,7 +182,7 @@ def test_an_interrupted_trial_goes_on_in_its_run(open_tracker, client):
     log = tracker.start_trial("sweep", trial)
     log.log(evaluation(0))
     log.log(evaluation(10, val_loss=math.nan, val_loss_ema=math.inf))
-    log._flush()  # what the clock does every few seconds; then: kill -9
+    tracker.flush()  # what the clock does every few seconds; then: kill -9
 
     study, tracker = open_tracker()
     assert {run.info.status for run in runs_of(client, study, "trial")} == {"KILLED"}
@@ -246,6 +231,7 @@ def test_a_failed_trial_is_tried_again_in_its_run(open_tracker, client, tmp_path
 def test_what_a_killed_run_left_running_is_released(open_tracker, client):
     study, tracker = open_tracker()
     tracker.start_trial("sweep", make_trial(study))
+    tracker.flush()
     other_study, other = open_tracker(seeds={"sweep": 8})  # its settings changed: another study run
     assert study_hash(study, "made") != study_hash(other_study, "made")
     other.close(complete=True)
@@ -376,6 +362,7 @@ def test_finished_trials_serve_another_study(open_tracker, client):
     expected = outcome(10)
     assert (again.status, again.status_ema) == (expected.status, expected.status_ema)
     assert again.metrics.items() >= expected.metrics.items()
+    tracker.flush()
     (run,) = runs_of(client, study, "trial")
     for spec in (study, larger):
         assert run.data.tags[f"in_study.{study_hash(spec, 'made')}"] == "true"
@@ -429,6 +416,7 @@ def test_infinite_metrics_do_not_break(open_tracker, client, tmp_path):
     log.log(evaluation(0))
     log.log(evaluation(10, train_loss=math.inf, val_loss=math.nan, gradient_norm=-math.inf))
     log.finish(outcome(10, "diverged", best_val_loss=math.inf, test_loss=math.nan))
+    tracker.flush()
     curves = pd.read_parquet(io.BytesIO(artifact(client, log.run_id, "curves.parquet")))
     assert math.isinf(curves.train_loss[1])
     assert math.isnan(curves.val_loss[1])

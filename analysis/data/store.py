@@ -1,0 +1,187 @@
+"""MLflow's records and artifacts as analysis asks for them: the one analysis module that imports mlflow.
+
+A store in an SQLite file is read without it: its import takes longer than reading a study.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import pyarrow as pa
+
+from analysis.data import checks
+from analysis.data.files import read_json, read_table
+from analysis.data.sqlite import SqliteRecords, can_be_read
+from analysis.errors import InputError
+from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
+
+SQLITE = "sqlite:///"
+
+
+class Records(Protocol):
+    """What a store says of runs; these are MLflow's `Run`, or like it."""
+
+    def experiments(self) -> dict[str, str]:
+        """Names of the experiments by id."""
+
+    def experiment_of(self, run_id: str) -> str:
+        """The id of a run's experiment."""
+
+    def search(self, experiments: Sequence[str], tags: Mapping[str, str], *, newest_first: bool) -> list[Any]:
+        """All runs of experiments that have all of these tags, by start time."""
+
+
+class ClientRecords:
+    """The records of any store that MLflow's client knows.
+
+    Attributes:
+        client: MLflow's.
+    """
+
+    def __init__(self, uri: str) -> None:
+        os.environ.update(SILENT_MLFLOW)
+        from mlflow import MlflowClient
+
+        self.client = MlflowClient(tracking_uri=uri)
+
+    def experiments(self) -> dict[str, str]:
+        """Names of the experiments by id."""
+        pages = every_page(lambda token: self.client.search_experiments(page_token=token))
+        return {experiment.experiment_id: experiment.name for experiment in pages}
+
+    def experiment_of(self, run_id: str) -> str:
+        """The id of a run's experiment."""
+        return str(self.client.get_run(run_id).info.experiment_id)
+
+    def search(self, experiments: Sequence[str], tags: Mapping[str, str], *, newest_first: bool) -> list[Any]:
+        """All runs of experiments that have all of these tags, by start time."""
+        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        order = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"]
+        return list(
+            every_page(
+                lambda token: self.client.search_runs(
+                    list(experiments), condition, max_results=1000, order_by=order, page_token=token
+                )
+            )
+        )
+
+
+class Store:
+    """A store of MLflow's.
+
+    Attributes:
+        uri: where it is.
+        records: what it says of runs.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        path = Path(uri.removeprefix(SQLITE))
+        in_file = uri.startswith(SQLITE) and can_be_read(path)
+        self.records: Records = SqliteRecords(path) if in_file else ClientRecords(uri)
+
+    @cached_property
+    def experiments(self) -> dict[str, str]:
+        """Names of the experiments, which are the studies', by id."""
+        return self.records.experiments()
+
+    def study_runs(self, study: str) -> list[Any]:
+        """The study's own runs, the newest first."""
+        experiment = next((key for key, name in self.experiments.items() if name == study), None)
+        if experiment is None:
+            known = ", ".join(sorted(name for name in self.experiments.values() if name != "Default"))
+            raise InputError(f"study {study!r} was never run here; studies with results: {known or 'none'}")
+        runs = self.records.search([experiment], {Tag.KIND: "study"}, newest_first=True)
+        if not runs:
+            raise InputError(
+                f"study {study!r} has an experiment but no study run yet; start it with: "
+                f"python -m benchmark run {study}"
+            )
+        # A study run that is gone on with keeps its start: what counts is when it was last worked on.
+        return sorted(runs, key=lambda run: float(run.data.tags.get(Tag.LAST_OPENED_AT, 0.0)), reverse=True)
+
+    def trial_runs(self, study_hash: str) -> list[Any]:
+        """The trials that belong to a study run, oldest first, from whichever experiment logged them.
+
+        Raises:
+            InputError: a trial has two runs with an outcome.
+        """
+        tags = {Tag.KIND: "trial", membership_tag(study_hash): "true"}
+        chosen: dict[str, Any] = {}
+        for run in self.records.search(list(self.experiments), tags, newest_first=False):
+            key = run.data.tags.get(Tag.TRIAL_HASH, run.info.run_id)
+            before = chosen.get(key)
+            if before is None or not has_ended(before):
+                chosen[key] = run  # of a trial that was tried again, the latest run counts
+            elif has_ended(run):
+                raise InputError(
+                    f"{checks.label_of(run)}: expected one run with an outcome, found "
+                    f"{before.info.run_id} and {run.info.run_id}; delete one of them"
+                )
+        return list(chosen.values())
+
+    def folder(self, run: Any) -> Path | None:
+        """Where a run's artifacts lie beside an SQLite store; None for other stores."""
+        return local_artifacts(self.uri, self.experiments[run.info.experiment_id], run.info.run_id)
+
+    def artifacts(self, run: Any) -> Artifacts:
+        """What a run logged as files."""
+        return Artifacts(self.uri, run.info.artifact_uri, self.folder(run))
+
+
+@dataclass
+class Artifacts:
+    """The artifacts of one run: local ones are read in place, others through MLflow.
+
+    Attributes:
+        tracking_uri: MLflow's.
+        artifact_uri: where MLflow's records say that they are.
+        folder: where they are for certain; None where only MLflow knows.
+    """
+
+    tracking_uri: str
+    artifact_uri: str
+    folder: Path | None = None
+
+    @cached_property
+    def names(self) -> set[str]:
+        """What the run logged, listed once."""
+        from mlflow import artifacts
+
+        listed = artifacts.list_artifacts(artifact_uri=self.artifact_uri, tracking_uri=self.tracking_uri)
+        return {Path(entry.path).name for entry in listed}
+
+    def path(self, name: str) -> Path | None:
+        """A local path of the artifact; None where the run has no such artifact."""
+        folder, parsed = self.folder, urlparse(self.artifact_uri)
+        if folder is None and parsed.scheme in ("", "file"):
+            folder = Path(url2pathname(parsed.path))
+        if folder is not None:
+            # MLflow's own look-up takes several times as long as reading the file, for hundreds of files.
+            return folder / name if (folder / name).is_file() else None
+        if name not in self.names:
+            return None
+        from mlflow import artifacts
+
+        uri = f"{self.artifact_uri}/{name}"
+        return Path(artifacts.download_artifacts(artifact_uri=uri, tracking_uri=self.tracking_uri))
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON artifact; empty where the run has none yet."""
+        return read_json(self.path(name))
+
+    def table(self, name: str) -> pa.Table | None:
+        """A parquet artifact; None where the run has none."""
+        return read_table(self.path(name))
+
+
+def has_ended(run: Any) -> bool:
+    """Whether a trial's run has an outcome."""
+    return run.data.tags.get(Tag.STATUS) in ENDED

@@ -1,0 +1,52 @@
+"""How far a study has come: asked of a store in a file without importing MLflow, which takes seconds."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+from benchmark.contract import Tag, membership_tag
+from benchmark.study.identity import study_hash
+from benchmark.study.spec import StudySpec
+from benchmark.tracking.mlflow.sqlite import has_experiment, is_known, sqlite_file, tagged_trials
+from benchmark.tracking.mlflow.store import connect, search
+
+
+def count_trials(
+    uri: str, study: StudySpec, data_fingerprint: Callable[[], str]
+) -> dict[str, dict[str, int]]:
+    """How many trials of a study were logged, by stage and status; empty if it was never run here.
+
+    Args:
+        uri: MLflow's tracking URI.
+        study: whose.
+        data_fingerprint: of its data; asked for only where a study of its name was run.
+
+    Raises:
+        InputError: the store cannot be used.
+    """
+    path = sqlite_file(uri)
+    if path is not None and not path.exists():
+        return {}
+
+    def membership() -> str:
+        return membership_tag(study_hash(study, data_fingerprint()))
+
+    if path is None or not is_known(path):
+        return _counted(_asked(uri, study.name, membership))
+    return _counted(tagged_trials(path, study.name, membership()) if has_experiment(path, study.name) else [])
+
+
+def _asked(uri: str, name: str, membership: Callable[[], str]) -> list[tuple[str, str, str]]:
+    """Stage, status and run's status of a study's trials, through MLflow's client."""
+    client = connect(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return []
+    runs = search(client, experiment.experiment_id, f"tags.`{membership()}` = 'true'")
+    return [(run.data.tags[Tag.STAGE], run.data.tags[Tag.STATUS], run.info.status) for run in runs]
+
+
+def _counted(trials: list[tuple[str, str, str]]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for stage, status, of_run in trials:
+        counts[stage]["interrupted" if of_run == "KILLED" else status] += 1
+    return {stage: dict(found) for stage, found in counts.items()}
