@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmark plan|run|status STUDY`.
+"""The command line: `python -m benchmark plan|run|status STUDY`, and `throughput`.
 
 Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 """
@@ -18,10 +18,14 @@ FOLDER = Path("mlruns")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
-    again = _command_again(options)
     interruption.listen()
     try:
         # Imported here: `--help` need not wait for torch.
+        if options.verb == "throughput":
+            from benchmark.throughput.command import throughput
+
+            return throughput(options, FOLDER)
+        again = _command_again(options)
         from benchmark.cli import commands
 
         verb = {"plan": commands.plan, "run": commands.run, "status": commands.status}[options.verb]
@@ -31,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         if options.verb == "run":
+            again = _command_again(options)
             print(f"\nstopped; nothing finished is lost. To go on: {again}", file=sys.stderr)
         return 130
 
@@ -64,10 +69,23 @@ def parser() -> argparse.ArgumentParser:
             help="where MLflow tracks (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)",
         )
         if verb != "status":
-            sub.add_argument(
-                "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to train"
-            )
+            _add_device(sub)
+    text = "measure images per second: every engine, the conventional script, Keras, and the machine's ceilings"
+    sub = verbs.add_parser("throughput", help=text, description=text)
+    _add_device(sub)
+    sub.add_argument(
+        "--quick", action="store_true", help="one small net, briefly: whether it works, not how fast"
+    )
+    sub.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"folder (default: one by time in {FOLDER}/throughput)"
+    )
     return top
+
+
+def _add_device(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to train"
+    )
 
 
 def _command_again(options: argparse.Namespace) -> str:

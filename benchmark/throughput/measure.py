@@ -1,0 +1,276 @@
+"""Measuring: every candidate of a net in turn, round after round, so that what disturbs one disturbs all."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark.throughput.ceilings import CEILINGS, Machine, binding, shares
+from benchmark.throughput.nets import NETS
+from benchmark.throughput.ours import TrialTook
+from benchmark.throughput.processes import Built, Candidate, Home, ask_all
+from benchmark.throughput.timing import Took
+from benchmark.throughput.with_keras import BACKENDS
+from benchmark.training.engines import ENGINES
+
+REPLICAS = (1, 4, 8, 16)
+SIDE_BY_SIDE = 2  # threads of one process against processes of one thread
+BASELINE = Candidate("conventional", threads=0)
+
+Row = dict[str, Any]
+COLUMNS = (
+    "net", "normalization", "candidate", "processes", "threads", "replicas", "batch_size", "rounds", "steps",
+    "images_per_s", "images_per_s_q1", "images_per_s_q3", "images_per_s_per_replica",
+    "ratio", "ratio_q1", "ratio_q3", "cpu_s_per_1000", "cpu_s_per_1000_q1", "cpu_s_per_1000_q3", "cpu_ratio",
+    "launches", *(f"share_{name}" for name in CEILINGS), "limit", "skipped",
+)  # fmt: skip
+"""Of the table. Every quantity is a median over the rounds, `_q1` and `_q3` its quartiles. `images_per_s` is of all
+replicas and processes together. `ratio` (of images per second; above 1 is faster) and `cpu_ratio` (of CPU seconds per
+image; below 1 is cheaper) are taken to the conventional script within each round. A share is a ceiling's time over the
+measured time of a step; `limit` names the greatest."""
+TRIAL_COLUMNS = (
+    "net", "normalization", "candidate", "rounds", "step_ms", "evaluation_s", "test_s",
+    "trial_s", "trial_s_q1", "trial_s_q3", "evaluation_share", "skipped",
+)  # fmt: skip
+"""Of whole trials: medians over the rounds. `evaluation_share` is that of all evaluations in the trial."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured.
+
+    Attributes:
+        nets: names of `NETS`.
+        trials: of which of them whole trials are timed, too.
+        normalizations: of each net.
+        rounds: of steps.
+        trial_rounds: of whole trials.
+        seconds: that a candidate trains in each round, about.
+        large: whether ceilings are sought among what takes long.
+    """
+
+    nets: tuple[str, ...] = tuple(NETS)
+    trials: tuple[str, ...] = ("digits", "cifar-16", "cifar-60")
+    normalizations: tuple[str, ...] = ("none", "batch")
+    rounds: int = 7
+    trial_rounds: int = 3
+    seconds: float = 0.5
+    large: bool = True
+
+
+FULL = Settings()
+QUICK = Settings(("digits",), ("digits",), ("batch",), 2, 1, 0.02, large=False)
+"""Whether it works, in seconds: its numbers are worth little."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out.
+
+    Attributes:
+        rows: by `COLUMNS`.
+        trials: by `TRIAL_COLUMNS`.
+        machines: (processes, threads) -> what the machine could do with them.
+    """
+
+    rows: list[Row]
+    trials: list[Row]
+    machines: dict[tuple[int, int], Machine]
+
+
+def candidates(device: str) -> list[Candidate]:
+    """All that there is: the conventional script as people run it, and with one thread; Keras; every engine."""
+    found = [BASELINE, Candidate("conventional")]
+    found += [Candidate("keras", backend, threads=0) for backend in BACKENDS]
+    for name, engine in ENGINES.items():
+        rows = [count for count in REPLICAS if count <= engine.max_rows]
+        found += [Candidate("ours", name, count) for count in rows]
+        if device == "cpu":
+            found.append(Candidate("ours", name, rows[-1], threads=SIDE_BY_SIDE))
+            found.append(Candidate("ours", name, rows[-1], processes=SIDE_BY_SIDE))
+    return found
+
+
+class Meter:
+    """Measures candidates on a device. A context manager: it has their processes.
+
+    Args:
+        asked: the candidates; the first is what the others are compared with.
+        settings: how much is measured.
+        device: `cpu`, `cuda` or `mps`.
+        say: called with a line about what is being done.
+    """
+
+    def __init__(
+        self, asked: Sequence[Candidate], settings: Settings, device: str, say: Callable[[str], None]
+    ) -> None:
+        self._asked, self._settings, self._say = asked, settings, say
+        self._device = device
+        self._homes: dict[tuple[str, int, int], Home] = {}
+        self._machines: dict[tuple[int, int], Machine] = {}
+
+    def __enter__(self) -> "Meter":
+        # One after another: their starting would else compete for the cores.
+        for place in dict.fromkeys(place for candidate in self._asked for place in candidate.homes):
+            self._homes[place] = Home(place[1], self._device)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for home in self._homes.values():
+            home.close()
+
+    def measure(self) -> Measured:
+        """Everything, net by net."""
+        pending: list[Callable[[], list[Row]]] = []
+        trials: list[Row] = []
+        for name in self._settings.nets:
+            for normalization in self._settings.normalizations:
+                self._say(f"{name}, {normalization}: setting up")
+                ask_all(list(self._homes.values()), "take", NETS[name], normalization)
+                pending.append(self._net(name, normalization))
+                if name in self._settings.trials:
+                    trials += self._trials(name, normalization)
+        # The ceilings are the best of what each net's turn has found.
+        return Measured([row for rows in pending for row in rows()], trials, self._machines)
+
+    def _net(self, name: str, normalization: str) -> Callable[[], list[Row]]:
+        """Measure one net; its rows are made in the end."""
+        (work,) = ask_all(self._of(self._asked[0])[:1], "work")
+        built: dict[Candidate, Built] = {}
+        skipped: dict[Candidate, str] = {}
+        for candidate in self._asked:
+            answers = ask_all(self._of(candidate), "build", candidate)
+            if isinstance(answers[0], str):
+                skipped[candidate] = answers[0]
+            else:
+                built[candidate] = answers[0]
+        # Once for all that have the machine alike.
+        for key, candidate in {(c.processes, built[c].threads): c for c in built}.items():
+            self._ceilings(key, candidate)
+        steps = {candidate: self._steps(candidate) for candidate in built}
+        rounds: dict[Candidate, list[Took]] = {candidate: [] for candidate in built}
+        for number in range(self._settings.rounds):
+            self._say(f"{name}, {normalization}: round {number + 1} of {self._settings.rounds}")
+            order = list(built) if number % 2 == 0 else list(built)[::-1]
+            for candidate in order:
+                rounds[candidate].append(self._took(candidate, steps[candidate]))
+
+        base = [] if BASELINE not in built else _base(
+            steps[BASELINE] * built[BASELINE].num_images, rounds[BASELINE]
+        )  # fmt: skip
+
+        def row(candidate: Candidate) -> Row:
+            head = dict.fromkeys(COLUMNS) | _head(name, normalization, candidate)
+            if candidate in skipped:
+                return head | {"skipped": skipped[candidate]}
+            facts, took = built[candidate], rounds[candidate]
+            images = steps[candidate] * facts.num_images * candidate.processes
+            launches = float(len(work.sizes)) if candidate.kind == "conventional" else facts.launches
+            ceilings = self._machines[candidate.processes, facts.threads].seconds(
+                work, launches, candidate.replicas
+            )
+            share = shares(ceilings, statistics.median(t.wall for t in took) / steps[candidate])
+            return head | _speeds(images, candidate.processes * candidate.replicas, took, base) | {
+                "threads": facts.threads, "batch_size": facts.num_images // candidate.replicas,
+                "rounds": len(took), "steps": steps[candidate], "launches": launches,
+                **{f"share_{ceiling}": value for ceiling, value in share.items()}, "limit": binding(share),
+            }  # fmt: skip
+
+        return lambda: [row(candidate) for candidate in self._asked]
+
+    def _ceilings(self, key: tuple[int, int], candidate: Candidate) -> None:
+        """Measure the machine as the candidate has it; the best that was ever found is kept."""
+        found = ask_all(self._of(candidate), "machine", self._settings.seconds / 5, self._settings.large)
+        for machine in found:
+            self._machines[key] = machine.best(self._machines.get(key, machine))
+
+    def _steps(self, candidate: Candidate) -> int:
+        """How many steps fill a round."""
+        steps = 2
+        while True:
+            wall = self._took(candidate, steps).wall
+            if wall > self._settings.seconds / 4 or steps > 2000:
+                return max(2, round(steps * self._settings.seconds / wall))
+            steps *= 4
+
+    def _took(self, candidate: Candidate, steps: int) -> Took:
+        """The slowest process's wall time, and all processes' CPU time."""
+        found = ask_all(self._of(candidate), "measure", candidate, steps)
+        return Took(max(took.wall for took in found), sum(took.cpu for took in found))
+
+    def _of(self, candidate: Candidate) -> list[Home]:
+        return [self._homes[place] for place in candidate.homes]
+
+    def _trials(self, name: str, normalization: str) -> list[Row]:
+        """Whole trials of each engine."""
+        engines = [c for c in self._asked if c == Candidate("ours", c.name)]
+        found: dict[Candidate, list[TrialTook | str]] = {candidate: [] for candidate in engines}
+        for number in range(self._settings.trial_rounds):
+            self._say(f"{name}, {normalization}: whole trials, {number + 1} of {self._settings.trial_rounds}")
+            for candidate in engines:
+                found[candidate] += ask_all(self._of(candidate), "trial", candidate.name)
+        return [_trial_row(name, normalization, c, answers) for c, answers in found.items()]
+
+
+def _head(net: str, normalization: str, candidate: Candidate) -> Row:
+    return {
+        "net": net, "normalization": normalization, "candidate": candidate.label,
+        "processes": candidate.processes, "threads": candidate.threads, "replicas": candidate.replicas,
+    }  # fmt: skip
+
+
+def _base(images: int, took: Sequence[Took]) -> list[tuple[float, float]]:
+    """Images per second and CPU seconds per image, by round."""
+    return [(images / t.wall, t.cpu / images) for t in took]
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile, interpolated linearly."""
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return float(low), float(middle), float(high)
+
+
+def _speeds(images: int, replicas: int, took: Sequence[Took], base: Sequence[tuple[float, float]]) -> Row:
+    """The speeds of a candidate over the rounds.
+
+    Args:
+        images: of a round.
+        replicas: all of them.
+        took: by round.
+        base: images per second, and CPU seconds per image, of the baseline; by round.
+    """
+    own = _base(images, took)
+    row: Row = {}
+    quantities = {
+        "images_per_s": [speed for speed, _ in own],
+        "cpu_s_per_1000": [1000 * cpu for _, cpu in own],
+    }
+    if base:
+        pairs = list(zip(own, base, strict=True))
+        quantities["ratio"] = [speed / theirs for (speed, _), (theirs, _) in pairs]
+        row["cpu_ratio"] = statistics.median(cpu / theirs for (_, cpu), (_, theirs) in pairs)
+    for name, values in quantities.items():
+        row[f"{name}_q1"], row[name], row[f"{name}_q3"] = quartiles(values)
+    return row | {"images_per_s_per_replica": row["images_per_s"] / replicas}
+
+
+def _trial_row(
+    net: str, normalization: str, candidate: Candidate, answers: Sequence[TrialTook | str]
+) -> Row:
+    head = dict.fromkeys(TRIAL_COLUMNS) | {
+        "net": net, "normalization": normalization, "candidate": candidate.label
+    }  # fmt: skip
+    took = [answer for answer in answers if isinstance(answer, TrialTook)]
+    if not took:
+        return head | {"skipped": answers[0]}
+    low, middle, high = quartiles([t.whole for t in took])
+    return head | {
+        "rounds": len(took),
+        "step_ms": 1000 * statistics.median(t.step for t in took),
+        "evaluation_s": statistics.median(t.evaluation for t in took),
+        "test_s": statistics.median(t.test for t in took),
+        "trial_s_q1": low, "trial_s": middle, "trial_s_q3": high,
+        "evaluation_share": statistics.median(t.evaluation_share for t in took),
+    }  # fmt: skip

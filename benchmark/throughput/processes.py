@@ -1,0 +1,197 @@
+"""The processes that candidates live in, and what they are asked.
+
+Each has its own number of threads and its own libraries, so that none disturbs another; while one is measured
+the others wait. A process holds several candidates, of one net at a time.
+"""
+
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import torch
+
+from benchmark.base import seeding
+from benchmark.base.errors import InputError
+from benchmark.throughput.ceilings import Machine, Work, count_work, measure_machine
+from benchmark.throughput.conventional import Conventional, plain_network, plain_optimizer
+from benchmark.throughput.nets import ACTIVATION, Net, made_data, network_of
+from benchmark.throughput.ours import Ours, TrialTook, measure_trial
+from benchmark.throughput.timing import Took
+from benchmark.throughput.with_keras import WithKeras
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to train.
+
+    Attributes:
+        kind: `conventional`, `keras` or `ours`.
+        name: an engine's name, or a backend's.
+        replicas: that train in one step.
+        processes: side by side, each with as many replicas.
+        threads: of each; 0: what the library takes by itself, which is every core.
+    """
+
+    kind: str
+    name: str = ""
+    replicas: int = 1
+    processes: int = 1
+    threads: int = 1
+
+    @property
+    def label(self) -> str:
+        """For people: `eager`, `fused R=4`, `keras (torch)`."""
+        if self.kind == "ours":
+            return f"{self.name} R={self.replicas}" if self.replicas > 1 else self.name
+        return f"{self.kind} ({self.name})" if self.name else self.kind
+
+    @property
+    def homes(self) -> list[tuple[str, int, int]]:
+        """Which processes it lives in: (libraries, threads, number)."""
+        libraries = f"keras-{self.name}" if self.kind == "keras" else self.kind
+        return [(libraries, self.threads, number) for number in range(self.processes)]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What is known of a candidate before it is measured.
+
+    Attributes:
+        num_images: of a step, in one process.
+        launches: operators of a step; None where nobody counts them.
+        threads: that it has.
+    """
+
+    num_images: int
+    launches: float | None
+    threads: int
+
+
+class _Runner(Protocol):
+    num_images: int
+    launches: float | None
+
+    def measure(self, num_steps: int) -> Took: ...
+
+
+class _Service:
+    """What runs in a process: the answers to what `Home` asks."""
+
+    def __init__(self, threads: int, device: str) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        seeding.make_deterministic()
+        self._device = torch.device(device)
+        self._runners: dict[Candidate, _Runner] = {}
+        self._net: tuple[Net, str] | None = None
+
+    def take(self, net: Net, normalization: str) -> None:
+        """Forget the last net, and make the next one's data."""
+        self._net = net, normalization
+        self._study, self._data = net.spec(), made_data(net, self._device)
+        self._runners.clear()
+
+    def build(self, candidate: Candidate) -> Built | str:
+        """Make a candidate of the present net; or the reason why it cannot be."""
+        assert self._net is not None
+        setting = self._study, self._net[1], self._data
+        try:
+            if candidate.kind == "conventional":
+                runner: _Runner = Conventional(*setting)
+            elif candidate.kind == "keras":
+                runner = WithKeras(*setting, candidate.name)
+            else:
+                runner = Ours(*setting, candidate.name, candidate.replicas)
+            runner.measure(2)  # what the first step costs extra is not measured
+        except InputError as error:
+            return str(error)
+        self._runners[candidate] = runner
+        return Built(runner.num_images, runner.launches, torch.get_num_threads())
+
+    def measure(self, candidate: Candidate, num_steps: int) -> Took:
+        """Time steps of a candidate."""
+        return self._runners[candidate].measure(num_steps)
+
+    def work(self) -> Work:
+        """Count a step of the present net."""
+        assert self._net is not None
+        data = self._data
+        network = plain_network(
+            network_of(self._study), self._net[1], ACTIVATION, data.image_shape, data.num_classes
+        ).to(self._device)
+        index = slice(0, self._study.budget.batch_size)
+        optimizer = plain_optimizer(self._study, network)
+        return count_work(network, optimizer, data.train.take(index), data.train.labels[index])
+
+    def machine(self, seconds: float, large: bool) -> Machine:
+        """Measure the ceilings."""
+        return measure_machine(self._device, seconds=seconds, large=large)
+
+    def trial(self, engine: str) -> TrialTook | str:
+        """Time a confirm trial of the present net; or the reason why it cannot be."""
+        assert self._net is not None
+        try:
+            return measure_trial(self._study, self._net[1], self._data, engine)
+        except InputError as error:
+            return str(error)
+
+
+class Home:
+    """One process, and the connection to it.
+
+    Args:
+        threads: of its CPU; 0: as many as its libraries take.
+        device: where its candidates train.
+    """
+
+    def __init__(self, threads: int, device: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        # No daemon: a conventional candidate has processes of its own.
+        self._process = context.Process(target=_serve, args=(theirs, threads, device))
+        self._process.start()
+        theirs.close()
+
+    def ask(self, what: str, *arguments: Any) -> None:
+        """Begin with something; `answer` waits for it."""
+        self._connection.send((what, arguments))
+
+    def answer(self) -> Any:
+        """What came of the last question.
+
+        Raises:
+            RuntimeError: the process has ended; it said why.
+        """
+        try:
+            return self._connection.recv()
+        except EOFError:
+            raise RuntimeError("a measuring process has died: its own words are above") from None
+
+    def close(self) -> None:
+        """End it."""
+        self._connection.close()  # it ends by itself when nobody is left to ask
+        self._process.join(5.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def ask_all(homes: Sequence[Home], what: str, *arguments: Any) -> list[Any]:
+    """Ask the same of several at once, and wait for all."""
+    for home in homes:
+        home.ask(what, *arguments)
+    return [home.answer() for home in homes]
+
+
+def _serve(connection: Connection, threads: int, device: str) -> None:
+    # A spawned process would have its own children spawned, too; a script's are made as the platform has it.
+    multiprocessing.set_start_method(None, force=True)
+    service = _Service(threads, device)
+    while True:
+        try:
+            what, arguments = connection.recv()
+        except EOFError:
+            return
+        connection.send(getattr(service, what)(*arguments))
