@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         )
         if verb != "status":
             _add_device(sub)
-    text = "measure images per second: every engine, the conventional script, Keras, and the machine's ceilings"
+    text = "measure images per second: engines, the conventional script, Keras, the machine's ceilings"
     sub = verbs.add_parser("throughput", help=text, description=text)
     _add_device(sub)
     sub.add_argument(

@@ -1,1 +1,1 @@
-"""How many images a second: the suite's engines, the scripts that people write, and what the machine could."""
+"""Images per second: of the suite's engines, of the scripts that people write, and what the machine could."""

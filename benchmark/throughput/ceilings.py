@@ -5,10 +5,7 @@ Three ceilings, each a time that a step cannot take less than, if it is made of 
 - matrix products: the step's floating-point operations over the best rate of a large matrix product;
 - copy: each operator reads its inputs and writes its outputs once, in the time that a copy of as many bytes
   takes beyond the smallest operator (an engine that fuses operators moves less, and can pass it);
-- launches: the operators of a step times what the smallest one takes.
-
-The first two run on the same processor as the third where that is the CPU: there a step cannot take less than the
-greater of them and the third together.
+- launches: the operators of a step times what the smallest one takes, launched from Python.
 """
 
 import time
@@ -40,7 +37,7 @@ class Work:
     sizes: tuple[int, ...]
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operators that run while it is entered: neither views nor allocations.
 
     Attributes:
@@ -48,7 +45,7 @@ class Operations(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sizes: list[int] = []
 
     @property

@@ -41,7 +41,9 @@ class Pictures(Dataset[tuple[Any, int]]):
     """
 
     def __init__(self, split: Split, transform: Callable[[Any], Tensor]) -> None:
-        self._images = split.images.cpu().permute(0, 2, 3, 1).squeeze(3).numpy()  # [N, H, W, C], grey [N, H, W]
+        self._images = (
+            split.images.cpu().permute(0, 2, 3, 1).squeeze(3).numpy()
+        )  # [N, H, W, C], grey [N, H, W]
         self._labels = split.labels.tolist()
         self._transform = transform
 

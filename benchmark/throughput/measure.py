@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.throughput.ceilings import CEILINGS, Machine, binding, shares
+from benchmark.throughput.ceilings import CEILINGS, Machine, Work, binding, shares
 from benchmark.throughput.nets import NETS
 from benchmark.throughput.ours import TrialTook
 from benchmark.throughput.processes import Built, Candidate, Home, ask_all
@@ -26,10 +26,10 @@ COLUMNS = (
     "ratio", "ratio_q1", "ratio_q3", "cpu_s_per_1000", "cpu_s_per_1000_q1", "cpu_s_per_1000_q3", "cpu_ratio",
     "launches", *(f"share_{name}" for name in CEILINGS), "limit", "skipped",
 )  # fmt: skip
-"""Of the table. Every quantity is a median over the rounds, `_q1` and `_q3` its quartiles. `images_per_s` is of all
-replicas and processes together. `ratio` (of images per second; above 1 is faster) and `cpu_ratio` (of CPU seconds per
-image; below 1 is cheaper) are taken to the conventional script within each round. A share is a ceiling's time over the
-measured time of a step; `limit` names the greatest."""
+"""Of the table. Every quantity is a median over the rounds, `_q1` and `_q3` its quartiles. `images_per_s` is of
+all replicas and processes together. `ratio` (of images per second; above 1 is faster) and `cpu_ratio` (of CPU
+seconds per image; below 1 is cheaper) are taken to the conventional script within each round. A share is a
+ceiling's time over the measured time of a step; `limit` names the greatest."""
 TRIAL_COLUMNS = (
     "net", "normalization", "candidate", "rounds", "step_ms", "evaluation_s", "test_s",
     "trial_s", "trial_s_q1", "trial_s_q3", "evaluation_share", "skipped",
@@ -81,7 +81,7 @@ class Measured:
 
 
 def candidates(device: str) -> list[Candidate]:
-    """All that there is: the conventional script as people run it, and with one thread; Keras; every engine."""
+    """All there is: the conventional script as people run it, and with one thread; Keras; every engine."""
     found = [BASELINE, Candidate("conventional")]
     found += [Candidate("keras", backend, threads=0) for backend in BACKENDS]
     for name, engine in ENGINES.items():
@@ -112,7 +112,6 @@ class Meter:
         self._machines: dict[tuple[int, int], Machine] = {}
 
     def __enter__(self) -> "Meter":
-        # One after another: their starting would else compete for the cores.
         for place in dict.fromkeys(place for candidate in self._asked for place in candidate.homes):
             self._homes[place] = Home(place[1], self._device)
         return self
@@ -128,16 +127,15 @@ class Meter:
         for name in self._settings.nets:
             for normalization in self._settings.normalizations:
                 self._say(f"{name}, {normalization}: setting up")
-                ask_all(list(self._homes.values()), "take", NETS[name], normalization)
-                pending.append(self._net(name, normalization))
+                work = ask_all(list(self._homes.values()), "take", NETS[name], normalization)[0]
+                pending.append(self._net(name, normalization, work))
                 if name in self._settings.trials:
                     trials += self._trials(name, normalization)
         # The ceilings are the best of what each net's turn has found.
         return Measured([row for rows in pending for row in rows()], trials, self._machines)
 
-    def _net(self, name: str, normalization: str) -> Callable[[], list[Row]]:
+    def _net(self, name: str, normalization: str, work: Work) -> Callable[[], list[Row]]:
         """Measure one net; its rows are made in the end."""
-        (work,) = ask_all(self._of(self._asked[0])[:1], "work")
         built: dict[Candidate, Built] = {}
         skipped: dict[Candidate, str] = {}
         for candidate in self._asked:
@@ -256,9 +254,7 @@ def _speeds(images: int, replicas: int, took: Sequence[Took], base: Sequence[tup
     return row | {"images_per_s_per_replica": row["images_per_s"] / replicas}
 
 
-def _trial_row(
-    net: str, normalization: str, candidate: Candidate, answers: Sequence[TrialTook | str]
-) -> Row:
+def _trial_row(net: str, normalization: str, candidate: Candidate, answers: Sequence[TrialTook | str]) -> Row:
     head = dict.fromkeys(TRIAL_COLUMNS) | {
         "net": net, "normalization": normalization, "candidate": candidate.label
     }  # fmt: skip

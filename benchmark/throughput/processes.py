@@ -85,18 +85,26 @@ class _Service:
         seeding.make_deterministic()
         self._device = torch.device(device)
         self._runners: dict[Candidate, _Runner] = {}
-        self._net: tuple[Net, str] | None = None
 
-    def take(self, net: Net, normalization: str) -> None:
-        """Forget the last net, and make the next one's data."""
-        self._net = net, normalization
+    def take(self, net: Net, normalization: str) -> Work:
+        """Forget the last net, make the next one's data, and count its step.
+
+        Every process counts, side by side: the first step of each imports half of PyTorch's compiler, for
+        seconds.
+        """
+        self._normalization = normalization
         self._study, self._data = net.spec(), made_data(net, self._device)
         self._runners.clear()
+        network = plain_network(
+            network_of(self._study), normalization, ACTIVATION, self._data.image_shape, self._data.num_classes
+        ).to(self._device)
+        batch = slice(0, self._study.budget.batch_size)
+        images, labels = self._data.train.take(batch), self._data.train.labels[batch]
+        return count_work(network, plain_optimizer(self._study, network), images, labels)
 
     def build(self, candidate: Candidate) -> Built | str:
         """Make a candidate of the present net; or the reason why it cannot be."""
-        assert self._net is not None
-        setting = self._study, self._net[1], self._data
+        setting = self._study, self._normalization, self._data
         try:
             if candidate.kind == "conventional":
                 runner: _Runner = Conventional(*setting)
@@ -114,26 +122,14 @@ class _Service:
         """Time steps of a candidate."""
         return self._runners[candidate].measure(num_steps)
 
-    def work(self) -> Work:
-        """Count a step of the present net."""
-        assert self._net is not None
-        data = self._data
-        network = plain_network(
-            network_of(self._study), self._net[1], ACTIVATION, data.image_shape, data.num_classes
-        ).to(self._device)
-        index = slice(0, self._study.budget.batch_size)
-        optimizer = plain_optimizer(self._study, network)
-        return count_work(network, optimizer, data.train.take(index), data.train.labels[index])
-
     def machine(self, seconds: float, large: bool) -> Machine:
         """Measure the ceilings."""
         return measure_machine(self._device, seconds=seconds, large=large)
 
     def trial(self, engine: str) -> TrialTook | str:
         """Time a confirm trial of the present net; or the reason why it cannot be."""
-        assert self._net is not None
         try:
-            return measure_trial(self._study, self._net[1], self._data, engine)
+            return measure_trial(self._study, self._normalization, self._data, engine)
         except InputError as error:
             return str(error)
 

@@ -12,12 +12,12 @@ from benchmark.throughput.ceilings import CEILINGS
 from benchmark.throughput.measure import COLUMNS, TRIAL_COLUMNS, Row
 
 CAPTION = (
-    r"medians \[quartiles] over rounds; ratio: images/s to the conventional script's, of the same round; CPU s: per "
-    "1,000 images; shares: a ceiling's time over the measured time of a step, the nearest ceiling marked *"
+    r"medians \[quartiles] over rounds; ratio: images/s to the conventional script's, of the same round; CPU s: "
+    "per 1,000 images; shares: a ceiling's time over the measured time of a step, the nearest ceiling marked *"
 )
 TRIAL_CAPTION = (
-    r"medians \[quartiles] over rounds; composed of measured steps, evaluations and the reading of the test split; "
-    "without probes"
+    r"medians \[quartiles] over rounds; composed of measured steps, evaluations and the reading of the test "
+    "split; without probes"
 )
 
 
@@ -32,7 +32,17 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
 
 def steps_table(rows: Sequence[Row]) -> Table:
     """The throughput of steps, `COLUMNS`, one line per net and candidate."""
-    headings = ("net", "BN", "candidate", "proc x thr", "images/s", "per replica", "ratio", "CPU s", *CEILINGS)
+    headings = (
+        "net",
+        "BN",
+        "candidate",
+        "proc x thr",
+        "images/s",
+        "per replica",
+        "ratio",
+        "CPU s",
+        *CEILINGS,
+    )
     table = Table(title="images per second", caption=CAPTION, box=SIMPLE_HEAD)
     for heading in headings:
         left = heading in ("net", "BN", "candidate")
