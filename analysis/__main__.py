@@ -1,4 +1,4 @@
-"""The command line: `python -m analysis report|claims|calibrate`.
+"""The command line: `python -m analysis report|claims|calibrate|throughput`.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -27,7 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
     try:
-        {"report": _report, "claims": _claims, "calibrate": _calibrate}[options.verb](options)
+        {
+            "report": _report,
+            "claims": _claims,
+            "calibrate": _calibrate,
+            "throughput": _throughput,
+        }[options.verb](options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
         help="simulated studies per line of the table (default: %(default)s)",
     )
     calibrate.add_argument("--out", type=Path, metavar="F", help="CSV file to write the rates to")
+    throughput = verbs.add_parser("throughput", help="draw the table of `python -m benchmark throughput`")
+    throughput.add_argument("csv", type=Path, metavar="CSV", help="the table; the figure is put beside it")
     return top
 
 
@@ -141,6 +148,16 @@ def _calibrate(options: argparse.Namespace) -> None:
 
     print(verdicts.table_markdown(verdicts.run(options.studies, CALIBRATION_SEED, options.out)))
     print(ranks.table_markdown(ranks.run(options.studies, CALIBRATION_SEED), options.studies))
+
+
+def _throughput(options: argparse.Namespace) -> None:
+    """Draw the table beside it, as SVG and PNG, and print where."""
+    from analysis.figures import save, styled, throughput
+
+    frame = throughput.read(options.csv)
+    with styled():
+        figure = throughput.draw(frame)
+    print(*save(figure, options.csv.with_suffix("")), sep="\n")
 
 
 def _positive(text: str) -> int:

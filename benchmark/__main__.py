@@ -74,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
     sub = verbs.add_parser("throughput", help=text, description=text)
     _add_device(sub)
     sub.add_argument(
-        "--quick", action="store_true", help="one small net, briefly: whether it works, not how fast"
+        "--quick",
+        action="store_true",
+        help="one small net, briefly, without Keras: does it work, not how fast",
     )
     sub.add_argument(
         "--out", type=Path, metavar="DIR", help=f"folder (default: one by time in {FOLDER}/throughput)"

@@ -21,11 +21,13 @@ FLAGS = {
         "plan": {**TRACKED, "--set": [], "--device": "auto"},
         "run": {**TRACKED, "--set": [], "--device": "auto"},
         "status": {**TRACKED, "--set": []},
+        "throughput": {"--device": "auto", "--quick": False, "--out": None},
     },
     "analysis": {
         "report": {**TRACKED, "--run": None, "--out": None},
         "claims": {**TRACKED, "--run": None},
         "calibrate": {"--studies": 1000, "--out": None},
+        "throughput": {"CSV": None},
     },
 }
 """Every verb's flags and their defaults: scripts rely on them."""
@@ -56,7 +58,7 @@ def test_every_verb_and_flag_is_explained(package):
 
 
 def test_devices_are_pinned():
-    for verb in ("plan", "run"):
+    for verb in ("plan", "run", "throughput"):
         (device,) = (a for a in verbs_of(PARSERS["benchmark"]())[verb]._actions if a.dest == "device")
         assert device.choices == ("auto", "cpu", "cuda", "mps")
 

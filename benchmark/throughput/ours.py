@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.base.registry import lookup
 from benchmark.data.datasets import DeviceData
 from benchmark.study.spec import StudySpec
 from benchmark.throughput.ceilings import Operations
@@ -49,7 +50,7 @@ class Ours:
         self, study: StudySpec, normalization: str, data: DeviceData, engine: str, replicas: int
     ) -> None:
         self.num_images = replicas * study.budget.batch_size
-        self._engine = ENGINES[engine]
+        self._engine = lookup(ENGINES, engine, "engine")
         self._population = _population(
             trials_of(study, normalization, replicas, torch.get_num_threads()), data
         )
@@ -117,9 +118,12 @@ def measure_trial(study: StudySpec, normalization: str, data: DeviceData, engine
         eval_every=every,
         probes=whole.probes.model_copy(update={"enabled": ()}),
     )
+    taken_by = lookup(ENGINES, engine, "engine")
     marks, rows = [time.perf_counter()], []
     with tempfile.TemporaryDirectory() as folder:
-        events = train([part], data, lambda trial: Checkpoints(Path(folder)), ENGINES[engine])
+        events = train(
+            [part], data, lambda trial: Checkpoints(Path(folder)), lookup(ENGINES, engine, "engine")
+        )
         with contextlib.closing(events):  # type: ignore[type-var]
             for event in events:
                 marks.append(time.perf_counter())

@@ -12,8 +12,9 @@ from benchmark.throughput.ceilings import CEILINGS
 from benchmark.throughput.measure import COLUMNS, TRIAL_COLUMNS, Row
 
 CAPTION = (
-    r"medians \[quartiles] over rounds; ratio: images/s to the conventional script's, of the same round; CPU s: "
-    "per 1,000 images; shares: a ceiling's time over the measured time of a step, the nearest ceiling marked *"
+    r"medians \[quartiles] over rounds; ratio: images/s to the conventional script's, of the same round; "
+    "CPU s: per 1,000 images; shares: a ceiling's time over the measured time of a step, the nearest ceiling "
+    "marked *"
 )
 TRIAL_CAPTION = (
     r"medians \[quartiles] over rounds; composed of measured steps, evaluations and the reading of the test "
