@@ -72,17 +72,12 @@ def run(part, tree, folder):
         "DO_NOT_TRACK": "true",
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
-    log = folder / "log.txt"
-    with log.open("a") as errors:
+    said, log = folder / "said.txt", folder / "log.txt"
+    with said.open("w") as out, log.open("a") as errors:
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, *part.words],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=errors,
+            [sys.executable, *part.words], cwd=folder, env=environment, stdout=out, stderr=errors
         )
-        said = process.stdout.read()
         # What `wait4` says of a process covers the processes that it has waited for: a study's workers.
         _, status, used = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
@@ -90,7 +85,7 @@ def run(part, tree, folder):
     if process.returncode != 0:
         sys.exit(f"{shlex.join(part.words)} in {tree}: exit code {process.returncode}\n{log.read_text()}")
     if part.reports:
-        return {f"{part.name}: {name}": tuple(pair) for name, pair in json.loads(said).items()}
+        return {f"{part.name}: {name}": tuple(pair) for name, pair in json.loads(said.read_text()).items()}
     return {part.name: (wall, used.ru_utime + used.ru_stime)}
 
 

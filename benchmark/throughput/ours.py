@@ -121,9 +121,7 @@ def measure_trial(study: StudySpec, normalization: str, data: DeviceData, engine
     taken_by = lookup(ENGINES, engine, "engine")
     marks, rows = [time.perf_counter()], []
     with tempfile.TemporaryDirectory() as folder:
-        events = train(
-            [part], data, lambda trial: Checkpoints(Path(folder)), lookup(ENGINES, engine, "engine")
-        )
+        events = train([part], data, lambda trial: Checkpoints(Path(folder)), taken_by)
         with contextlib.closing(events):  # type: ignore[type-var]
             for event in events:
                 marks.append(time.perf_counter())
