@@ -2,8 +2,8 @@
 
 Prints one JSON object: part -> [wall, CPU] seconds, without the start of Python. A part of the trial is run:
 a few steps, two evaluations of the study's own 5,000 + 5,000 images, the reading of the test split's 10,000.
-The whole is composed of it: T steps, T / E + 1 evaluations, one reading. Images are random, one thread, probes
-off (they are read at some evaluations alone).
+The whole is composed of it: T steps, T / E + 1 evaluations, one reading. Images are random, one thread,
+probes off (they are read at some evaluations alone).
 """
 
 import argparse
