@@ -23,10 +23,10 @@ STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark plan status report claims calibrate throughput ui lint test contracts clean
+.PHONY: help setup benchmark plan status report claims calibrate throughput ui lint test test-gpu contracts clean
 
 help: ## list the targets (this)
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo 'Variables: STUDY=$(STUDY) DEVICE=$(DEVICE) SET="key=value ..." PORT=$(PORT) VENV=$(VENV)'
 
 setup: $(READY) ## create .venv with the pinned requirements (other targets do it themselves)
@@ -67,6 +67,9 @@ lint: $(TESTS) ## ruff and mypy
 
 test: $(TESTS) ## the test suite, two tests at a time
 	$(RUN) -m pytest -n 2
+
+test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themselves where there is none
+	$(RUN) -m pytest -m cuda
 
 contracts: $(TESTS) ## the contract tests again, with other kernels of the processor, which round otherwise
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(RUN) -m pytest -n 2 tests/test_contracts.py

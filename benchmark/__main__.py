@@ -86,7 +86,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_device(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to train"
+        "--device",
+        default="auto",
+        metavar="D",
+        help="where to train: auto (the default), cpu, cuda, cuda:N or mps",
     )
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-PROTOCOL_VERSION = "1.1.1"
+PROTOCOL_VERSION = "1.1.2"
 """Of `docs/protocol.md`; CHANGELOG.md says what changed."""
 
 PROTOCOL = ".".join(PROTOCOL_VERSION.split(".")[:2])
@@ -172,7 +172,7 @@ INIT_GAIN = "init_gain"
 
 CURVES_FILE, PROBES_FILE, FAILURE_FILE = "curves.parquet", "probes.parquet", "failure.txt"
 SCHEMA_FILE, STUDY_FILE, DECISIONS_FILE = "schema.json", "study.json", "decisions.json"
-ENVIRONMENT_FILE, PROGRESS_FILE = "environment.json", "progress.json"
+ENVIRONMENT_FILE, PROGRESS_FILE, ENGINES_FILE = "environment.json", "progress.json", "engines.json"
 
 
 def local_artifacts(tracking_uri: str, experiment: str, run_id: str) -> Path | None:

@@ -1,6 +1,7 @@
 """Small data, studies and trials for the tests: milliseconds each, and learnable."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.events import Evaluation, Outcome
 from benchmark.training.loop import train
 from benchmark.training.replica import Replica
+from benchmark.training.step import StreamKeys, step
 from benchmark.variants.variant import Variant
 
 NUM_CLASSES = 4
@@ -77,6 +79,16 @@ def make_data(*, num_train=96, num_validation=64, shape=(1, 8, 8), num_classes=N
     )
 
 
+def data_on(data, device):
+    """The same data on a device."""
+    splits = {
+        name: Split(*(tensor.to(device) for tensor in vars(split).values()))
+        for name, split in vars(data).items()
+        if isinstance(split, Split)
+    }
+    return replace(data, **splits)
+
+
 def study_table(**sections):
     """The TOML table of a small study; `sections` are merged into its own, but for a network of a family."""
     table = {
@@ -136,3 +148,9 @@ def numbers_of(contents):
         else (content.status, content.status_ema, without_timings(content.metrics))
         for content in contents
     ]
+
+
+def step_alone(problem, state, index, keys, lr):
+    """A step of a single replica's state, in place; [3], its row of what `step` gives."""
+    rows = state._each(lambda tensor: tensor.unsqueeze(0))
+    return step(problem, problem.bind(rows), rows, index[None], StreamKeys.stack([keys]), lr.view(1, 1))[0]

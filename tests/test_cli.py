@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import analysis.__main__
 import benchmark.__main__
@@ -57,12 +56,6 @@ def test_every_verb_and_flag_is_explained(package):
         assert all(action.help for action in sub._actions)
 
 
-def test_devices_are_pinned():
-    for verb in ("plan", "run", "throughput"):
-        (device,) = (a for a in verbs_of(PARSERS["benchmark"]())[verb]._actions if a.dest == "device")
-        assert device.choices == ("auto", "cpu", "cuda", "mps")
-
-
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     """Nothing lands in the repository, or comes from the user's own tracking server."""
@@ -94,17 +87,23 @@ def test_bad_input_to_the_benchmark_is_one_line_and_code_2(words, said, tmp_path
     assert said in line
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device that must be missing")
-def test_a_device_that_is_not_there_is_one_line_and_code_2(capsys):
-    assert MAINS["benchmark"](["run", "smoke", "--device", "cuda"]) == 2
+@pytest.mark.parametrize("verb", ["plan", "run"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cuda:99", "--device cuda:99: PyTorch finds"),
+        ("tpu", "--device: expected auto, cpu, cuda, cuda:N or mps, found 'tpu': use --device auto"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line_and_code_2(verb, name, said, capsys):
+    assert MAINS["benchmark"]([verb, "smoke", "--device", name]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error: --device cuda: PyTorch finds no such device here: use --device auto"
+    assert line.startswith(f"error: {said}")
 
 
 @pytest.mark.parametrize(
     ("package", "words", "said"),
     [
-        ("benchmark", ["run", "smoke", "--device", "tpu"], "invalid choice: 'tpu'"),
         ("benchmark", ["train", "smoke"], "invalid choice: 'train'"),
         ("benchmark", ["run"], "the following arguments are required: STUDY"),
         ("benchmark", [], "the following arguments are required: verb"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_networks import fitting_spec, make_network
-from made_trials import make_data, make_study, make_trial, replica_of, run_trial
+from made_trials import make_data, make_study, make_trial, replica_of, run_trial, step_alone
 from torch.func import functional_call
 
 from benchmark.base.errors import InputError
@@ -25,7 +25,7 @@ from benchmark.study.identity import study_hash, trial_of
 from benchmark.study.plan import grid, stage_sizes
 from benchmark.training.optimizers import OPTIMIZERS, Sgd
 from benchmark.training.state import Layout, TrainState, flatten
-from benchmark.training.step import Problem, StreamKeys, step
+from benchmark.training.step import Problem, StreamKeys
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.data_start import start_from_data
 from benchmark.variants.networks import FAMILIES, NetworkSpec, build_network
@@ -323,9 +323,9 @@ def trained_network(normalization, activation, data, **options):
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     state = TrainState(parameters, rule.moments(parameters), buffers, torch.tensor(0))
     clip_norm = NORMALIZATIONS[normalization].clip_norm
-    problem = Problem(network, Layout.of(network), data.train, None, rule, clip_norm=clip_norm)
+    problem = Problem(network, Layout.of(network), data.train, 16, None, rule, clip_norm=clip_norm)
     keys, lr = StreamKeys.of(0, torch.device("cpu")), torch.tensor(0.01)
-    norms = torch.stack([step(problem, state, index, keys, lr) for index in BATCHES])[:, 2]
+    norms = torch.stack([step_alone(problem, state, index, keys, lr) for index in BATCHES])[:, 2]
     assert norms.isfinite().all(), (activation, options)
     assert (norms > 0).all(), (activation, options)
     return network, problem.layout.split(state.parameters) | state.buffers

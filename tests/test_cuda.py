@@ -1,27 +1,37 @@
-"""What must hold on a GPU, and between it and the CPU. Skipped, with its reason, where there is none."""
+"""What only a real GPU can show, beside `test_gpu`. Skipped, with its reason, where there is none."""
 
+import gc
 import math
 
 import pytest
 import torch
-from made_trials import contents_of, make_study, make_trial, replica_of
+from gpu_checks import CUDA, everything
+from made_trials import data_on, make_data, make_study, make_trial, numbers_of, run_trial
 from running import NARROW, main_of
 
 from benchmark.base import seeding
-from benchmark.data.datasets import DataSpec, load
+from benchmark.base.environment import describe_environment
+from benchmark.data.datasets import DataSpec
+from benchmark.execution.choice import open_executor
+from benchmark.execution.executor import Group, WorkerSetup
+from benchmark.execution.in_process import InProcess
+from benchmark.execution.workers import Workers
 from benchmark.training.engines import ENGINES
-from benchmark.training.population import Population
-from benchmark.training.step import BatchOrder, StreamKeys, dropout_masks
+from benchmark.training.events import Evaluation, Failure, Outcome
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here"),
-]
-
+pytestmark = CUDA.marks
+DEVICE = "cuda"
+SMOKE = ("smoke", *NARROW[:2], "--device", "cuda:0")
 STUDY = make_study(
-    data={"augmentation": {"flip": True, "zoom": [0.8, 1.2], "shear": 0.2}},
+    data={"augmentation": {}},
+    network={"blocks": 3, "width": 12, "dropout": 0.15},
     probes={"enabled": ["gradients", "activations"]},
-    budget={"num_steps": 50, "eval_every": 1, "confirm_eval_every": 1},
+    budget={"num_steps": 50, "eval_every": 25},
+)
+NOTEBOOK = make_study(
+    data={"augmentation": {}},
+    network={"blocks": 5, "width": 60, "dropout": 0.15},
+    budget={"num_steps": 50, "batch_size": 64, "eval_every": 25},
 )
 
 
@@ -31,81 +41,88 @@ def deterministic():
 
 
 @pytest.fixture
-def data_on(tmp_path):
-    """A function that brings the data to a device."""
-    return lambda device: load(DataSpec(dataset="digits"), torch.device(device), tmp_path / "data")
+def setup(tmp_path):
+    return WorkerSetup(DataSpec(dataset="digits"), DEVICE, tmp_path, checkpoint_every_s=1000.0)
 
 
-@pytest.fixture
-def replica_on(data_on, tmp_path):
-    """A function that sets up the same trial on a device, with data of its own there."""
-    return lambda device: replica_of(make_trial(STUDY), data_on(device), tmp_path / device)
+def ends_of(executor, trials):
+    """Run trials, each a group: what each ended with, and its numbers."""
+    found = {trial.hash: [] for trial in trials}
+    for trial in trials:
+        executor.submit(Group((trial,), 1))
+    while any(not found[key] or isinstance(found[key][-1], Evaluation) for key in found):
+        for event in executor.events():
+            found[event.trial.hash].append(event.content)
+    return list(found.values())
 
 
-def test_smoke_runs(new_folder):
+def test_smoke_runs_and_its_plan_is_measured(new_folder):
     folder = new_folder("cuda")
-    code, _, errors = main_of("benchmark", folder, "run", "smoke", *NARROW[:2], "--device", "cuda")
+    code, out, errors = main_of("benchmark", folder, "plan", *SMOKE)
     assert code == 0, errors
-    assert f"study smoke on cuda ({torch.cuda.get_device_name()})" in errors
+    assert "on cuda:0, 1 side by side" in out
+    code, _, errors = main_of("benchmark", folder, "run", *SMOKE)
+    assert code == 0, errors
+    assert f"study smoke on cuda:0 ({torch.cuda.get_device_name(0)})" in errors
 
 
-def test_random_numbers_are_equal_to_the_bit():
-    on_cpu, on_gpu = StreamKeys.of(3, torch.device("cpu")), StreamKeys.of(3, torch.device("cuda"))
-    orders = [BatchOrder(keys.order, 1000, 64).batches(10, 20).cpu() for keys in (on_cpu, on_gpu)]
-    assert torch.equal(*orders)
-    draws = [seeding.uniform(keys.augmentation, 7, (64, 4)).cpu() for keys in (on_cpu, on_gpu)]
-    assert torch.equal(*draws)
+def test_what_drives_the_device_is_known():
+    document = describe_environment(torch.device(DEVICE)).document()
+    assert document["driver"]
+    assert document["cuda_runtime"] == torch.version.cuda
+    assert document["cudnn"] == torch.backends.cudnn.version()
 
 
-def test_dropout_masks_are_equal_to_the_bit(replica_on):
-    masks = []
-    for device in ("cpu", "cuda"):
-        replica = replica_on(device)
-        masks.append(dropout_masks(replica.network, 32, replica.row().keys.dropout, replica.state.step + 5))
-    for ours, theirs in zip(*masks, strict=True):
-        assert torch.equal(ours, theirs.cpu())
+def test_two_workers_give_the_numbers_of_one(setup):
+    trials = [
+        make_trial(STUDY, variant, seed=seed) for variant in ("none-relu", "batch-relu") for seed in (0, 1)
+    ]
+    with open_executor(setup, 1) as executor:
+        assert isinstance(executor, Workers)
+        alone = ends_of(executor, trials)
+    with open_executor(setup, 2) as executor:
+        together = ends_of(executor, trials)
+    assert [numbers_of(contents) for contents in together] == [numbers_of(contents) for contents in alone]
+    assert all(isinstance(contents[-1], Outcome) for contents in alone)
 
 
-def test_initial_weights_are_equal_to_the_bit(replica_on):
-    assert torch.equal(replica_on("cpu").state.parameters, replica_on("cuda").state.parameters.cpu())
-
-
-@pytest.mark.parametrize("variant", ["none-relu", "batch-relu"])
-def test_the_first_steps_agree_to_rounding(data_on, tmp_path, variant):
-    """Later ones need not: training amplifies a rounding error."""
-    curves = []
-    for device in ("cpu", "cuda"):
-        events = contents_of(make_trial(STUDY, variant), data_on(device), tmp_path / device)
-        curves.append([next(events) for _ in range(4)])
-        events.close()
-    for ours, theirs in zip(*curves, strict=True):
-        for name in ("train_loss", "gradient_norm", "parameter_norm", "val_loss", "clean_train_loss_ema"):
-            expected = ours.row[name]
-            if math.isnan(expected):
-                assert math.isnan(theirs.row[name])
-            else:
-                assert theirs.row[name] == pytest.approx(expected, rel=1e-3), name
-        for own, other in zip(ours.probes, theirs.probes, strict=True):
-            assert other["value"] == pytest.approx(own["value"], rel=1e-2, abs=1e-4, nan_ok=True), own
+def test_out_of_memory_fails_one_trial_and_the_next_ones_run(setup):
+    """In one process, whose share of the device's memory is small: it is not broken by that."""
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(256 * 2**20 / torch.cuda.get_device_properties(0).total_memory)
+    large = make_study(network={"blocks": 3, "width": 240}, budget={"batch_size": 1024})
+    try:
+        (*_, failed), (*_, ended) = ends_of(InProcess(setup), [make_trial(large), make_trial(STUDY)])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+    assert isinstance(failed, Failure)
+    assert failed.message.startswith("OutOfMemoryError")
+    assert failed.out_of_memory
+    assert not failed.broke_device
+    assert isinstance(ended, Outcome)
 
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
-def test_steps_do_not_wait_for_the_device(replica_on, engine):
-    """Nothing is read back while an engine advances, so the host can run ahead."""
-    replica = replica_on("cuda")
-    population = Population.of(replica.problem(), [replica.row()], [replica.state])
-    engine.advance(population.clone(), 1)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        engine.advance(population, 20)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert population.sums.isfinite().all()
-    assert population.state.step.tolist() == [20]
+@pytest.mark.parametrize("variant", ["none-relu", "batch-relu"])
+def test_the_notebooks_network_twice_is_equal_to_the_bit(variant, engine, tmp_path):
+    """At its own size, for which cuDNN has several algorithms, and across the ends of epochs."""
+    data = data_on(make_data(shape=(3, 32, 32), num_train=500), torch.device(DEVICE))
+    trials = [
+        make_trial(NOTEBOOK, variant, learning_rate=0.01, seed=seed)
+        for seed in range(min(engine.max_rows, 4))
+    ]
+    once, twice = (everything(trials, data, engine, tmp_path / name) for name in ("once", "twice"))
+    assert once == twice
 
 
-def test_data_live_on_the_device(data_on):
-    data = data_on("cuda")
-    for split in (data.train, data.validation, data.test, data.clean_train, data.reestimation):
-        assert split.images.device.type == split.labels.device.type == "cuda"
-        assert split.images.dtype == torch.uint8
+def test_memory_does_not_grow(tmp_path):
+    data = data_on(make_data(), torch.device(DEVICE))
+    used = []
+    for seed in range(4):
+        evaluations, _ = run_trial(make_trial(STUDY, seed=seed), data, tmp_path / str(seed))
+        assert all(math.isfinite(evaluation.row["val_loss"]) for evaluation in evaluations)
+        del evaluations
+        gc.collect()
+        used.append(torch.cuda.memory_allocated())
+    assert used[-1] <= used[1]

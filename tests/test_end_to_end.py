@@ -105,9 +105,12 @@ def test_a_run_is_complete(smoke):
 def test_confirm_runs_seed_by_seed_so_that_the_times_of_a_pair_compare(smoke):
     runs = smoke._rows("mlflow.db", "select run_uuid from runs order by start_time, rowid")
     tags = smoke.tags()
-    seeds = [int(tags[run]["seed"]) for (run,) in runs if tags[run].get("stage") == "confirm"]
-    assert len(set(seeds)) == 5
-    assert seeds == sorted(seeds)
+    confirm = [tags[run] for (run,) in runs if tags[run].get("stage") == "confirm"]
+    # Of each variant: an engine that trains several trials at once takes several seeds of one.
+    for variant in {(own["normalization"], own["activation"]) for own in confirm}:
+        seeds = [int(own["seed"]) for own in confirm if (own["normalization"], own["activation"]) == variant]
+        assert len(set(seeds)) == 5
+        assert seeds == sorted(seeds)
 
 
 def test_a_finished_study_is_not_trained_again(smoke):
@@ -228,7 +231,9 @@ def test_a_crash_leaves_an_incomplete_study_that_can_be_reported(folder, monkeyp
     with pytest.raises(RuntimeError, match="the disk is full"):
         main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
     left = Left(folder)
-    assert left.run_statuses("trial") == {"FINISHED": 6}
+    statuses = left.run_statuses("trial")
+    assert statuses.pop("FINISHED") == 6
+    assert set(statuses) <= {"KILLED"}  # those that trained beside the last
     (study,) = (tags for tags in left.tags().values() if tags["kind"] == "study")
     assert (study["run_status"], study["status"]) == ("KILLED", "incomplete")
 

@@ -8,7 +8,7 @@ from running import NARROW, Left, Process, main_of
 # Each trial's progress saved at every evaluation: as many ways to be cut short as there are.
 RUN = (
     *("run", "smoke", *NARROW, "--set", 'variants.normalizations=["batch"]'),
-    *("--set", "execution.checkpoint_every_s=0.001"),
+    *("--set", "execution.checkpoint_every_s=0.001", "--set", "execution.engine=fused"),
 )
 ONE = ("--set", "execution.workers=1")
 TWO = ("--set", "execution.workers=2")

@@ -3,7 +3,8 @@
 import os
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,11 +20,12 @@ class Environment:
     """What a reader needs to know to judge timings and to repeat a study.
 
     Attributes:
-        device: `cpu`, `cuda` or `mps`.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`.
         device_name: its model.
         numerics: what its arithmetic rounds by: version of PyTorch and kind of kernels.
         git_commit: of the code.
         git_dirty: whether the code has changes beside it.
+        accelerator: versions of what drives the device, and its memory; empty of a CPU.
     """
 
     device: str
@@ -31,10 +33,14 @@ class Environment:
     numerics: str
     git_commit: str
     git_dirty: bool
+    accelerator: Mapping[str, object] = field(default_factory=dict)
 
     def document(self) -> dict[str, object]:
         """Everything, for the study run's `environment.json`."""
-        return asdict(self) | {
+        own = asdict(self)
+        return {
+            **own.pop("accelerator"),
+            **own,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cpu": _cpu_name(),
@@ -47,7 +53,14 @@ def describe_environment(device: torch.device) -> Environment:
     """The present environment, training on `device`."""
     commit = _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain"))
-    return Environment(device.type, device_name(device), numerics(device), commit or "unknown", dirty)
+    return Environment(
+        str(device),
+        device_name(device),
+        numerics(device),
+        commit or "unknown",
+        dirty,
+        _accelerator(device),
+    )
 
 
 def device_name(device: torch.device) -> str:
@@ -58,14 +71,27 @@ def device_name(device: torch.device) -> str:
 def choose_device(name: str) -> torch.device:
     """The device to train on; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
+    Args:
+        name: `auto`, `cpu`, `mps`, `cuda`, or `cuda:N`, the N-th from 0.
+
     Raises:
-        InputError: this machine does not have it.
+        InputError: no such name, or this machine does not have it.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    counts = {
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    if not available[name]:
-        raise InputError(f"--device {name}: PyTorch finds no such device here: use --device auto")
+        return torch.device(next(kind for kind, count in counts.items() if count))
+    kind, colon, index = name.partition(":")
+    if kind not in counts or (colon and not (kind == "cuda" and index.isdecimal())):
+        raise InputError(
+            f"--device: expected auto, cpu, cuda, cuda:N or mps, found {name!r}: use --device auto"
+        )
+    if int(index or 0) >= counts[kind]:
+        found = f"{counts[kind]} of that kind" if counts[kind] else "no such device"
+        raise InputError(f"--device {name}: PyTorch finds {found} here: use --device auto")
     return torch.device(name)
 
 
@@ -73,12 +99,33 @@ def numerics(device: torch.device) -> str:
     """What two runs must share to round alike: the library, and which kernels of it are used."""
     kernels = [f"torch {torch.__version__}"]
     if device.type == "cuda":
-        kernels.append(f"cuDNN {torch.backends.cudnn.version()}")  # type: ignore[no-untyped-call]
+        kernels.append(f"cuDNN {torch.backends.cudnn.version()}")
     if device.type == "cpu":
         kernels.append(torch.backends.cpu.get_cpu_capability())
         limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
         kernels += [f"oneDNN {limit}"] if limit else []
     return ", ".join(kernels)
+
+
+def _accelerator(device: torch.device) -> dict[str, object]:
+    """What drives an accelerator; None where it cannot be told."""
+    if device.type != "cuda":
+        return {}
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "driver": _driver_version(),
+        "cuda_runtime": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "device_memory_bytes": properties.total_memory,
+        "num_devices": torch.cuda.device_count(),
+    }
+
+
+def _driver_version() -> str | None:
+    """Of NVIDIA's driver: PyTorch does not say it."""
+    query = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return _output(*query).partition("\n")[0] or None
 
 
 def _cpu_name() -> str:
@@ -97,14 +144,13 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str:
+    return _output("git", "-C", str(Path(__file__).parent), *arguments)
+
+
+def _output(*command: str) -> str:
+    """What a command prints; nothing if it is not there, or fails."""
     try:
-        done = subprocess.run(
-            ("git", "-C", str(Path(__file__).parent), *arguments),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

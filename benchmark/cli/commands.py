@@ -55,7 +55,7 @@ def plan(options: argparse.Namespace, folder: Path, again: str) -> int:
     workers = _workers(studies[0], device)
     say(
         console,
-        f"in all up to {_duration(total)} on {device.type}, {workers} side by side "
+        f"in all up to {_duration(total)} on {device}, {workers} side by side "
         f"(measured in {time.monotonic() - began:.0f} s; without extensions of the grid). "
         "Nothing was trained.",
     )

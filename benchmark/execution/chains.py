@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from benchmark.base import interruption
-from benchmark.execution.executor import Executor
+from benchmark.execution.executor import Executor, Group
 from benchmark.execution.observer import Observer
 from benchmark.training.events import Evaluation, Event, Failure, Outcome
 from benchmark.training.trial import Trial
@@ -43,6 +43,7 @@ class Scheduler:
         finished: knows the finished ones.
         observers: are told what happens, in this order.
         retries: further tries of a trial that failed, each by itself.
+        rows: how many trials like one are to be trained at once.
     """
 
     def __init__(
@@ -52,15 +53,19 @@ class Scheduler:
         finished: Finished,
         observers: Sequence[Observer],
         retries: int,
+        rows: Callable[[Trial], int] = lambda trial: 1,
     ) -> None:
         self._stage = stage
         self._executor = executor
         self._finished = finished
         self._observers = observers
         self._retries = retries
+        self._rows = rows
+        self._room: dict[str, int] = {}  # most rows, by shared hash, where memory has run out
         self._queue: deque[Trial] = deque()
         self._requests: dict[str, _Request] = {}  # by trial hash
         self._groups: list[set[str]] = []  # hashes of the trials that run, by group
+        self._running_rows: dict[str, int] = {}  # trained at once with a trial, by hash
         self._started: set[str] = set()
         self._num_failures: Counter[str] = Counter()
         self._outcomes: list[tuple[Trial, Outcome | None]] = []
@@ -74,27 +79,42 @@ class Scheduler:
         for chain in chains:
             self._advance(chain)
         while self._queue or self._groups:
+            share = -(-len(self._queue) // self._executor.capacity)
             while self._queue and len(self._groups) < self._executor.capacity * _PREFETCH:
-                group = self._next_group()
-                self._groups.append({trial.hash for trial in group})
+                group = self._next_group(share)
+                self._groups.append({trial.hash for trial in group.trials})
+                self._running_rows |= {trial.hash: group.rows for trial in group.trials}
                 self._executor.submit(group)
             for event in self._executor.events():
                 interruption.check()
                 self._handle(event)
         return self._outcomes
 
-    def _next_group(self) -> list[Trial]:
-        """The first trial that waits, and those behind it that can be rows of its population."""
-        first = self._queue.popleft()
-        group = [first]
-        if self._executor.group_size > 1 and not self._num_failures[first.hash]:
-            for trial in list(self._queue):
-                if len(group) == self._executor.group_size:
-                    break
-                if trial.shared_hash == first.shared_hash and not self._num_failures[trial.hash]:
-                    self._queue.remove(trial)
-                    group.append(trial)
-        return group
+    def _next_group(self, share: int) -> Group:
+        """The first trial that waits, and those behind it that can be rows of its population.
+
+        Twice as many as are trained at once, so that rows of trials that diverge are taken by others; at most
+        `share`, so that all workers have as many.
+        """
+        first = self._queue[0]
+        rows = self._most_rows(first)
+        if rows == 1 or self._num_failures[first.hash]:
+            return Group((self._queue.popleft(),), 1)
+        alike = [
+            trial
+            for trial in self._queue
+            if trial.shared_hash == first.shared_hash and not self._num_failures[trial.hash]
+        ]
+        trials = alike[: min(2 * rows, max(share, 1))]
+        if len(trials) > rows and len(trials) < 2 * rows:  # the last ones together would leave rows empty
+            trials = trials[:rows]
+        taken = {trial.hash for trial in trials}
+        self._queue = deque(trial for trial in self._queue if trial.hash not in taken)
+        return Group(tuple(trials), min(rows, len(trials)))
+
+    def _most_rows(self, trial: Trial) -> int:
+        rows = self._rows(trial)
+        return min(rows, self._room.get(trial.shared_hash, rows))
 
     def _advance(self, chain: Chain, outcomes: list[Outcome | None] | None = None) -> None:
         """Let a chain go on until it asks for something that must be trained first."""
@@ -128,6 +148,11 @@ class Scheduler:
         self._started.remove(trial.hash)
         self._leave_group(trial)
         if isinstance(content, Failure):
+            if content.out_of_memory and self._shrink(trial):
+                for observer in self._observers:
+                    observer.failed(trial, content, again=True)
+                self._queue.append(trial)
+                return
             self._num_failures[trial.hash] += 1
             again = self._num_failures[trial.hash] <= self._retries
             for observer in self._observers:
@@ -143,6 +168,13 @@ class Scheduler:
         self._settle(request, trial, outcome)
         if request.is_complete:
             self._advance(request.chain, [request.outcomes[t.hash] for t in request.trials])
+
+    def _shrink(self, trial: Trial) -> bool:
+        """Train half as many like it at once from now on; whether there were several."""
+        rows = self._running_rows.pop(trial.hash)
+        if rows > 1:
+            self._room[trial.shared_hash] = min(self._most_rows(trial), rows // 2)
+        return rows > 1
 
     def _leave_group(self, trial: Trial) -> None:
         for group in self._groups:

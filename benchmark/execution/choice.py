@@ -1,13 +1,31 @@
-"""Which executor runs a study."""
+"""Which executor runs a study, which engine trains each variant, and how many trials of it at once."""
 
 import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
 
+import torch
+
+from benchmark.base.errors import InputError
+from benchmark.data.datasets import DeviceData
 from benchmark.execution.executor import Executor, WorkerSetup
 from benchmark.execution.in_process import InProcess
 from benchmark.execution.workers import Workers
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.engines import AUTO, ENGINES, Engine
+from benchmark.training.population import Population
+from benchmark.training.replica import Replica
+from benchmark.training.trial import Trial
 
-ENGINE = "eager"
-"""Which of `ENGINES` trains; the only one yet."""
+_ROWS = (4, 8, 16, 32, 64)
+_STEPS = 2  # of a measurement
+_ROUNDS = 3  # in which the candidates take turns
+_HOPELESS = 1.5  # times the best's cost in the first round: not measured again
 
 
 def num_workers(asked: int, threads: int, device: str) -> int:
@@ -19,5 +37,140 @@ def num_workers(asked: int, threads: int, device: str) -> int:
 
 
 def open_executor(setup: WorkerSetup, workers: int) -> Executor:
-    """The executor for a number of groups side by side."""
-    return InProcess(setup) if workers == 1 else Workers(setup, workers)
+    """The executor for a number of groups side by side.
+
+    On an accelerator even a single one has a process of its own, which is replaced when its device breaks.
+    """
+    if workers == 1 and torch.device(setup.device).type == "cpu":
+        return InProcess(setup)
+    return Workers(setup, workers)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a replica takes of a population's time, in seconds: a step, and an evaluation, probes apart."""
+
+    step_s: float
+    evaluation_s: float
+
+    def of(self, trial: Trial) -> float:
+        """What a trial takes."""
+        return trial.num_steps * self.step_s + (1 + trial.num_evaluations) * self.evaluation_s
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a variant's trials are trained.
+
+    Attributes:
+        engine: a name in `ENGINES`.
+        rows: replicas at once.
+        cost: as it was measured.
+        tried: of every candidate, `fused x 8`, the seconds per trial, or why it cannot be had here.
+    """
+
+    engine: str
+    rows: int
+    cost: Cost
+    tried: Mapping[str, float | str]
+
+    def document(self) -> dict[str, Any]:
+        """For the study's log."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> "Choice":
+        """From a `document`."""
+        return cls(**{**document, "cost": Cost(**document["cost"])})
+
+
+def choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choice:
+    """The engine and the number of rows by which trials like this one take least time, as measured here.
+
+    The candidates take turns; what is far behind after one turn has no other.
+
+    Args:
+        trial: of the variant, at any rate and seed.
+        data: its data set, on the training device.
+        engine: a name in `ENGINES`, or `AUTO` for all of them.
+        most_rows: how many trials there are to train at once.
+
+    Raises:
+        InputError: nothing that was asked for can be had here.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(trial.threads)
+    try:
+        return _choose(trial, data, engine, most_rows)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choice:
+    tried: dict[str, float | str] = {}
+    measures: dict[tuple[str, int], Callable[[], Cost]] = {}
+    costs: dict[tuple[str, int], list[Cost]] = {}
+    for name in ENGINES if engine == AUTO else [engine]:
+        for rows in _rows_of(ENGINES[name], most_rows):
+            try:
+                measures[name, rows] = measurement(trial, data, name, rows)
+                costs[name, rows] = [measures[name, rows]()]
+            except InputError as error:
+                tried[f"{name} x {rows}"] = str(error)
+            except RuntimeError as error:  # no memory for so many, or a layer that cannot be had side by side
+                tried[f"{name} x {rows}"] = f"{type(error).__name__}: {error}".splitlines()[0]
+    if not costs:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in tried.items())
+        raise InputError(
+            f"execution.engine: expected one that can train {trial.variant} here, found {reasons}"
+        )
+    limit = _HOPELESS * min(cost[0].of(trial) for cost in costs.values())
+    hopeful = [candidate for candidate, cost in costs.items() if cost[0].of(trial) <= limit]
+    for _ in range(_ROUNDS - 1):
+        for candidate in hopeful:
+            costs[candidate].append(measures[candidate]())
+    medians = {
+        candidate: Cost(median(c.step_s for c in cost), median(c.evaluation_s for c in cost))
+        for candidate, cost in costs.items()
+    }
+    tried |= {f"{name} x {rows}": cost.of(trial) for (name, rows), cost in medians.items()}
+    best = min(hopeful, key=lambda candidate: medians[candidate].of(trial))
+    return Choice(*best, medians[best], tried)
+
+
+def _rows_of(engine: Engine, most: int) -> list[int]:
+    """How many rows of an engine are worth a try: one, or several where it takes them."""
+    several = [rows for rows in _ROWS if rows <= min(engine.max_rows, most)]
+    return several or [1]
+
+
+def measurement(trial: Trial, data: DeviceData, engine: str, rows: int) -> Callable[[], Cost]:
+    """What measures the cost of such a trial among `rows` of them.
+
+    Raises:
+        InputError: the engine cannot run here.
+    """
+    trainer = ENGINES[engine]
+    trainer.check(data.train.labels.device, trial.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        replicas = [
+            Replica(replace(trial, seed=trial.seed + row, engine=engine), data, Checkpoints(Path(folder)))
+            for row in range(rows)
+        ]
+    states = [replica.state for replica in replicas]
+    population = Population.of(replicas[0].problem(), [replica.row() for replica in replicas], states)
+    splits, reestimation = replicas[0].splits_next, replicas[0].reestimation
+    start = population.state.clone()
+    trainer.advance(population, 1)
+
+    def measure() -> Cost:
+        population.state.copy_(start)  # one that diverges takes another time
+        population.read()
+        began = time.perf_counter()
+        trainer.advance(population, _STEPS)
+        population.read()  # waits for the device
+        trained = time.perf_counter()
+        trainer.judge(population, splits, reestimation)
+        return Cost((trained - began) / _STEPS / rows, (time.perf_counter() - trained) / rows)
+
+    return measure

@@ -1,4 +1,4 @@
-"""Trials one group after another in this process: on an accelerator, or to debug."""
+"""Trials one group after another in this process: on a CPU that carries no more, or to debug."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -18,7 +18,6 @@ class InProcess:
     capacity = 1
 
     def __init__(self, setup: WorkerSetup) -> None:
-        self.group_size = setup.group_size
         self._setup = setup
         self._data: DeviceData | None = None
         self._queue: deque[Group] = deque()

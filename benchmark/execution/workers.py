@@ -20,11 +20,15 @@ from benchmark.training.trial import Trial
 
 @dataclass
 class _Worker:
-    """A process, and the trials of its group that have not ended, by hash."""
+    """A process, and the trials of its group that have not ended, by hash.
+
+    `is_broken`: one of them broke its device; it is replaced when all of them have ended.
+    """
 
     process: BaseProcess
     connection: Connection
     running: dict[str, Trial] = field(default_factory=dict)
+    is_broken: bool = False
 
 
 class Workers:
@@ -37,7 +41,6 @@ class Workers:
 
     def __init__(self, setup: WorkerSetup, capacity: int) -> None:
         self.capacity = capacity
-        self.group_size = setup.group_size
         self._setup = setup
         # Spawned, not forked: a forked child inherits torch's and MLflow's threads' locks in any state.
         self._context = multiprocessing.get_context("spawn")
@@ -62,6 +65,10 @@ class Workers:
             for event in events:
                 if not isinstance(event.content, Evaluation):
                     del worker.running[event.trial.hash]
+                if isinstance(event.content, Failure) and event.content.broke_device:
+                    worker.is_broken = True
+            if worker.is_broken and not worker.running:
+                self._dismiss(worker)
             self._assign()  # first: the worker should not wait for what is made of its result
             yield from events
 
@@ -72,11 +79,8 @@ class Workers:
 
     def __exit__(self, *exc: object) -> None:
         self._queue.clear()
-        for worker in self._workers:
-            worker.process.kill()  # checkpoints are written atomically: nothing is lost by a kill
-            worker.process.join()
-            worker.connection.close()
-        self._workers.clear()
+        for worker in list(self._workers):
+            self._dismiss(worker)
 
     def _assign(self) -> None:
         while self._queue:
@@ -86,7 +90,7 @@ class Workers:
                     return
                 worker = self._hire()
             group = self._queue.popleft()
-            worker.running = {trial.hash: trial for trial in group}
+            worker.running = {trial.hash: trial for trial in group.trials}
             with contextlib.suppress(BrokenPipeError):  # it died idle: `events` will find out
                 worker.connection.send(group)
 
@@ -106,10 +110,17 @@ class Workers:
         self._workers.append(worker)
         return worker
 
-    def _bury(self, worker: _Worker) -> Failure:
+    def _dismiss(self, worker: _Worker) -> None:
+        worker.process.kill()  # checkpoints are written atomically: nothing is lost by a kill
+        self._remove(worker)
+
+    def _remove(self, worker: _Worker) -> None:
         worker.process.join()
         worker.connection.close()
         self._workers.remove(worker)
+
+    def _bury(self, worker: _Worker) -> Failure:
+        self._remove(worker)
         code = worker.process.exitcode
         return Failure(f"its worker process died with exit code {code}", "out of memory, or killed?")
 

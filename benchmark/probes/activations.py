@@ -41,8 +41,9 @@ def observe(view: View) -> Readings:
         yield Reading("preactivation_std", layer, x.std())
         # The fixed unit: the first filter, at the centre.
         unit = x[:, 0, x.shape[2] // 2, x.shape[3] // 2]
-        levels = torch.quantile(unit, torch.tensor(tuple(_PERCENTILES.values()), device=x.device))
-        for name, level in zip(_PERCENTILES, levels, strict=True):
+        # Filled in on the device: a tensor of them would be copied there from the host.
+        shares = torch.stack([unit.new_full((), share) for share in _PERCENTILES.values()])
+        for name, level in zip(_PERCENTILES, torch.quantile(unit, shares), strict=True):
             yield Reading(name, layer, level)
         if view.activation.saturates:
             flat = _derivative(view, x).abs() < _SATURATION * view.activation.derivative_max

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import torch
 
+from benchmark.base import seeding
 from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
+from benchmark.contract import ENGINES_FILE
 from benchmark.data.datasets import DeviceData, load
-from benchmark.execution.choice import ENGINE, num_workers, open_executor
+from benchmark.execution.choice import Choice, choose, num_workers, open_executor
 from benchmark.execution.executor import WorkerSetup
 from benchmark.stages.run import run_study
 from benchmark.stages.session import OpenLog, Session, StageObserver
+from benchmark.study import plan
+from benchmark.study.identity import trial_of
 from benchmark.study.spec import StudySpec
+from benchmark.tracking.protocol import StudyLog
 from benchmark.variants.networks import build_network
+from benchmark.variants.variant import Variant
 
 
 def run_studies(
@@ -46,7 +52,7 @@ def run_studies(
     with _only_runner(folder, studies[0].name):
         for study in studies:
             which = "" if study.axis is None else f", {study.axis.label} = {study.axis.value_name}"
-            observer.noted(f"study {study.name}{which} on {device.type} ({device_name(device)})")
+            observer.noted(f"study {study.name}{which} on {device} ({device_name(device)})")
             complete &= _run_one(study, device, folder, open_log, command, observer)
     return complete
 
@@ -62,18 +68,49 @@ def _run_one(
     data = load(study.data, torch.device("cpu"), folder / "data")
     check_networks(study, data)
     work = study.execution
-    setup = WorkerSetup(study.data, str(device), folder, work.checkpoint_every_s, ENGINE)
+    setup = WorkerSetup(study.data, str(device), folder, work.checkpoint_every_s)
     # First the executor: its workers start while the tracker is imported.
     with open_executor(setup, num_workers(work.workers, work.threads, device.type)) as executor:
         study_log = open_log(study, data)
         try:
-            session = Session(study, data, study_log, executor, observer, folder, command)
+            engines = choose_engines(study, data, device, folder, study_log)
+            session = Session(study, data, study_log, executor, engines, observer, folder, command)
             complete = run_study(session)
         except BaseException:
             study_log.close(complete=False, interrupted=True)
             raise
         study_log.close(complete=complete)
         return complete
+
+
+def choose_engines(
+    study: StudySpec, data: DeviceData, device: torch.device, folder: Path, log: StudyLog
+) -> dict[Variant, Choice]:
+    """What trains each variant: what the study run began with, or what is fastest by a short measurement."""
+    variants = study.variants.product()
+    known = log.read_json(ENGINES_FILE)
+    if known is not None:
+        return {variant: Choice.read(known[str(variant)]) for variant in variants}
+    seeding.make_deterministic()  # what is measured is what a worker computes
+    if device.type != "cpu":
+        data = load(study.data, device, folder / "data")
+    choices = measured_choices(study, data)
+    log.log_json(ENGINES_FILE, {str(variant): choice.document() for variant, choice in choices.items()})
+    return choices
+
+
+def measured_choices(study: StudySpec, data: DeviceData) -> dict[Variant, Choice]:
+    """What trains each variant fastest; `data` on the training device."""
+    most = plan.most_alike(study)
+    return {
+        variant: choose(
+            trial_of(study, variant, plan.grid(study)[0], 0, "sweep", data.fingerprint),
+            data,
+            study.execution.engine,
+            most,
+        )
+        for variant in study.variants.product()
+    }
 
 
 def check_networks(study: StudySpec, data: DeviceData) -> None:

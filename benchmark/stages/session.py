@@ -6,7 +6,7 @@ bottom, while the trials of all chains share the workers.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from benchmark.base.seeding import derive
 from benchmark.contract import DECISIONS_FILE, PROGRESS_FILE, capped_loss
 from benchmark.data.datasets import DeviceData
 from benchmark.execution.chains import Chain, Scheduler
+from benchmark.execution.choice import Choice
 from benchmark.execution.executor import Executor
 from benchmark.execution.observer import Observer
 from benchmark.stages.decisions import Decisions, Result
@@ -67,6 +68,7 @@ class Session:
         data: its data set.
         study_log: keeps what is found, and knows what was.
         executor: runs trials.
+        engines: what trains each variant.
         observer: is told what happens.
         folder: the suite's folder, where the rates' storage lies.
         command: the command that runs the study again, for the record.
@@ -83,6 +85,7 @@ class Session:
         data: DeviceData,
         study_log: StudyLog,
         executor: Executor,
+        engines: Mapping[Variant, Choice],
         observer: StageObserver,
         folder: Path,
         command: str,
@@ -96,6 +99,7 @@ class Session:
         self._fingerprint = data.fingerprint
         self._log = study_log
         self._executor = executor
+        self._engines = engines
         self._observer = observer
         self._observers = (Recorder(study_log), observer)
         self._command = command
@@ -117,7 +121,12 @@ class Session:
         self.log_progress()
         self._observer.stage_started(stage, num_trials)
         scheduler = Scheduler(
-            stage, self._executor, self._log.finished, self._observers, self.study.execution.retries
+            stage,
+            self._executor,
+            self._log.finished,
+            self._observers,
+            self.study.execution.retries,
+            lambda trial: self._engines[trial.variant].rows,
         )
         outcomes = scheduler.run(chains)
         for trial, outcome in outcomes:
@@ -134,7 +143,8 @@ class Session:
         self, variant: Variant, rate: float, seeds: Iterable[int], stage: str, **own: Any
     ) -> list[Trial]:
         """The trials of one cell; `own`: an `init_gain` or a `walk_rate` of theirs."""
-        return identity.cell(self.study, variant, rate, seeds, stage, self._fingerprint, **own)
+        engine = self._engines[variant].engine
+        return identity.cell(self.study, variant, rate, seeds, stage, self._fingerprint, engine=engine, **own)
 
     def rate_search(self, variant: Variant, stage: str) -> RateSearch:
         """A variant's rates in a stage, as far as an earlier session of this study run has come."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark import contract
 from benchmark.study.spec import StudySpec
+from benchmark.training.engines import AUTO, REFERENCE
 from benchmark.training.trial import Trial
 from benchmark.variants.variant import Variant
 
@@ -25,7 +26,9 @@ IN_TRIAL: Mapping[str, str] = {
     "budget.confirm_eval_every": "eval_every",
     "judge.statistics": "statistics",
     "search.sampler": "reads_test",
+    "precision": "precision",
     "execution.threads": "threads",
+    "execution.engine": "engine",
 }
 """Key of a study -> the field of its trials that holds it; a section stands for all of its keys."""
 
@@ -85,10 +88,11 @@ def trial_of(
     stage: str,
     data_fingerprint: str,
     *,
+    engine: str | None = None,
     init_gain: float = 1.0,
     walk_rate: float | None = None,
 ) -> Trial:
-    """One trial of a stage of a study."""
+    """One trial of a stage of a study; `engine`: what trains it where the study says `auto`."""
     budget = study.budget
     return Trial(
         variant=variant,
@@ -107,7 +111,9 @@ def trial_of(
         loss=study.loss,
         statistics=study.judge.statistics,
         probes=study.probes,
+        precision=study.precision,
         threads=study.execution.threads,
+        engine=study.execution.engine if study.execution.engine != AUTO else engine or REFERENCE,
     )
 
 

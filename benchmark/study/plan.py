@@ -55,6 +55,14 @@ def confirm_seeds(study: StudySpec) -> range:
     return range(CONFIRM_SEED_OFFSET, CONFIRM_SEED_OFFSET + study.seeds.confirm)
 
 
+def most_alike(study: StudySpec) -> int:
+    """The most trials of a variant that can train at once: the sweep's, as far as its sampler knows them."""
+    search = study.search
+    if search.sampler == "tpe":
+        return 1 if search.pruning else study.seeds.sweep
+    return search.num_rates * study.seeds.sweep
+
+
 def other_gains(study: StudySpec) -> tuple[float, ...]:
     """Init gains that the sweep has not trained."""
     return tuple(gain for gain in study.init.gains if gain != 1.0)

@@ -10,8 +10,10 @@ from benchmark.base.section import Section
 from benchmark.contract import ALPHA, LANDSCAPE, STABLE_SHARE, least_seeds
 from benchmark.data.datasets import DataSpec
 from benchmark.probes.watch import ProbesSpec
+from benchmark.training.engines import AUTO, ENGINES
 from benchmark.training.losses import CrossEntropy, LossSpec
 from benchmark.training.optimizers import OptimizerSpec, Sgd
+from benchmark.training.precision import Precision
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.networks import AnyNetworkSpec, NetworkSpec
 from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
@@ -164,19 +166,28 @@ class JudgeSpec(Section):
 
 
 class ExecutionSpec(Section):
-    """The `[execution]` section: how trials are run; it does not change what they compute.
+    """The `[execution]` section: how trials are run; it changes what they compute by rounding alone.
 
     Attributes:
+        engine: a name in `ENGINES`; `auto`: for each variant the fastest here, by a short measurement.
         workers: trials side by side; 0: one per core on CPU, one on an accelerator.
         threads: CPU threads of each. (Numbers are equal on CPU for equal thread counts.)
         checkpoint_every_s: seconds between a trial's checkpoints.
         retries: further tries of a trial that raised an exception.
     """
 
+    engine: str = AUTO
     workers: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1)
     checkpoint_every_s: float = Field(default=30.0, gt=0.0)
     retries: int = Field(default=1, ge=0)
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, name: str) -> str:
+        if name != AUTO:
+            lookup(ENGINES, name, "engine")
+        return name
 
 
 class AxisSpec(Section):
@@ -237,6 +248,7 @@ class StudySpec(Section):
     judge: JudgeSpec = JudgeSpec()
     init: InitSpec = InitSpec()
     probes: ProbesSpec = ProbesSpec()
+    precision: Precision = "fp32"
     axis: AxisSpec | None = None
     execution: ExecutionSpec = ExecutionSpec()
 

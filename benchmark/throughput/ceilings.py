@@ -37,7 +37,7 @@ class Work:
     sizes: tuple[int, ...]
 
 
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Operations(TorchDispatchMode):
     """Counts the operators that run while it is entered: neither views nor allocations.
 
     Attributes:
@@ -74,7 +74,7 @@ def count_work(network: nn.Module, optimizer: torch.optim.Optimizer, images: Ten
 
     def step() -> None:
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
+        nn.functional.cross_entropy(network(images), labels).backward()
         optimizer.step()
 
     network.train()

@@ -34,7 +34,7 @@ def throughput(options: argparse.Namespace, folder: Path) -> int:
         notes.print(f"[{time.monotonic() - began:5.0f} s] {message}", markup=False, highlight=False)
 
     settings = QUICK if options.quick else FULL
-    with Meter(candidates(device.type, quick=options.quick), settings, device.type, say) as meter:
+    with Meter(candidates(device.type, quick=options.quick), settings, str(device), say) as meter:
         measured = meter.measure()
     path = write_tables(out, measured.rows, measured.trials)
     document = describe_environment(device).document() | {

@@ -34,10 +34,14 @@ image; below 1 is cheaper) are taken to the conventional script within each roun
 over the measured time of a step; `limit` names the greatest.
 """
 TRIAL_COLUMNS = (
-    "net", "normalization", "candidate", "rounds", "step_ms", "evaluation_s", "test_s",
-    "trial_s", "trial_s_q1", "trial_s_q3", "evaluation_share", "skipped",
+    "net", "normalization", "candidate", "replicas", "rounds", "step_ms", "evaluation_s",
+    "trial_s", "trial_s_q1", "trial_s_q3", "evaluation_share", "auto_against_best", "skipped",
 )  # fmt: skip
-"""Of whole trials: medians over the rounds. `evaluation_share` is that of all evaluations in the trial."""
+"""Of whole trials: medians over the rounds, of one replica, its share of what its population takes.
+
+`evaluation_share` is that of all evaluations in the trial. `auto_against_best` is known of the engine and the
+replicas that `auto` takes: the least `trial_s` of the round over its own; 1 where it has chosen the best.
+"""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Meter:
 
     def __enter__(self) -> "Meter":
         for place in dict.fromkeys(place for candidate in self._asked for place in candidate.homes):
-            self._homes[place] = Home(place[1], self._device)
+            self._homes[place] = Home(*place[:2], self._device)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -170,7 +174,7 @@ class Meter:
         )  # fmt: skip
 
         def row(candidate: Candidate) -> Row:
-            head = dict.fromkeys(COLUMNS) | _head(name, normalization, candidate)
+            head = _head(name, normalization, candidate, COLUMNS)
             if candidate in skipped:
                 return head | {"skipped": skipped[candidate]}
             facts, took = built[candidate], rounds[candidate]
@@ -212,21 +216,38 @@ class Meter:
         return [self._homes[place] for place in candidate.homes]
 
     def _trials(self, name: str, normalization: str) -> list[Row]:
-        """Whole trials of each engine."""
-        engines = [c for c in self._asked if c == Candidate("ours", c.name)]
-        found: dict[Candidate, list[TrialTook | str]] = {candidate: [] for candidate in engines}
+        """Whole trials of each engine, and which one `auto` takes."""
+        counts = NETS[name].trial_replicas
+        asked = [c for c in self._asked if c == Candidate("ours", c.name, c.replicas)]
+        asked = [c for c in asked if c.replicas in counts]
+        if not asked:
+            return []
+        (choice,) = ask_all(self._of(asked[0]), "chosen", max(counts))
+        auto = Candidate("ours", *choice)
+        asked += [] if auto in asked else [auto]
+        rounds: list[dict[Candidate, TrialTook]] = []
+        skipped: dict[Candidate, str] = {}
         for number in range(self._settings.trial_rounds):
             self._say(f"{name}, {normalization}: whole trials, {number + 1} of {self._settings.trial_rounds}")
-            for candidate in engines:
-                found[candidate] += ask_all(self._of(candidate), "trial", candidate.name)
-        return [_trial_row(name, normalization, c, answers) for c, answers in found.items()]
+            rounds.append({})
+            for candidate in asked if number % 2 == 0 else asked[::-1]:
+                (took,) = ask_all(self._of(candidate), "trial", candidate.name, candidate.replicas)
+                if isinstance(took, str):
+                    skipped[candidate] = took
+                else:
+                    rounds[-1][candidate] = took
+        return [
+            _head(name, normalization, c, TRIAL_COLUMNS)
+            | ({"skipped": skipped[c]} if c in skipped else _trial_row(rounds, c, is_auto=c == auto))
+            for c in asked
+        ]
 
 
-def _head(net: str, normalization: str, candidate: Candidate) -> Row:
-    return {
-        "net": net, "normalization": normalization, "candidate": candidate.label,
-        "processes": candidate.processes, "threads": candidate.threads, "replicas": candidate.replicas,
-    }  # fmt: skip
+def _head(net: str, normalization: str, candidate: Candidate, columns: Sequence[str]) -> Row:
+    """A row that says what it is about, and nothing yet of how fast it is."""
+    known: Row = {"net": net, "normalization": normalization, "candidate": candidate.label}
+    known |= {name: getattr(candidate, name) for name in ("processes", "threads", "replicas")}
+    return dict.fromkeys(columns) | {name: value for name, value in known.items() if name in columns}
 
 
 def _base(images: int, took: Sequence[Took]) -> list[tuple[float, float]]:
@@ -264,19 +285,20 @@ def _speeds(images: int, replicas: int, took: Sequence[Took], base: Sequence[tup
     return row | {"images_per_s_per_replica": row["images_per_s"] / replicas}
 
 
-def _trial_row(net: str, normalization: str, candidate: Candidate, answers: Sequence[TrialTook | str]) -> Row:
-    head = dict.fromkeys(TRIAL_COLUMNS) | {
-        "net": net, "normalization": normalization, "candidate": candidate.label
-    }  # fmt: skip
-    took = [answer for answer in answers if isinstance(answer, TrialTook)]
-    if not took:
-        return head | {"skipped": answers[0]}
+def _trial_row(rounds: Sequence[dict[Candidate, TrialTook]], candidate: Candidate, *, is_auto: bool) -> Row:
+    """What the rounds say of a candidate's trials."""
+    took = [turn[candidate] for turn in rounds]
     low, middle, high = quartiles([t.whole for t in took])
-    return head | {
+    row: Row = {
         "rounds": len(took),
         "step_ms": 1000 * statistics.median(t.step for t in took),
         "evaluation_s": statistics.median(t.evaluation for t in took),
-        "test_s": statistics.median(t.test for t in took),
-        "trial_s_q1": low, "trial_s": middle, "trial_s_q3": high,
+        "trial_s_q1": low,
+        "trial_s": middle,
+        "trial_s_q3": high,
         "evaluation_share": statistics.median(t.evaluation_share for t in took),
-    }  # fmt: skip
+    }
+    if is_auto:
+        best = [min(t.whole for t in turn.values()) / turn[candidate].whole for turn in rounds]
+        row["auto_against_best"] = statistics.median(best)
+    return row

@@ -11,6 +11,7 @@ from benchmark.data.datasets import DeviceData, Split
 from benchmark.study.files import load_study
 from benchmark.study.identity import trial_of
 from benchmark.study.spec import StudySpec
+from benchmark.training.engines import REFERENCE
 from benchmark.training.trial import Trial
 from benchmark.variants.networks import NetworkSpec
 from benchmark.variants.variant import Variant
@@ -35,6 +36,7 @@ class Net:
         num_classes: K.
         num_train: images to train on; their number changes no step.
         num_validation, num_test: images that an evaluation reads, as in the study.
+        trial_replicas: of how many replicas whole trials are timed; of many large ones that takes long.
     """
 
     name: str
@@ -45,19 +47,20 @@ class Net:
     num_train: int
     num_validation: int
     num_test: int
+    trial_replicas: tuple[int, ...]
 
     def spec(self) -> StudySpec:
         """The study, with this width."""
         return load_study(self.study, [f"network.width={self.width}"] if self.width else [])
 
 
-_CIFAR = ("cifar100", (3, 32, 32), 100, 10_000, 5_000, 10_000)
+_CIFAR = ("cifar100", (3, 32, 32), 100, 10_000, 5_000, 10_000, (1, 4))
 
 NETS = {
     net.name: net
     for net in (
-        Net("digits", "quick", 0, (1, 8, 8), 10, 1_077, 360, 360),
-        Net("small", "small", 0, (1, 8, 8), 10, 1_257, 180, 360),
+        Net("digits", "quick", 0, (1, 8, 8), 10, 1_077, 360, 360, (1, 16)),
+        Net("small", "small", 0, (1, 8, 8), 10, 1_257, 180, 360, (1, 16)),
         Net("cifar-16", _CIFAR[0], 16, *_CIFAR[1:]),
         Net("cifar-60", _CIFAR[0], 0, *_CIFAR[1:]),
     )
@@ -94,13 +97,16 @@ def made_data(net: Net, device: torch.device) -> DeviceData:
     )
 
 
-def trials_of(study: StudySpec, normalization: str, replicas: int, threads: int) -> list[Trial]:
+def trials_of(
+    study: StudySpec, normalization: str, replicas: int, threads: int, engine: str = REFERENCE
+) -> list[Trial]:
     """Trials of one population: `replicas` seeds of the confirm stage."""
-    study = study.model_copy(
-        update={"execution": study.execution.model_copy(update={"threads": threads})}, deep=True
-    )
-    variant = Variant(normalization, ACTIVATION)
-    return [trial_of(study, variant, LEARNING_RATE, seed, "confirm", "made") for seed in range(replicas)]
+    execution = study.execution.model_copy(update={"threads": threads})
+    study, variant = study.model_copy(update={"execution": execution}), Variant(normalization, ACTIVATION)
+    return [
+        trial_of(study, variant, LEARNING_RATE, seed, "confirm", "made", engine=engine)
+        for seed in range(replicas)
+    ]
 
 
 def network_of(study: StudySpec) -> NetworkSpec:

@@ -17,7 +17,7 @@ from benchmark.base.errors import InputError
 from benchmark.throughput.ceilings import Machine, Work, count_work, measure_machine
 from benchmark.throughput.conventional import Conventional, plain_network, plain_optimizer
 from benchmark.throughput.nets import ACTIVATION, Net, made_data, network_of
-from benchmark.throughput.ours import Ours, TrialTook, measure_trial
+from benchmark.throughput.ours import Ours, TrialTook, chosen, measure_trial
 from benchmark.throughput.timing import Took
 from benchmark.throughput.with_keras import WithKeras
 
@@ -79,10 +79,11 @@ class _Runner(Protocol):
 class _Service:
     """What runs in a process: the answers to what `Home` asks."""
 
-    def __init__(self, threads: int, device: str) -> None:
+    def __init__(self, libraries: str, threads: int, device: str) -> None:
         if threads:
             torch.set_num_threads(threads)
-        seeding.make_deterministic()
+        if libraries == "ours":  # scripts do not ask for it
+            seeding.make_deterministic()
         self._device = torch.device(device)
         self._runners: dict[Candidate, _Runner] = {}
 
@@ -126,10 +127,14 @@ class _Service:
         """Measure the ceilings."""
         return measure_machine(self._device, seconds=seconds, large=large)
 
-    def trial(self, engine: str) -> TrialTook | str:
-        """Time a confirm trial of the present net; or the reason why it cannot be."""
+    def chosen(self, most_replicas: int) -> tuple[str, int]:
+        """What `auto` takes for the present net."""
+        return chosen(self._study, self._normalization, self._data, most_replicas)
+
+    def trial(self, engine: str, replicas: int) -> TrialTook | str:
+        """Time confirm trials of the present net; or the reason why it cannot be."""
         try:
-            return measure_trial(self._study, self._normalization, self._data, engine)
+            return measure_trial(self._study, self._normalization, self._data, engine, replicas)
         except InputError as error:
             return str(error)
 
@@ -138,15 +143,16 @@ class Home:
     """One process, and the connection to it.
 
     Args:
+        libraries: whose candidates it takes: `conventional`, `ours`, or Keras with a backend.
         threads: of its CPU; 0: as many as its libraries take.
         device: where its candidates train.
     """
 
-    def __init__(self, threads: int, device: str) -> None:
+    def __init__(self, libraries: str, threads: int, device: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         # No daemon: a conventional candidate has processes of its own.
-        self._process = context.Process(target=_serve, args=(theirs, threads, device))
+        self._process = context.Process(target=_serve, args=(theirs, libraries, threads, device))
         self._process.start()
         theirs.close()
 
@@ -181,10 +187,10 @@ def ask_all(homes: Sequence[Home], what: str, *arguments: Any) -> list[Any]:
     return [home.answer() for home in homes]
 
 
-def _serve(connection: Connection, threads: int, device: str) -> None:
+def _serve(connection: Connection, libraries: str, threads: int, device: str) -> None:
     # A spawned process would have its own children spawned, too; a script's are made as the platform has it.
     multiprocessing.set_start_method(None, force=True)
-    service = _Service(threads, device)
+    service = _Service(libraries, threads, device)
     while True:
         try:
             what, arguments = connection.recv()

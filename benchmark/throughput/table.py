@@ -17,8 +17,8 @@ CAPTION = (
     "marked *"
 )
 TRIAL_CAPTION = (
-    r"medians \[quartiles] over rounds; composed of measured steps, evaluations and the reading of the test "
-    "split; without probes"
+    r"medians \[quartiles] over rounds, of one replica; composed of measured steps and evaluations, without "
+    "probes and the test split; auto: what it takes, and the best one's time over this one's"
 )
 
 
@@ -71,7 +71,7 @@ def steps_table(rows: Sequence[Row]) -> Table:
 def trials_table(rows: Sequence[Row]) -> Table:
     """Whole trials, `TRIAL_COLUMNS`, one line per net and engine."""
     table = Table(title="whole confirm trials", caption=TRIAL_CAPTION, box=SIMPLE_HEAD)
-    for heading in ("net", "BN", "engine", "step, ms", "evaluation, s", "trial, s", "evaluations' share"):
+    for heading in ("net", "BN", "engine", "step, ms", "evaluation, s", "trial, s", "evaluating", "auto"):
         left = heading in ("net", "BN", "engine")
         table.add_column(heading, justify="left" if left else "right", no_wrap=left)
     for row in rows:
@@ -79,12 +79,14 @@ def trials_table(rows: Sequence[Row]) -> Table:
         if row["skipped"]:
             table.add_row(*head, "", f"skipped: {row['skipped']}")
             continue
+        auto = row["auto_against_best"]
         table.add_row(
             *head,
             f"{row['step_ms']:.3g}",
             f"{row['evaluation_s']:.3g}",
-            _spread(row, "trial_s", ".3g"),
+            _spread(row, "trial_s", ".4g"),
             f"{row['evaluation_share']:.0%}",
+            "" if auto is None else f"{auto:.2f}",
         )
     return table
 

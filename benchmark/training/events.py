@@ -38,10 +38,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that raised an exception, or whose process died: an error, never a result."""
+    """A trial that raised an exception, or whose process died: an error, never a result.
+
+    Attributes:
+        message: one line.
+        details: the traceback.
+        broke_device: whether the process that ran it can use its device no more.
+        out_of_memory: whether fewer trials at once might have had room.
+    """
 
     message: str
     details: str
+    broke_device: bool = False
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,62 +13,101 @@ from benchmark.training.population import Population
 from benchmark.training.replica import Replica
 from benchmark.training.trial import Trial
 
-EAGER = ENGINES["eager"]
+More = Callable[[int], Sequence[Trial]]
+"""room -> at most so many further trials of the same population."""
 
 
 def train(
     trials: Sequence[Trial],
     data: DeviceData,
     checkpoints: Callable[[Trial], Checkpoints],
-    engine: Engine = EAGER,
+    more: More = lambda room: (),
+    rows: int = 0,
     checkpoint_every_s: float = 30.0,
+    engine: Engine | None = None,
 ) -> Iterator[Event]:
     """Train a population.
 
     Yields, for each trial, an evaluation at initialization and after every interval, then its outcome. A
     resumed trial first yields again what it had yielded before its checkpoint. A trial that diverges or ends
-    leaves the others untouched.
+    leaves the others untouched; one that waits may take its row.
 
     Args:
         trials: of one `shared_hash`; at most as many as the engine takes.
         data: their data set, on the training device.
         checkpoints: where a trial keeps its progress and weights.
-        engine: takes the steps.
+        more: is asked for trials where rows are free; of the same `shared_hash`.
+        rows: the most trials at once; by default as many as it begins with.
         checkpoint_every_s: seconds between checkpoints of progress.
+        engine: takes the steps; by default the trials' own.
 
     Raises:
         ValueError: the trials cannot be rows of one population.
     """
+    engine = engine or ENGINES[trials[0].engine]
     if len({trial.shared_hash for trial in trials}) != 1 or len(trials) > engine.max_rows:
         names = ", ".join(trial.name for trial in trials)
         raise ValueError(
             f"trials: expected 1 to {engine.max_rows} of one population, found {names or 'none'}"
         )
+    rows = rows or len(trials)
     torch.set_num_threads(trials[0].threads)
-    replicas = [Replica(trial, data, checkpoints(trial)) for trial in trials]
-    for replica in replicas:
-        for evaluation in list(replica.progress.evaluations) or [replica.evaluate(replica.state, None, 0.0)]:
-            yield Event(replica.trial, evaluation)
-
-    states = [replica.state for replica in replicas]
-    population = Population.of(replicas[0].problem(), [replica.row() for replica in replicas], states)
-    _warm_up(population, engine)
+    replicas: list[Replica] = []
+    population: Population | None = None
+    warm: set[int] = set()  # numbers of rows
     saved_at = time.monotonic()
     while True:
+        new = [Replica(trial, data, checkpoints(trial)) for trial in trials]
+        if new:
+            population = _joined(population, new)
+            replicas += new
+            yield from _begin(population, replicas, len(new), engine)
+        assert population is not None
         for position, replica in enumerate(replicas):
             replica.state = population.state.row(position)
             if replica.has_ended:
                 yield Event(replica.trial, replica.finish())
         training = [position for position, replica in enumerate(replicas) if not replica.has_ended]
-        if not training:
-            return
-        population, replicas = population.keep(training), [replicas[position] for position in training]
+        replicas = [replicas[position] for position in training]
+        population = population.keep(training) if training else None
+        room = rows - len(replicas)
+        trials = more(room) if room else ()
+        if population is None:
+            if not trials:
+                return
+            continue
+        if trials:
+            continue
+        if len(replicas) not in warm:
+            _warm_up(population, engine)
+            warm.add(len(replicas))
         yield from _interval(population, replicas, engine)
         if time.monotonic() - saved_at > checkpoint_every_s:
             for replica in replicas:
                 if not replica.diverged:
                     replica.checkpoint()
             saved_at = time.monotonic()
+
+
+def _joined(population: Population | None, new: Sequence[Replica]) -> Population:
+    rows, states = [replica.row() for replica in new], [replica.state for replica in new]
+    if population is None:
+        return Population.of(new[0].problem(), rows, states)
+    return population.joined(rows, states)
+
+
+def _begin(
+    population: Population, replicas: Sequence[Replica], num_new: int, engine: Engine
+) -> Iterator[Event]:
+    """The last `num_new` rows' evaluations at initialization, or those before their checkpoints."""
+    first = len(replicas) - num_new
+    new = range(first, len(replicas))
+    fresh = [position for position in new if not replicas[position].progress.evaluations]
+    for position in new:
+        for evaluation in list(replicas[position].progress.evaluations):
+            yield Event(replicas[position].trial, evaluation)
+    if fresh:
+        yield from _evaluations(population.keep(fresh), [replicas[p] for p in fresh], None, engine)
 
 
 def _interval(population: Population, replicas: Sequence[Replica], engine: Engine) -> Iterator[Event]:
@@ -87,10 +126,20 @@ def _interval(population: Population, replicas: Sequence[Replica], engine: Engin
         engine.advance(population, 1)
     else:
         engine.advance(population, num_steps)
-    sums = population.take_sums()
-    seconds = (time.perf_counter() - began) / len(replicas)
+    yield from _evaluations(population, replicas, began, engine)
+
+
+def _evaluations(
+    population: Population, replicas: Sequence[Replica], began: float | None, engine: Engine
+) -> Iterator[Event]:
+    """Evaluate every row; `began`: when the interval's training did, None at initialization."""
+    readings = population.read()  # waits for the device
+    seconds = None if began is None else (time.perf_counter() - began) / len(replicas)
+    splits = max((replica.splits_next for replica in replicas), key=len)
+    judgements = engine.judge(population, splits, replicas[0].reestimation)
     for position, replica in enumerate(replicas):
-        evaluation = replica.evaluate(population.state.row(position), sums[position], seconds)
+        state = population.state.row(position)
+        evaluation = replica.evaluate(state, judgements[position], readings[position], seconds)
         yield Event(replica.trial, evaluation)
 
 
@@ -98,4 +147,4 @@ def _warm_up(population: Population, engine: Engine) -> None:
     """One step on a copy, thrown away: what the first step costs extra is not training time."""
     copy = population.clone()
     engine.advance(copy, 1)
-    copy.take_sums()  # waits for the device
+    copy.read()  # waits for the device

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.base.section import Section
 
-Reduction = Literal["mean", "sum"]
+Reduction = Literal["mean", "sum", "none"]
 
 
 class CrossEntropy(Section):
@@ -25,7 +25,7 @@ class CrossEntropy(Section):
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
 
     def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """[N, K] logits and [N] labels -> scalar, mean or sum over the examples."""
+        """[N, K] logits and [N] labels -> scalar, mean or sum over the examples; [N] of 'none'."""
         return nn.functional.cross_entropy(
             logits, labels, reduction=reduction, label_smoothing=self.label_smoothing
         )
@@ -46,7 +46,7 @@ class MeanSquaredError(Section):
     name: Literal["mse"] = "mse"
 
     def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """[N, K] logits and [N] labels -> scalar, mean or sum over the examples."""
+        """[N, K] logits and [N] labels -> scalar, mean or sum over the examples; [N] of 'none'."""
         target = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
         return _reduce((logits.softmax(1) - target).square().mean(1), reduction)
 
@@ -63,7 +63,7 @@ class Focal(Section):
     gamma: float = Field(default=2.0, ge=0.0)
 
     def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """[N, K] logits and [N] labels -> scalar, mean or sum over the examples."""
+        """[N, K] logits and [N] labels -> scalar, mean or sum over the examples; [N] of 'none'."""
         log_p = logits.log_softmax(1).gather(1, labels[:, None]).squeeze(1)
         # Not below the least number: at p = 1 a power under 1 has an infinite slope, times a loss of 0.
         missing = (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny)
@@ -75,6 +75,8 @@ class Focal(Section):
 
 
 def _reduce(per_example: Tensor, reduction: Reduction) -> Tensor:
+    if reduction == "none":
+        return per_example
     return per_example.mean() if reduction == "mean" else per_example.sum()
 
 

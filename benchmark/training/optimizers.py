@@ -1,8 +1,8 @@
 """Optimizers, as pure update rules on one flat parameter vector. Add one as one class and one entry.
 
 Each is a section of a study (`[optimizer]`) that holds its hyperparameters. The learning rate is not
-among them: it is what a study varies. All tensors are [P] float32; updates are in place, which on a flat
-vector costs a few kernels whatever the network's depth.
+among them: it is what a study varies. All tensors are [P] float32, or [R, P] of R replicas; updates are in
+place, which on a flat vector costs a few kernels whatever the network's depth.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Sgd(Section):
     def update_(
         self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
     ) -> None:
-        """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
+        """One step, in place. `lr`, and int64 `step`, 0 at the first: scalars, or [R, 1]."""
         moments["momentum"].mul_(self.momentum).add_(gradient)
         parameters.sub_(lr * moments["momentum"])
 
@@ -56,7 +56,7 @@ class RmsProp(Section):
     def update_(
         self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
     ) -> None:
-        """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
+        """One step, in place. `lr`, and int64 `step`, 0 at the first: scalars, or [R, 1]."""
         square = moments["square"].mul_(self.rho).addcmul_(gradient, gradient, value=1 - self.rho)
         scale = (square + self.epsilon).sqrt_() if self.epsilon_inside else square.sqrt().add_(self.epsilon)
         parameters.sub_(lr * gradient / scale)
@@ -74,7 +74,7 @@ class _AdamMoments(Section):
     def update_(
         self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
     ) -> None:
-        """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
+        """One step, in place. `lr`, and int64 `step`, 0 at the first: scalars, or [R, 1]."""
         time = (step + 1).to(parameters.dtype)
         mean = moments["mean"].lerp_(gradient, 1 - self.beta1)
         square = moments["square"].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
@@ -100,7 +100,7 @@ class AdamW(_AdamMoments):
     def update_(
         self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
     ) -> None:
-        """One step, in place. `lr`: float32 scalar; `step`: int64 scalar, 0 at the first step."""
+        """One step, in place. `lr`, and int64 `step`, 0 at the first: scalars, or [R, 1]."""
         parameters.mul_(1 - lr * self.weight_decay)
         super().update_(parameters, gradient, moments, lr, step)
 

@@ -13,10 +13,10 @@ from benchmark.contract import DIVERGENCE_FACTOR
 from benchmark.data.datasets import DeviceData, Split
 from benchmark.probes.watch import Probes
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluate import Score, is_trained, reestimate, score
+from benchmark.training.evaluate import Judgement, is_trained
 from benchmark.training.events import CurveRow, Evaluation, Outcome
 from benchmark.training.losses import loss_cap
-from benchmark.training.population import Row
+from benchmark.training.population import Reading, Row
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import BatchOrder, Problem, StreamKeys, noise_draws
 from benchmark.training.trial import Trial
@@ -36,7 +36,9 @@ class Progress:
     initial_loss: float = math.nan
     best_val_loss: float = math.inf
     best_step: int = 0
-    best_tensors: dict[str, Tensor] = field(default_factory=dict)
+    best_parameters: Tensor | None = None
+    best_buffers: dict[str, Tensor] = field(default_factory=dict)
+    test: list[float] | None = None
     evaluations: list[Evaluation] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
@@ -79,8 +81,6 @@ class Replica:
         start_from_data(self.network, data.reestimation.take(slice(None)), trial.init_gain)
         self._normalization = lookup(NORMALIZATIONS, trial.variant.normalization, "normalization")
         self._layout = Layout.of(self.network)
-        # Whether judged metrics differ from the moving-average ones at all.
-        self._rejudged = trial.statistics == "reestimated" and self._normalization.is_reestimated
         self._keys = StreamKeys.of(trial.seed, device)
         self._probes = Probes(
             trial.probes,
@@ -105,10 +105,12 @@ class Replica:
             self.network,
             self._layout,
             self._data.train,
+            self.trial.batch_size,
             self.trial.augmentation,
             self.trial.optimizer,
             self.trial.loss,
             self._normalization.clip_norm,
+            self.trial.precision,
         )
 
     def row(self) -> Row:
@@ -128,33 +130,57 @@ class Replica:
         """Whether probes are due at the next evaluation: then `before_last_step` is to be told."""
         return self._probes.due(len(self.progress.evaluations))
 
+    @property
+    def reestimation(self) -> Split | None:
+        """What its statistics are re-estimated on; None where moving averages judge it, or it has none."""
+        rejudged = self.trial.statistics == "reestimated" and self._normalization.is_reestimated
+        return self._data.reestimation if rejudged else None
+
+    @property
+    def splits_next(self) -> tuple[Split, ...]:
+        """What the next evaluation is on: validation, clean training; where it is the last, test.
+
+        Test is read once per trial, after every choice is made.
+        """
+        data = self._data
+        last = len(self.progress.evaluations) == self.trial.num_evaluations
+        reads_test = last and self.trial.reads_test and data.test is not data.validation
+        return (data.validation, data.clean_train, *([data.test] if reads_test else []))
+
     def before_last_step(self, state: TrainState) -> None:
         """Take note of the parameters before the last step of an interval."""
         self._before_last_step = state.parameters.clone()
 
-    def evaluate(self, state: TrainState, sums: list[float] | None, seconds: float) -> Evaluation:
-        """Judge the present weights.
+    def evaluate(
+        self, state: TrainState, judgement: Judgement, reading: Reading, seconds: float | None
+    ) -> Evaluation:
+        """Take note of how the present weights do.
 
         Args:
             state: its own, [P]; read only.
-            sums: what the interval's steps summed up (see `Population.sums`); None at initialization.
-            seconds: what the interval took to train.
+            judgement: on `splits_next`, or on those and more.
+            reading: what the population says of it.
+            seconds: what the interval took to train; None at initialization.
         """
         self.state = state
-        self.progress.train_seconds += seconds
-        interval = None if sums is None else self._interval_row(sums, seconds)
-        row = self._row(interval)
+        self.progress.train_seconds += seconds or 0.0
+        row = self._row(judgement, reading, seconds)
         steps_done = int(row["step"])
-        if interval is None:
+        if seconds is None:
             self.progress.initial_loss = row["clean_train_loss"]
-        if row["val_loss"] < self.progress.best_val_loss or interval is None:
+        if row["val_loss"] < self.progress.best_val_loss or seconds is None:
             # Huge initial weights have no finite loss: whatever has one is better.
             found = row["val_loss"] if math.isfinite(row["val_loss"]) else math.inf
             self.progress.best_val_loss, self.progress.best_step = found, steps_done
-            self.progress.best_tensors = {name: value.clone() for name, value in self._tensors().items()}
+            self.progress.best_parameters = state.parameters.clone()
+            self.progress.best_buffers = {name: value.clone() for name, value in state.buffers.items()}
+        if self.trial.reads_test and len(self.progress.evaluations) == self.trial.num_evaluations:
+            validation, _, *test = judgement.judged
+            score = test[0] if test else validation  # under validation = "test" they are one split
+            self.progress.test = [score.loss, score.accuracy]
         evaluation = Evaluation(row, self._probe(steps_done))
         self.progress.evaluations.append(evaluation)
-        self.diverged = interval is not None and self._has_diverged(row)
+        self.diverged = seconds is not None and self._has_diverged(row, reading)
         return evaluation
 
     def checkpoint(self) -> None:
@@ -165,7 +191,9 @@ class Replica:
         """Judge it, and keep its last and best weights in place of its progress."""
         outcome = self._outcome()
         last = {name: value.clone() for name, value in self._tensors().items()}
-        self._checkpoints.finish(last, self.progress.best_tensors)
+        assert self.progress.best_parameters is not None  # since its initialization
+        best = self._layout.split(self.progress.best_parameters) | self.progress.best_buffers
+        self._checkpoints.finish(last, best)
         return outcome
 
     def _initial_state(self) -> TrainState:
@@ -177,28 +205,24 @@ class Replica:
             torch.zeros((), dtype=torch.int64, device=parameters.device),
         )
 
-    def _interval_row(self, sums: list[float], seconds: float) -> CurveRow:
-        every = self.trial.eval_every
-        loss, accuracy, gradient_norm = (total / every for total in sums)
-        speed = every * self.trial.batch_size / seconds
-        return dict(zip(INTERVAL_METRICS, (loss, accuracy, gradient_norm, speed), strict=True))
-
-    def _row(self, interval: CurveRow | None) -> CurveRow:
-        tensors, data = self._tensors(), self._data
-        moving = judged = self._score(tensors, data.validation, data.clean_train)
-        if self._rejudged:
-            judged = self._score(self._judged_tensors(), data.validation, data.clean_train)
-        steps_done, batch_size = int(self.state.step), self.trial.batch_size
+    def _row(self, judgement: Judgement, reading: Reading, seconds: float | None) -> CurveRow:
+        every, batch_size = self.trial.eval_every, self.trial.batch_size
+        steps_done = len(self.progress.evaluations) * every
+        interval = dict.fromkeys(INTERVAL_METRICS, math.nan)
+        if seconds is not None:
+            means = (total / every for total in (reading.loss, reading.accuracy, reading.gradient_norm))
+            interval = dict(zip(INTERVAL_METRICS, (*means, every * batch_size / seconds), strict=True))
         row: CurveRow = {
             "step": steps_done,
-            "epoch": steps_done * batch_size / len(data.train),
+            "epoch": steps_done * batch_size / len(self._data.train),
             "examples": steps_done * batch_size,
             "train_seconds": self.progress.train_seconds,
             "learning_rate": self.trial.learning_rate,
-            **(interval or dict.fromkeys(INTERVAL_METRICS, math.nan)),
-            "parameter_norm": float(torch.linalg.vector_norm(self.state.parameters)),
+            **interval,
+            "parameter_norm": reading.parameter_norm,
         }
-        for suffix, (validation, clean_train) in (("", judged), ("_ema", moving)):
+        for suffix, found in (("", judgement.judged), ("_ema", judgement.moving)):
+            validation, clean_train = found[:2]
             row |= {
                 f"val_loss{suffix}": validation.loss,
                 f"val_accuracy{suffix}": validation.accuracy,
@@ -207,13 +231,12 @@ class Replica:
             }
         return row
 
-    def _has_diverged(self, row: CurveRow) -> bool:
+    def _has_diverged(self, row: CurveRow, reading: Reading) -> bool:
         """Section 5: a non-finite loss or parameter, or a loss a thousand times where it began."""
         limit = DIVERGENCE_FACTOR * max(self.loss_cap, self.progress.initial_loss)
         # The judged losses too: the interval's last step is the first that its own losses do not see.
         losses = (row["train_loss"], row["val_loss"], row["clean_train_loss"])
-        finite = all(map(math.isfinite, losses)) and bool(self.state.parameters.isfinite().all())
-        return not finite or row["train_loss"] > limit
+        return not (reading.is_finite and all(map(math.isfinite, losses))) or row["train_loss"] > limit
 
     def _probe(self, steps_done: int) -> list[dict[str, Any]]:
         if not self.is_watched_next:
@@ -255,18 +278,11 @@ class Replica:
         return Outcome(status[""], status["_ema"], metrics)
 
     def _test_metrics(self, diverged: bool) -> dict[str, float]:
-        """The test split, read once per trial, after every choice is made."""
         if diverged:
             return {"test_loss": self.loss_cap, "test_accuracy": 1 / self._data.num_classes}
-        tensors = self._judged_tensors() if self._rejudged else self._tensors()
-        (test,) = self._score(tensors, self._data.test)
-        return {"test_loss": test.loss, "test_accuracy": test.accuracy}
-
-    def _score(self, tensors: dict[str, Tensor], *splits: Split) -> list[Score]:
-        return score(self.network, tensors, *splits, loss=self.trial.loss)
-
-    def _judged_tensors(self) -> dict[str, Tensor]:
-        return reestimate(self.network, self._tensors(), self._data.reestimation, self.trial.batch_size)
+        assert self.progress.test is not None  # since its last evaluation
+        loss, accuracy = self.progress.test
+        return {"test_loss": loss, "test_accuracy": accuracy}
 
     def _tensors(self) -> dict[str, Tensor]:
         return self._layout.split(self.state.parameters) | self.state.buffers

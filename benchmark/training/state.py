@@ -25,10 +25,11 @@ class Layout:
         return cls(tuple(named), tuple(p.shape for p in named.values()))
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """[P] -> named views of it."""
-        parts = torch.split(flat, [shape.numel() for shape in self.shapes])
+        """[..., P] -> named views of it, [..., *shape]."""
+        parts = torch.split(flat, [shape.numel() for shape in self.shapes], dim=-1)
         return {
-            name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+            name: part.view((*flat.shape[:-1], *shape))
+            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
 
 
@@ -57,6 +58,19 @@ class TrainState:
     def row(self, position: int) -> "TrainState":
         """One replica's state, as views: what writes to it writes to this one."""
         return self._each(lambda tensor: tensor[position])
+
+    def part(self, first: int, end: int) -> "TrainState":
+        """Neighbouring replicas' states, as views."""
+        return self._each(lambda tensor: tensor[first:end])
+
+    def copy_(self, other: "TrainState") -> None:
+        """Take another state's values."""
+        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
+            mine.copy_(theirs)
+
+    def tensors(self) -> list[Tensor]:
+        """All of its tensors, in a fixed order."""
+        return [self.parameters, *self.moments.values(), *self.buffers.values(), self.step]
 
     def rows(self, positions: Sequence[int]) -> "TrainState":
         """An independent copy of some replicas' states."""

@@ -13,6 +13,7 @@ from benchmark.data.augment import Augmentation
 from benchmark.probes.watch import ProbesSpec
 from benchmark.training.losses import Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
+from benchmark.training.precision import Precision
 from benchmark.variants.networks import AnyNetworkSpec
 from benchmark.variants.variant import Variant
 
@@ -44,7 +45,9 @@ class Trial:
         loss: what it trains on and is judged by.
         statistics: which normalization statistics judged metrics use.
         probes: what is watched inside.
+        precision: of training steps.
         threads: of the CPU; other counts sum in other orders, and so round otherwise.
+        engine: a name in `ENGINES`; each rounds in its own way.
     """
 
     variant: Variant
@@ -63,7 +66,9 @@ class Trial:
     loss: Loss
     statistics: Statistics
     probes: ProbesSpec
+    precision: Precision
     threads: int
+    engine: str
 
     @property
     def name(self) -> str:

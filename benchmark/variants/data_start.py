@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.variants.networks.base import Network
-from benchmark.variants.networks.units import Unit, scale_to_unit_variance
+from benchmark.variants.networks.units import Dense, Unit, scale_to_unit_variance
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def start_from_data(network: Network, images: Tensor, gain: float = 1.0) -> None
         unit.start_from_data(inputs[0], unit_variance=unit_variance)
 
     def before_dense(dense: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(dense, nn.Linear)
+        assert isinstance(dense, Dense)
         if unit_variance:
             scale_to_unit_variance(dense, nn.functional.linear(inputs[0], dense.weight))
 

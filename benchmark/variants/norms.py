@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import nn
 
 from benchmark.base.errors import InputError
-from benchmark.variants.layers.batchwise import BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
+from benchmark.variants.layers.batchwise import BatchNorm2d, BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
 from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
 from benchmark.variants.layers.weights import WeightNorm, WeightStandardization
 from benchmark.variants.normalization import Normalization, Place
@@ -23,7 +23,7 @@ _MOMENTUM = 0.01
 
 
 def _batch(place: Place, *, momentum: float = _MOMENTUM, affine: bool = True) -> nn.Module:
-    return nn.BatchNorm2d(place.num_channels, eps=_EPSILON, momentum=momentum, affine=affine)
+    return BatchNorm2d(place.num_channels, _EPSILON, momentum, affine=affine)
 
 
 def _instance(place: Place) -> nn.Module:
@@ -116,7 +116,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     ),
     "batch-noisy": replace(
         _BATCH,
-        build=lambda place: NoisyBatchNorm2d(place.num_channels, eps=_EPSILON, momentum=_MOMENTUM),
+        build=lambda place: NoisyBatchNorm2d(place.num_channels, _EPSILON, _MOMENTUM),
         description="batch normalization, then noise whose distribution changes at every step",
         source="after Santurkar et al. 2018 (1805.11604)",
         takes_noise=True,

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 
 from benchmark.training.engines.base import Engine
 from benchmark.training.engines.eager import Eager
+from benchmark.training.engines.fused import Fused
 
-ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (Eager(),)}
+ENGINES: Mapping[str, Engine] = {
+    engine.name: engine for engine in (Eager("eager"), Eager("channels-last", channels_last=True), Fused())
+}
 
-__all__ = ["ENGINES", "Engine"]
+REFERENCE = "eager"
+
+AUTO = "auto"
+"""In place of a name: whichever is fastest."""
+
+__all__ = ["AUTO", "ENGINES", "REFERENCE", "Engine"]

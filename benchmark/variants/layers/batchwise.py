@@ -6,6 +6,8 @@ Like torch's batch normalization, they keep running statistics in buffers: avera
 training, used in evaluation; a momentum of 1 leaves the last batch's.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,18 +24,15 @@ class RunningNorm(nn.Module):
     """
 
     running_mean: Tensor
-    num_batches_tracked: Tensor
 
     def __init__(self, num_channels: int, momentum: float) -> None:
         super().__init__()
         self.momentum = momentum
         self.bias = nn.Parameter(torch.zeros(num_channels))
         self.register_buffer("running_mean", torch.zeros(num_channels))
-        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
 
     def _track(self, weight: float | Tensor, **statistics: Tensor) -> None:
         """Move the running statistics of these names, [C] each, `weight` of the way to the batch's."""
-        self.num_batches_tracked.add_(1)
         for name, value in statistics.items():
             running = self.get_buffer(name)
             running.add_((value.detach() - running) * weight)
@@ -79,6 +78,7 @@ class BatchRenorm(RunningNorm):
     """
 
     running_std: Tensor
+    num_batches_tracked: Tensor
 
     def __init__(self, num_channels: int, eps: float, momentum: float, num_steps: int) -> None:
         super().__init__(num_channels, min(1.0, max(momentum, 1 / (_PLAIN_SHARE * num_steps))))
@@ -86,6 +86,7 @@ class BatchRenorm(RunningNorm):
         self.num_steps = num_steps
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.register_buffer("running_std", torch.ones(num_channels))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
 
     def limits(self) -> tuple[Tensor, Tensor]:
         """r_max and d_max of the next step, scalars."""
@@ -107,6 +108,7 @@ class BatchRenorm(RunningNorm):
             normalized = normalized * r[:, None, None] + d[:, None, None]
             weight = (1 / (self.num_batches_tracked + 1)).clamp_min(self.momentum)
             self._track(weight, running_mean=mean, running_std=std)
+            self.num_batches_tracked.add_(1)
         return normalized * self.weight[:, None, None] + self.bias[:, None, None]
 
     def _corrections(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +119,63 @@ class BatchRenorm(RunningNorm):
         return r, d
 
 
-class NoisyBatchNorm2d(nn.BatchNorm2d):
+class BatchNorm2d(nn.BatchNorm2d):
+    """Torch's, which can be told to take its channels by whole vectors.
+
+    Its kernel for maps that lie position by position rounds what is left over otherwise. Batches are not
+    counted, as nothing reads the count where there is a momentum.
+
+    Args:
+        num_channels: C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+        affine: whether there are scale and shift.
+
+    Attributes:
+        vector: channels are filled up to a multiple of this.
+    """
+
+    vector = 1
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_channels: int, eps: float, momentum: float, *, affine: bool = True) -> None:
+        super().__init__(num_channels, eps, momentum, affine)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        out = self._by_vectors(input)
+        if self.vector > 1 and out.requires_grad:
+            # A flattened map's gradient comes row by row; another kernel would take it, and round otherwise.
+            out.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        return out
+
+    def _by_vectors(self, input: Tensor) -> Tensor:
+        if self.momentum is None:  # an average over all batches, which are to be counted then
+            return super().forward(input)
+        channels = input.shape[1]
+        missing = -channels % self.vector
+        mean, var, scale, shift = self.running_mean, self.running_var, self.weight, self.bias
+        if missing:
+            # Filled up and cut off where channels come last, so that maps go on to lie position by position.
+            input = nn.functional.pad(input.movedim(1, -1), (0, missing)).movedim(-1, 1)
+            mean, var = _filled_up(mean, missing), _filled_up(var, missing)
+            scale, shift = _filled_up(scale, missing), _filled_up(shift, missing)
+        out = nn.functional.batch_norm(input, mean, var, scale, shift, self.training, self.momentum, self.eps)
+        if not missing:
+            return out
+        if self.training:
+            self.running_mean.copy_(mean[:channels])
+            self.running_var.copy_(var[:channels])
+        return out.movedim(1, -1)[..., :channels].movedim(-1, 1)
+
+
+def _filled_up(own: Any, missing: int) -> Any:
+    """A channel's own numbers, of which there may be none, with zeros for the channels that are missing."""
+    return None if own is None else nn.functional.pad(own, (0, missing))
+
+
+class NoisyBatchNorm2d(BatchNorm2d):
     """Batch normalization with noise after it, after Santurkar et al. (1805.11604, section 2.1).
 
     Each unit's noise has a mean mu ~ U(-0.5, 0.5) and a scale sigma ~ U(1, 1.25), drawn anew at each step;

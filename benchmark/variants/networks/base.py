@@ -21,7 +21,7 @@ from benchmark.base.registry import lookup
 from benchmark.base.section import Section
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.initializations import INITIALIZATIONS
-from benchmark.variants.networks.units import Unit
+from benchmark.variants.networks.units import Dense, Unit
 from benchmark.variants.normalization import Placement
 from benchmark.variants.norms import NORMALIZATIONS
 from benchmark.variants.variant import Variant
@@ -60,6 +60,7 @@ class Network(nn.Module, ABC):
         initialization: how its weights start.
         dropout_rate: share of units dropped.
         dropout_shapes: (F, H, W) of what each dropout acts on, by depth.
+        num_rows: replicas side by side (see `variants.wide`); F and K below are then R times as many.
 
     Raises:
         InputError: a name is unknown, or the normalization has no definition for such a network.
@@ -70,7 +71,7 @@ class Network(nn.Module, ABC):
     has_shortcuts: ClassVar[bool] = False
     """Whether units' outputs are added to what passes them by."""
 
-    dense: nn.Linear
+    dense: Dense
 
     def __init__(self, spec: FamilySpec, variant: Variant) -> None:
         super().__init__()
@@ -84,6 +85,7 @@ class Network(nn.Module, ABC):
                 "use another normalization"
             )
         self.initialization = INITIALIZATIONS[self._normalization.init or spec.init]
+        self.num_rows = 1
         self.dropout_rate = 0.0
         self.dropout_shapes: list[Shape] = []
         self.units = nn.ModuleList()
@@ -96,7 +98,8 @@ class Network(nn.Module, ABC):
 
         Args:
             x: [N, C, H, W] float32.
-            masks: one [N, F, H, W] boolean tensor per dropout, true where a unit is kept; None: no dropout.
+            masks: one [N, F, H, W] tensor per dropout, by which units are multiplied: 0, or what makes up for
+                those dropped; None: no dropout.
             noise: one [2 + 2 N, F, H, W] tensor of uniform draws per normalization that takes noise; None:
                 no noise.
 
@@ -108,9 +111,9 @@ class Network(nn.Module, ABC):
         """The units by name and depth: conv1, conv2, ... or hidden1, hidden2, ..."""
         return {f"{self.unit_name}{depth}": unit for depth, unit in enumerate(self.units, start=1)}  # type: ignore[misc]
 
-    def weighted_layers(self) -> dict[str, nn.Conv2d | nn.Linear]:
+    def weighted_layers(self) -> dict[str, nn.Conv2d | Dense]:
         """The layers with weights by name and depth: conv1, conv2, ..., dense."""
-        layers: dict[str, nn.Conv2d | nn.Linear] = {name: unit.layer for name, unit in self.hidden().items()}
+        layers: dict[str, nn.Conv2d | Dense] = {name: unit.layer for name, unit in self.hidden().items()}
         return {**layers, "dense": self.dense}
 
     @property
@@ -154,7 +157,7 @@ class Network(nn.Module, ABC):
 
     def _drop(self, x: Tensor, masks: Iterator[Tensor] | None) -> Tensor:
         """What the next mask keeps of x, scaled up; x itself without masks."""
-        return x if masks is None else x * next(masks) * (1.0 / (1.0 - self.dropout_rate))
+        return x if masks is None else x * next(masks)
 
 
 @torch.no_grad()

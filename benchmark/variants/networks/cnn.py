@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmark.base.errors import InputError
 from benchmark.variants.networks.base import FamilySpec, Network, Shape
-from benchmark.variants.networks.units import conv_unit
+from benchmark.variants.networks.units import Dense, conv_unit
 from benchmark.variants.normalization import Place
 from benchmark.variants.variant import Variant
 
@@ -83,7 +83,7 @@ class ConvNet(Network):
                 height, width = height // 2, width // 2
                 self.dropout_shapes.append((filters, height, width))
         self._averages = spec.head == "average"
-        self.dense = nn.Linear(channels if self._averages else channels * height * width, num_classes)
+        self.dense = Dense(channels if self._averages else channels * height * width, num_classes)
 
     def forward(
         self, x: Tensor, masks: Sequence[Tensor] | None = None, noise: Sequence[Tensor] | None = None

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.variants.networks.base import FamilySpec, Network, Shape
-from benchmark.variants.networks.units import dense_unit
+from benchmark.variants.networks.units import Dense, dense_unit
 from benchmark.variants.normalization import Place
 from benchmark.variants.variant import Variant
 
@@ -63,7 +63,7 @@ class Mlp(Network):
             self.units.append(dense_unit(features, self._normalization, self._activation, place))
             features = spec.units
             self.dropout_shapes.append(place.shape)
-        self.dense = nn.Linear(features, num_classes)
+        self.dense = Dense(features, num_classes)
 
     def forward(
         self, x: Tensor, masks: Sequence[Tensor] | None = None, noise: Sequence[Tensor] | None = None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmark.base.errors import InputError
 from benchmark.variants.networks.base import FamilySpec, Network, Shape
-from benchmark.variants.networks.units import conv_unit
+from benchmark.variants.networks.units import Dense, conv_unit
 from benchmark.variants.normalization import Place
 from benchmark.variants.variant import Variant
 
@@ -97,7 +97,7 @@ class ResNet(Network):
             filters = spec.width * 2**stage
             add(filters, stride=2 if stage > 0 and position == 0 else 1)
             add(filters, ends_branch=True, is_last=block == num_blocks - 1)
-        self.dense = nn.Linear(channels, num_classes)
+        self.dense = Dense(channels, num_classes)
 
     def forward(
         self, x: Tensor, masks: Sequence[Tensor] | None = None, noise: Sequence[Tensor] | None = None
@@ -107,12 +107,13 @@ class ResNet(Network):
         stem, draws = next(units)
         x = stem(x, draws)
         for (first, first_draws), (second, second_draws) in zip(units, units, strict=True):
-            x = second(first(x, first_draws), second_draws, _shortcut(x, second.place))
+            x = second(first(x, first_draws), second_draws, _shortcut(x, second.place, self.num_rows))
         logits: Tensor = self.dense(x.mean((2, 3)))
         return logits
 
 
-def _shortcut(x: Tensor, to: Place) -> Tensor:
-    """[N, C, H, W] -> the shape at `to`: every so many positions, and zeros for new filters."""
+def _shortcut(x: Tensor, to: Place, num_rows: int) -> Tensor:
+    """[N, R C, H, W] -> R times the shape at `to`: every so many positions, and zeros for new filters."""
     stride = -(-x.shape[2] // to.shape[1])
-    return nn.functional.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, to.num_channels - x.shape[1]))
+    rows = x[:, :, ::stride, ::stride].unflatten(1, (num_rows, -1))
+    return nn.functional.pad(rows, (0, 0, 0, 0, 0, to.num_channels - rows.shape[2])).flatten(1, 2)

@@ -1,6 +1,7 @@
 """Hidden units: a layer with weights, its normalization, its activation, in the order that their place says.
 
-Shapes: N images, C channels, H x W positions, F filters.
+Shapes: N images, C channels, H x W positions, F filters. Of R replicas side by side (see `variants.wide`) all
+channels are R times as many.
 """
 
 import torch
@@ -9,6 +10,31 @@ from torch import Tensor, nn
 from benchmark.variants.activations import Activation
 from benchmark.variants.layers.weights import Reparametrization
 from benchmark.variants.normalization import Normalization, Place
+
+
+class Dense(nn.Linear):
+    """A fully connected layer; of R replicas' weights [R F, D] each takes its own D of the R D features."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, D] or [N, R D] -> [N, F] or [N, R F]."""
+        return self.weigh(input, self.weight)
+
+    def weigh(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The same with other weights in place of its own."""
+        num_rows = x.shape[1] // weight.shape[1]
+        if num_rows == 1:  # one replica, or features that all of them share
+            return nn.functional.linear(x, weight, self.bias)
+        rows = x.unflatten(1, (num_rows, -1)).transpose(0, 1)
+        weights = weight.unflatten(0, (num_rows, -1))
+        biases = [None] * num_rows if self.bias is None else self.bias.view(num_rows, -1)
+        if x.device.type == "cpu":
+            # A batch of products picks its kernel by the size of the batch: rounding would depend on it.
+            each = zip(rows, weights, biases, strict=True)
+            return torch.cat([nn.functional.linear(*own) for own in each], 1)
+        out = torch.bmm(rows, weights.mT)
+        if self.bias is not None:
+            out = out + self.bias.view(num_rows, 1, -1)
+        return out.transpose(0, 1).flatten(1)
 
 
 class Unit(nn.Module):
@@ -28,7 +54,7 @@ class Unit(nn.Module):
     def __init__(
         self,
         layer_name: str,
-        layer: nn.Conv2d | nn.Linear,
+        layer: nn.Conv2d | Dense,
         normalization: Normalization,
         activation: Activation,
         place: Place,
@@ -43,14 +69,15 @@ class Unit(nn.Module):
         self.activation = activation.build()
         self.place = place
         self.takes_noise = normalization.takes_noise
+        self.channels_last = False  # whether maps are to lie in memory position by position
         self.residual_scale: nn.Parameter | None = None
         if place.ends_branch and normalization.residual_scale is not None:
             self.residual_scale = nn.Parameter(torch.tensor(normalization.residual_scale))
 
     @property
-    def layer(self) -> nn.Conv2d | nn.Linear:
+    def layer(self) -> nn.Conv2d | Dense:
         """The layer with the weights."""
-        layer: nn.Conv2d | nn.Linear = getattr(self, self._layer_name)
+        layer: nn.Conv2d | Dense = getattr(self, self._layer_name)
         return layer
 
     @property
@@ -74,7 +101,7 @@ class Unit(nn.Module):
             return self._normalize(self.activation(out), noise)
         out = self._normalize(out, noise)
         if self.residual_scale is not None:
-            out = out * self.residual_scale
+            out = self._scaled(out, self.residual_scale)
         if shortcut is not None:
             out = out + shortcut
         activated: Tensor = self.activation(out)
@@ -85,8 +112,11 @@ class Unit(nn.Module):
         layer = self.layer
         weight = layer.weight if self.reparametrization is None else self.reparametrization(layer.weight)
         if isinstance(layer, nn.Conv2d):
-            return nn.functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding)
-        return nn.functional.linear(x.flatten(1), weight, layer.bias)[:, :, None, None]
+            if self.channels_last:
+                x = x.contiguous(memory_format=torch.channels_last)
+            num_rows = x.shape[1] // weight.shape[1]  # 1 too where all replicas see the same images
+            return nn.functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding, groups=num_rows)
+        return layer.weigh(x.flatten(1), weight)[:, :, None, None]
 
     def start_from_data(self, x: Tensor, *, unit_variance: bool) -> None:
         """Set what starts from data: x is what enters the unit at initialization."""
@@ -94,6 +124,14 @@ class Unit(nn.Module):
             scale_to_unit_variance(self.layer, self.weigh(x))
         if self.reparametrization is not None and self.reparametrization.starts_from_data:
             self.reparametrization.start_from_data(self.weigh(x), self.layer.bias)
+
+    @staticmethod
+    def _scaled(x: Tensor, scale: Tensor) -> Tensor:
+        """X times its scale, or each replica's channels times its own of [R]."""
+        if scale.dim() == 0:
+            return x * scale
+        rows: Tensor = x.unflatten(1, (len(scale), -1)) * scale[:, None, None, None]
+        return rows.flatten(1, 2)
 
     def _normalize(self, x: Tensor, noise: Tensor | None) -> Tensor:
         out: Tensor = self.norm(x) if noise is None else self.norm(x, noise)
@@ -110,12 +148,12 @@ def conv_unit(
 
 def dense_unit(in_features: int, normalization: Normalization, activation: Activation, place: Place) -> Unit:
     """A unit of a fully connected layer: [N, C, H, W] -> [N, F, 1, 1]."""
-    linear = nn.Linear(in_features, place.num_channels, bias=normalization.keeps_bias)
+    linear = Dense(in_features, place.num_channels, bias=normalization.keeps_bias)
     return Unit("linear", linear, normalization, activation, place)
 
 
 @torch.no_grad()
-def scale_to_unit_variance(layer: nn.Conv2d | nn.Linear, output: Tensor) -> None:
+def scale_to_unit_variance(layer: nn.Conv2d | Dense, output: Tensor) -> None:
     """Scale a layer's weights so that `output`, what they gave, has variance 1 (1511.06422, algorithm 1).
 
     The paper repeats the division until the variance is near 1. The layer being linear and its bias zero, the

@@ -1,5 +1,9 @@
 """The random streams: known answers, uniformity, and what they may and may not depend on."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from scipy import stats
@@ -146,3 +150,17 @@ def test_determinism_switches_are_set():
     assert not torch.backends.cudnn.benchmark
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")  # else PyTorch refuses cuBLAS
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_the_switches_import_no_compiler():
+    """`torch.use_deterministic_algorithms` does: 900 modules, which every worker would wait for."""
+    code = (
+        "import sys; from benchmark.base import seeding; seeding.make_deterministic(); "
+        "print('torch._inductor.config' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

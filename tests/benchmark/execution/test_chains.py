@@ -9,6 +9,7 @@ from made_trials import make_study, make_trial
 
 from benchmark.base import interruption
 from benchmark.execution.chains import Scheduler
+from benchmark.execution.executor import Group
 from benchmark.execution.observer import Observer
 from benchmark.training.events import Evaluation, Event, Failure, Outcome
 
@@ -20,25 +21,35 @@ def trials(*rates, seed=0):
 
 
 class FakeExecutor:
-    """Ends the newest group first; trials whose rate is in `failing` fail as often as it says."""
+    """Ends the newest group first; trials whose rate is in `failing` fail as often as it says.
 
-    def __init__(self, capacity=2, failing=None, group_size=1):
+    Groups of more than `most_rows` at once find no memory: all of their trials fail.
+    """
+
+    def __init__(self, capacity=2, failing=None, most_rows=1000):
         self.capacity = capacity
-        self.group_size = group_size
         self.submitted = []
         self.groups = []
+        self.rows = []
         self.most_at_once = 0
         self._waiting = deque()
         self._failing = dict(failing or {})
+        self._most_rows = most_rows
 
     def submit(self, group):
-        self.submitted += group
-        self.groups.append([trial.learning_rate for trial in group])
+        assert isinstance(group, Group)
+        self.submitted += group.trials
+        self.groups.append([trial.learning_rate for trial in group.trials])
+        self.rows.append(group.rows)
         self._waiting.append(group)
         self.most_at_once = max(self.most_at_once, len(self._waiting))
 
     def events(self):
-        for trial in self._waiting.pop():
+        group = self._waiting.pop()
+        for trial in group.trials:
+            if group.rows > self._most_rows:
+                yield Event(trial, Failure("OutOfMemoryError: no", "Traceback ...", out_of_memory=True))
+                continue
             if self._failing.get(trial.learning_rate, 0):
                 self._failing[trial.learning_rate] -= 1
                 yield Event(trial, Failure("ValueError: no", "Traceback ..."))
@@ -206,20 +217,96 @@ def test_an_interruption_that_is_swallowed_ends_the_run_all_the_same(ear):
 
 def test_groups_are_made_of_trials_that_can_share_a_population(ear):
     """Same variant, other rates and seeds; others wait for a group of their own."""
-    executor = FakeExecutor(capacity=1, group_size=3)
+    executor = FakeExecutor(capacity=1)
     others = [make_trial(STUDY, "none-relu", learning_rate=rate) for rate in (1.0, 2.0)]
     mixed = [*trials(0.1, 0.2), others[0], *trials(0.3, 0.4), others[1]]
     received = []
-    Scheduler("sweep", executor, NOTHING, [ear], retries=0).run([asking(received, mixed)])
+    scheduler = Scheduler("sweep", executor, NOTHING, [ear], retries=0, rows=lambda trial: 3)
+    scheduler.run([asking(received, mixed)])
     assert executor.groups == [[0.1, 0.2, 0.3], [1.0, 2.0], [0.4]]
+    assert executor.rows == [3, 2, 1]
     assert received == [[0.1, 0.2, 1.0, 0.3, 0.4, 2.0]]
     assert executor.most_at_once == 2
 
 
 def test_what_failed_in_a_group_is_tried_again_by_itself(ear):
-    executor = FakeExecutor(capacity=1, group_size=3, failing={0.1: 1, 0.2: 1})
+    executor = FakeExecutor(capacity=1, failing={0.1: 1, 0.2: 1})
     received = []
     chain = asking(received, trials(0.1, 0.2, 0.3))
-    Scheduler("sweep", executor, NOTHING, [ear], retries=1).run([chain])
+    Scheduler("sweep", executor, NOTHING, [ear], retries=1, rows=lambda trial: 3).run([chain])
     assert executor.groups == [[0.1, 0.2, 0.3], [0.1], [0.2]]
     assert received == [[0.1, 0.2, 0.3]]
+
+
+@pytest.mark.parametrize(
+    ("num_trials", "capacity", "sizes", "rows"),
+    [
+        (8, 1, [4, 4], [2, 2]),  # twice the rows: those that end early leave theirs to others
+        (3, 1, [2, 1], [2, 1]),  # three together would leave a row empty for half of the time
+        (5, 1, [4, 1], [2, 1]),
+        (4, 2, [2, 2], [2, 2]),  # no worker takes another's share of what waits
+        (2, 2, [1, 1], [1, 1]),
+        (9, 2, [4, 4, 1], [2, 2, 1]),
+    ],
+)
+def test_groups_are_of_up_to_twice_the_rows(ear, num_trials, capacity, sizes, rows):
+    executor = FakeExecutor(capacity)
+    rates = [0.1 * i for i in range(1, num_trials + 1)]
+    received = []
+    scheduler = Scheduler("sweep", executor, NOTHING, [ear], retries=0, rows=lambda trial: 2)
+    scheduler.run([asking(received, trials(*rates))])
+    assert [len(group) for group in executor.groups] == sizes
+    assert executor.rows == rows
+    assert [rate for group in executor.groups for rate in group] == rates
+    assert received == [rates]
+
+
+def test_each_variant_has_its_own_number_of_rows(ear):
+    executor = FakeExecutor(capacity=1)
+    others = [make_trial(STUDY, "none-relu", learning_rate=rate) for rate in (1.0, 2.0)]
+    scheduler = Scheduler(
+        "sweep",
+        executor,
+        NOTHING,
+        [ear],
+        retries=0,
+        rows=lambda trial: 1 if trial.variant.normalization == "none" else 2,
+    )
+    scheduler.run([asking([], [*others, *trials(0.1, 0.2)])])
+    assert executor.groups == [[1.0], [2.0], [0.1, 0.2]]
+    assert executor.rows == [1, 1, 2]
+
+
+def test_where_memory_runs_out_half_as_many_are_trained_at_once(ear):
+    """Of trials like those alone, and it is no failure of theirs: they have all of their tries left."""
+    executor = FakeExecutor(capacity=1, most_rows=3, failing={0.1: 1})
+    others = [make_trial(STUDY, "none-relu", learning_rate=rate) for rate in (1.0, 2.0, 3.0)]
+    received = []
+    scheduler = Scheduler("sweep", executor, NOTHING, [ear], retries=1, rows=lambda trial: 8)
+    scheduler.run([asking(received, [*others, *trials(*(0.1 * i for i in range(1, 9)))])])
+    # The newest is first: eight at once, then four, then two; the others, three of them, have had room.
+    assert [(len(group), rows) for group, rows in zip(executor.groups, executor.rows, strict=True)] == [
+        (3, 3),
+        (8, 8),
+        (8, 4),
+        (4, 2),
+        (4, 2),
+        (1, 1),  # the one that failed
+    ]
+    assert all(rate is not None for rate in received[0])
+    failures = [entry for entry in ear.heard if entry[0] == "failed"]
+    assert [entry[2] for entry in failures] == ["OutOfMemoryError: no"] * 16 + ["ValueError: no"]
+    assert all(again for *_, again in failures)
+    assert ear.count("finished") == 11
+
+
+@pytest.mark.parametrize(("retries", "num_tries"), [(0, 1), (1, 2)])
+def test_a_lone_trial_without_memory_has_failed(ear, retries, num_tries):
+    """Two at once, then each alone: there it counts."""
+    executor = FakeExecutor(capacity=1, most_rows=0)
+    received = []
+    scheduler = Scheduler("sweep", executor, NOTHING, [ear], retries=retries, rows=lambda trial: 2)
+    scheduler.run([asking(received, trials(0.1, 0.2))])
+    assert executor.rows == [2] + [1] * 2 * num_tries
+    assert received == [[None, None]]
+    assert [again for what, *_, again in ear.heard if what == "failed"].count(False) == 2

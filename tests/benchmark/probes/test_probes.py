@@ -13,6 +13,8 @@ from benchmark.base import seeding
 from benchmark.probes import PROBES, Probe, activations, landscape
 from benchmark.probes._view import Reading
 from benchmark.probes.watch import Probes, ProbesSpec
+from benchmark.training import population
+from benchmark.training.evaluate import Judgement, Score
 from benchmark.training.step import noise_draws
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.networks import NetworkSpec, initialize
@@ -254,7 +256,9 @@ def test_a_trials_probes_take_the_noise_of_its_seed_and_step(tmp_path):
     trial = make_trial(study, "batch-noisy-relu", seed=3)
     replica = replica_of(trial, data, tmp_path)
     tensors = {name: value.clone() for name, value in replica.network.state_dict().items()}
-    found = observed(replica.evaluate(replica.state, None, 0.0).probes)
+    unknown = Judgement((Score(1.0, 0.5),) * 2, (Score(1.0, 0.5),) * 2)
+    reading = population.Reading(0.0, 0.0, 0.0, 1.0, is_finite=True)
+    found = observed(replica.evaluate(replica.state, unknown, reading, None).probes)
 
     network = replica.network
     network.load_state_dict(tensors)

@@ -48,7 +48,9 @@ DETERMINES = {
     "budget.eval_every": [changed(STUDY, budget={"eval_every": 5})],
     "judge.statistics": [changed(STUDY, judge={"statistics": "moving-average"})],
     "search.sampler": [changed(STUDY, search=FIXED)],  # then the test split is read
+    "precision": [STUDY.model_copy(update={"precision": precision}) for precision in ("tf32", "bf16")],
     "execution.threads": [changed(STUDY, execution={"threads": 2})],
+    "execution.engine": [changed(STUDY, execution={"engine": name}) for name in ("channels-last", "fused")],
 }
 OF_CONFIRM = {"budget.confirm_eval_every": [changed(STUDY, budget={"confirm_eval_every": 5})]}
 LEAVES = {
@@ -134,10 +136,10 @@ def test_a_made_up_key_is_noticed():
         warmup: int = 0
 
     class WiderStudy(StudySpec):
-        precision: str = "float32"
+        rounding: str = "nearest"
         search: WiderSearch
 
-    assert unaccounted(WiderStudy) == ["search.warmup", "precision"]
+    assert unaccounted(WiderStudy) == ["search.warmup", "rounding"]
 
     class NarrowStudy(StudySpec):
         judge: str = ""
@@ -193,7 +195,9 @@ def other_values():
         "loss": study.loss,
         "statistics": "moving-average",
         "probes": study.probes,
+        "precision": "bf16",
         "threads": 2,
+        "engine": "fused",
     }
 
 
@@ -210,6 +214,18 @@ def test_every_field_identifies_a_trial(monkeypatch):
     # Results compare within one Major.Minor of the protocol.
     monkeypatch.setattr(contract, "PROTOCOL", "0.9")
     assert replace(BASE).hash != BASE.hash
+
+
+def test_a_trial_knows_its_engine_whoever_chose_it():
+    """The study, or where it says `auto` what was found to be fastest; nothing found: the reference."""
+    fused = changed(STUDY, execution={"engine": "fused"})
+    assert make_trial(fused).engine == "fused"
+    assert make_trial(fused, engine="channels-last").engine == "fused"
+    assert make_trial(STUDY, engine="fused") == make_trial(fused)
+    assert make_trial(STUDY).engine == "eager"
+    assert trial_hash(changed(STUDY, execution={"engine": "eager"})) == BASE.hash
+    (trial,) = cell(STUDY, BATCH, 0.1, [0], "sweep", "made", engine="fused")
+    assert trial == make_trial(fused)
 
 
 def test_each_stage_is_evaluated_at_its_own_interval():

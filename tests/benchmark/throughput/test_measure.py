@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.base.errors import InputError
 from benchmark.throughput import measure, ours
 from benchmark.throughput.ceilings import CEILINGS
 from benchmark.throughput.measure import (
@@ -96,14 +97,18 @@ def test_each_number_of_processes_and_threads_has_its_ceilings(measured):
 
 
 def test_whole_trials_are_timed(measured):
-    missing, row = measured.trials
+    """Of the reference, and of what `auto` takes where it is another."""
+    missing, row, *auto = measured.trials
     assert missing["skipped"].startswith("unknown engine 'eagre'")
-    assert tuple(row) == tuple(missing) == TRIAL_COLUMNS
-    # 300 steps and 51 evaluations, and the test split.
-    assert row["trial_s"] == pytest.approx(
-        300 * row["step_ms"] / 1000 + 51 * row["evaluation_s"] + row["test_s"], rel=1e-6
-    )
-    assert 0 < row["evaluation_share"] < 1
+    assert (row["candidate"], row["replicas"]) == ("eager", 1)
+    known = [line for line in (row, *auto) if line["auto_against_best"] is not None]
+    assert len(known) == 1
+    assert 0 < known[0]["auto_against_best"] <= 1
+    for line in (row, *auto):
+        assert tuple(line) == tuple(missing) == TRIAL_COLUMNS
+        # 300 steps and 51 evaluations.
+        assert line["trial_s"] == pytest.approx(300 * line["step_ms"] / 1000 + 51 * line["evaluation_s"])
+        assert 0 < line["evaluation_share"] < 1
 
 
 def test_the_tables_are_written_and_shown(measured, tmp_path):
@@ -117,7 +122,7 @@ def test_the_tables_are_written_and_shown(measured, tmp_path):
     with (tmp_path / "trials.csv").open(newline="") as file:
         assert tuple(csv.DictReader(file).fieldnames) == TRIAL_COLUMNS
     assert steps_table(measured.rows).row_count == 4
-    assert trials_table(measured.trials).row_count == 2
+    assert trials_table(measured.trials).row_count == len(measured.trials)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -149,6 +154,19 @@ def test_candidates_are_all_engines_with_all_replicas(monkeypatch):
     assert [c.replicas for c in on_a_device] == [1, 4, 8]
     assert all(c.processes == c.threads == 1 for c in on_a_device)
     assert candidates("cpu")[0] == BASELINE
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_that_refuses_its_threads_says_why(name, monkeypatch):
+    def refuse(device, threads):
+        raise InputError(f"not on {device} with {threads}")
+
+    monkeypatch.setattr(ENGINES[name], "check", refuse)
+    study, data = NETS["digits"].spec(), made_data(NETS["digits"], CPU)
+    with pytest.raises(InputError, match="not on cpu with"):
+        Ours(study, "batch", data, name, 1)
+    with pytest.raises(InputError, match="not on cpu with"):
+        measure_trial(study, "batch", data, name, 1)
 
 
 def test_trials_are_of_one_population_with_the_threads_asked_for():
@@ -184,25 +202,41 @@ def test_speeds_by_hand():
 
 
 def test_a_trial_is_composed_of_its_parts():
-    took = TrialTook(step=0.01, evaluation=0.1, test=0.5, num_steps=100, num_evaluations=5)
+    took = TrialTook(step=0.01, evaluation=0.2, num_steps=100, num_evaluations=5)
     assert took.whole == pytest.approx(2.0)
     assert took.evaluation_share == pytest.approx(0.5)
 
 
-def test_a_trials_parts_are_near_the_whole(monkeypatch):
-    """All of a short trial, and what its parts say: the clock's noise leaves a factor, not an order."""
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_trials_parts_are_near_the_whole(name, monkeypatch):
+    """All of short trials, and what their parts say: the clock's noise leaves a factor, not an order."""
     net = NETS["digits"]
     study = net.spec()
     budget = study.budget.model_copy(update={"num_steps": 60, "confirm_eval_every": 20})
     study, data = study.model_copy(update={"budget": budget}), made_data(net, CPU)
-    measure_trial(study, "batch", data, "eager")  # warms up
-    part = measure_trial(study, "batch", data, "eager")
+    rows = min(4, ENGINES[name].max_rows)
+    part = measure_trial(study, "batch", data, name, rows)
     monkeypatch.setattr(ours, "_TRIAL_STEPS", 60)
     began = time.perf_counter()
-    whole = measure_trial(study, "batch", data, "eager")
+    whole = measure_trial(study, "batch", data, name, rows)
+    seconds = time.perf_counter() - began
     assert (part.num_steps, part.num_evaluations) == (60, 4)
-    assert whole.whole == pytest.approx(time.perf_counter() - began, rel=0.5)
+    assert 0.3 * seconds < rows * whole.whole < 1.3 * seconds
     assert part.whole == pytest.approx(whole.whole, rel=0.7)
+
+
+def test_what_auto_takes_is_told_from_the_best():
+    """Two rounds: it takes 4 and 3 s, the other 2 and 6 s; the best of each over its own, 0.5 and 1."""
+    other = Candidate("ours", "fused", 4)
+
+    def took(seconds):
+        return TrialTook(step=seconds, evaluation=0.0, num_steps=1, num_evaluations=1)
+
+    rounds = [{EAGER: took(4), other: took(2)}, {EAGER: took(3), other: took(6)}]
+    assert measure._trial_row(rounds, EAGER, is_auto=True)["auto_against_best"] == 0.75
+    row = measure._trial_row(rounds, other, is_auto=False)
+    assert "auto_against_best" not in row
+    assert (row["trial_s"], row["rounds"]) == (4, 2)
 
 
 def test_in_a_hurry_neither_keras_nor_side_by_side_is_started():

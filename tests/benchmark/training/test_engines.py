@@ -12,7 +12,6 @@ from benchmark.training.events import Outcome
 from benchmark.training.loop import train
 from benchmark.training.population import Population
 from benchmark.training.replica import Replica
-from benchmark.training.step import step
 from benchmark.training.trial import ROW_FIELDS
 
 STUDY = make_study(
@@ -30,15 +29,17 @@ class Lockstep:
     name = "lockstep"
     max_rows = 3
 
+    def check(self, device, threads):
+        """It runs anywhere."""
+
     def advance(self, population, num_steps):
-        batches = [row.order.batches(row.num_steps_done, num_steps) for row in population.rows]
-        for number in range(num_steps):
-            for position, row in enumerate(population.rows):
-                state = population.state.row(position)
-                population.sums[position] += step(
-                    population.problem, state, batches[position][number], row.keys, row.learning_rate
-                )
-        population.stepped(num_steps)
+        for _ in range(num_steps):
+            for position in range(len(population.rows)):
+                ENGINES["eager"].advance(population.row(position), 1)
+            population.stepped(1)
+
+    def judge(self, population, splits, reestimation):
+        return ENGINES["eager"].judge(population, splits, reestimation)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,9 @@ def data():
 def together(trials, data, folder, engine, **options):
     """Trial hash -> what it produced, trained as one population."""
     found = {trial.hash: [] for trial in trials}
-    for event in train(trials, data, lambda trial: Checkpoints(folder / trial.hash), engine, **options):
+    for event in train(
+        trials, data, lambda trial: Checkpoints(folder / trial.hash), engine=engine, **options
+    ):
         found[event.trial.hash].append(event.content)
     return found
 
@@ -96,7 +99,11 @@ def test_rows_go_on_from_their_own_steps(data, tmp_path):
     whole = together(trials, data, tmp_path / "whole", Lockstep())
     folder = tmp_path / "parts"
     first = train(
-        trials[:1], data, lambda trial: Checkpoints(folder / trial.hash), Lockstep(), checkpoint_every_s=0.0
+        trials[:1],
+        data,
+        lambda trial: Checkpoints(folder / trial.hash),
+        engine=Lockstep(),
+        checkpoint_every_s=0.0,
     )
     for _ in range(4):  # the checkpoint of the third is written when the fourth is asked for
         next(first)
@@ -133,7 +140,7 @@ def test_engines_advance_each_row_from_its_own_step(engine, data, tmp_path):
     assert (
         population.state.step.tolist() == [row.num_steps_done for row in population.rows] == [5] * len(rows)
     )
-    assert all(math.isfinite(total) for sums in population.take_sums() for total in sums)
+    assert all(math.isfinite(total) for reading in population.read() for total in vars(reading).values())
     assert not population.sums.any()
     assert not torch.equal(population.state.parameters, torch.stack([state.parameters for state in states]))
 

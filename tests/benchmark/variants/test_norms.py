@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from made_networks import fitting_spec, make_network
-from made_trials import make_data
+from made_trials import make_data, step_alone
 from scipy import stats
 from torch import nn
 
@@ -15,7 +15,7 @@ from benchmark.base.errors import InputError
 from benchmark.training.evaluate import reestimate
 from benchmark.training.optimizers import Sgd
 from benchmark.training.state import Layout, TrainState, flatten
-from benchmark.training.step import Problem, StreamKeys, noise_draws, step
+from benchmark.training.step import Problem, StreamKeys, noise_draws
 from benchmark.variants.data_start import start_from_data
 from benchmark.variants.networks import NetworkSpec, build_network
 from benchmark.variants.normalization import Place
@@ -328,10 +328,12 @@ class TestNoise:
             parameters = flatten(network)
             buffers = {key: buffer.clone() for key, buffer in network.named_buffers()}
             state = TrainState(parameters, rule.moments(parameters), buffers, torch.tensor(0))
-            problem = Problem(network, Layout.of(network), data.train, None, rule)
+            problem = Problem(network, Layout.of(network), data.train, 16, None, rule)
             images = data.train.take(torch.arange(16))
             losses[name] = [
-                step(problem, state, torch.arange(16), StreamKeys.of(0, CPU), torch.tensor(0.0))[0].item()
+                step_alone(problem, state, torch.arange(16), StreamKeys.of(0, CPU), torch.tensor(0.0))[
+                    0
+                ].item()
                 for _ in range(2)
             ]
             losses[name].append(network.eval()(images).sum().item())
@@ -476,9 +478,11 @@ def test_a_clipped_gradient_has_at_most_the_norm():
         parameters = flatten(network)
         state = TrainState(parameters, rule.moments(parameters), {}, torch.tensor(0))
         before = state.parameters.clone()
-        problem = Problem(network, Layout.of(network), data.train, None, rule)
+        problem = Problem(network, Layout.of(network), data.train, 16, None, rule)
         problem = replace(problem, clip_norm=clip_norm)
-        norm = step(problem, state, torch.arange(16), StreamKeys.of(0, CPU), torch.tensor(rate))[2].item()
+        norm = step_alone(problem, state, torch.arange(16), StreamKeys.of(0, CPU), torch.tensor(rate))[
+            2
+        ].item()
         moved = (state.parameters - before).norm().item() / rate
         assert norm > 0.1
         assert moved == pytest.approx(min(norm, clip_norm or math.inf), rel=1e-4)

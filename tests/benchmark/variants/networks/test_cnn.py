@@ -80,8 +80,9 @@ def test_dropout_keeps_its_share_of_units():
     network = ConvNet(NOTEBOOK, Variant("none", "relu"), (3, 32, 32), 100)
     masks = dropout_masks(network, 20, seeding.stream_key(0, "dropout"), torch.tensor(0))
     assert [tuple(mask.shape) for mask in masks] == [(20, *shape) for shape in network.dropout_shapes]
-    kept = torch.cat([mask.flatten() for mask in masks])
-    assert kept.dtype == torch.bool
+    factors = torch.cat([mask.flatten() for mask in masks])
+    kept = factors > 0
+    assert set(factors.tolist()) == {0.0, torch.tensor(1 / 0.85).item()}
     assert stats.binomtest(int(kept.sum()), kept.numel(), 0.85).pvalue > 0.01
 
 
@@ -90,15 +91,15 @@ def test_dropout_scales_what_it_keeps_up():
     network = ConvNet(SMALL, Variant("none", "relu"), (1, 8, 8), 4)
     initialize(network, 0)
     images = torch.rand(3, 1, 8, 8)
-    all_kept = [torch.ones(3, *shape, dtype=torch.bool) for shape in network.dropout_shapes]
-    some_kept = [all_kept[0], torch.rand(3, *network.dropout_shapes[1]) < 0.5]
     scale = 1 / 0.85
+    all_kept = [torch.full((3, *shape), scale) for shape in network.dropout_shapes]
+    some_kept = [all_kept[0], torch.where(torch.rand(3, *network.dropout_shapes[1]) < 0.5, scale, 0.0)]
 
     x = images
     for unit, pool in zip(network.units[:4], network.pooled, strict=False):
         x = unit(x)
         x = scale * nn.functional.max_pool2d(x, 2) if pool else x
-    x = torch.where(some_kept[1], x, 0.0)
+    x = torch.where(some_kept[1] > 0, x, 0.0)
     x = network.dense(network.units[5](network.units[4](x)).flatten(1))
 
     torch.testing.assert_close(network(images, some_kept), x)

@@ -1,0 +1,81 @@
+"""Which engine trains a variant, and how many trials at once: by measurement."""
+
+import pytest
+import torch
+from made_trials import make_data, make_study, make_trial
+
+from benchmark.base.errors import InputError
+from benchmark.execution import choice
+from benchmark.execution.choice import Choice, Cost, choose
+from benchmark.training.engines import AUTO, ENGINES
+
+TRIAL = make_trial(make_study())
+SECONDS = {
+    ("eager", 1): 4.0,
+    ("channels-last", 1): 2.0,
+    ("fused", 4): 1.0,
+    ("fused", 8): 0.5,
+    ("fused", 16): 0.7,
+}
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Candidates in the order in which they are measured, at made-up costs; some cannot be had."""
+    seen, missing = [], {}
+
+    def measurement(trial, data, engine, rows):
+        if engine in missing:
+            raise missing[engine]
+
+        def measure():
+            seen.append((engine, rows))
+            return Cost(SECONDS[engine, rows], 0.0)
+
+        return measure
+
+    monkeypatch.setattr(choice, "measurement", measurement)
+    return seen, missing
+
+
+def test_the_least_cost_is_chosen_and_the_hopeless_are_measured_once(measured):
+    seen, _ = measured
+    found = choose(TRIAL, None, AUTO, most_rows=48)
+    assert (found.engine, found.rows, found.cost) == ("fused", 8, Cost(0.5, 0.0))
+    assert found.tried == {f"{name} x {rows}": 50 * s for (name, rows), s in SECONDS.items()}
+    assert seen == [*SECONDS, *[("fused", 8), ("fused", 16)] * 2]  # in turns
+
+
+def test_no_more_rows_than_there_are_trials(measured):
+    assert choose(TRIAL, None, AUTO, most_rows=7).rows == 4
+    assert choose(TRIAL, None, "eager", most_rows=7).tried == {"eager x 1": 200.0}
+
+
+def test_what_cannot_be_had_is_skipped_with_its_reason(measured):
+    _, missing = measured
+    missing |= {"fused": InputError("needs what is not here"), "eager": RuntimeError("no memory\nat all")}
+    found = choose(TRIAL, None, AUTO, most_rows=8)
+    assert found.engine == "channels-last"
+    assert found.tried["fused x 4"] == "needs what is not here"
+    assert found.tried["eager x 1"] == "RuntimeError: no memory"
+    with pytest.raises(InputError, match=r"execution\.engine: expected one that can train batch-relu here"):
+        choose(TRIAL, None, "fused", most_rows=8)
+
+
+def test_a_choice_is_read_as_it_was_written(measured):
+    found = choose(TRIAL, None, AUTO, most_rows=8)
+    assert Choice.read(found.document()) == found
+
+
+def test_a_real_measurement_leaves_the_process_as_it_was():
+    threads = torch.get_num_threads()
+    found = choose(TRIAL, make_data(), AUTO, most_rows=4)
+    assert torch.get_num_threads() == threads
+    assert set(found.tried) == {"eager x 1", "channels-last x 1", "fused x 4"}
+    assert all(seconds > 0 for seconds in found.tried.values())
+    assert found.engine in ENGINES
+
+
+def test_fused_is_refused_where_threads_would_share_its_sums():
+    with pytest.raises(InputError, match=r"expected execution\.threads = 1 for 'fused', found 2"):
+        ENGINES["fused"].check(torch.device("cpu"), 2)
