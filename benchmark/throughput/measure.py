@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,11 @@ def candidates(device: str, *, quick: bool = False) -> list[Candidate]:
     return found
 
 
+def at_most(asked: Sequence[Candidate], replicas: int) -> list[Candidate]:
+    """The candidates with no more than so many replicas; what is then alike is there once."""
+    return list(dict.fromkeys(replace(c, replicas=min(c.replicas, replicas)) for c in asked))
+
+
 class Meter:
     """Measures candidates on a device. A context manager: it has their processes.
 
@@ -150,9 +155,10 @@ class Meter:
 
     def _net(self, name: str, normalization: str, work: Work) -> Callable[[], list[Row]]:
         """Measure one net; its rows are made in the end."""
+        asked = self._asked if self._device != "cpu" else at_most(self._asked, NETS[name].most_replicas)
         built: dict[Candidate, Built] = {}
         skipped: dict[Candidate, str] = {}
-        for candidate in self._asked:
+        for candidate in asked:
             answers = ask_all(self._of(candidate), "build", candidate)
             if isinstance(answers[0], str):
                 skipped[candidate] = answers[0]
@@ -190,7 +196,7 @@ class Meter:
                 **{f"share_{ceiling}": value for ceiling, value in share.items()}, "limit": binding(share),
             }  # fmt: skip
 
-        return lambda: [row(candidate) for candidate in self._asked]
+        return lambda: [row(candidate) for candidate in asked]
 
     def _ceilings(self, key: tuple[int, int], candidate: Candidate) -> None:
         """Measure the machine as the candidate has it; the best that was ever found is kept."""
@@ -200,11 +206,11 @@ class Meter:
 
     def _steps(self, candidate: Candidate) -> int:
         """How many steps fill a round."""
-        steps = 2
+        steps = 1
         while True:
             wall = self._took(candidate, steps).wall
             if wall > self._settings.seconds / 4 or steps > 2000:
-                return max(2, round(steps * self._settings.seconds / wall))
+                return max(1, round(steps * self._settings.seconds / wall))
             steps *= 4
 
     def _took(self, candidate: Candidate, steps: int) -> Took:

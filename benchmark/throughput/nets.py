@@ -36,6 +36,7 @@ class Net:
         num_classes: K.
         num_train: images to train on; their number changes no step.
         num_validation, num_test: images that an evaluation reads, as in the study.
+        most_replicas: at once on a CPU, where of large ones a single step would take many seconds.
         trial_replicas: of how many replicas whole trials are timed; of many large ones that takes long.
     """
 
@@ -47,6 +48,7 @@ class Net:
     num_train: int
     num_validation: int
     num_test: int
+    most_replicas: int
     trial_replicas: tuple[int, ...]
 
     def spec(self) -> StudySpec:
@@ -54,15 +56,15 @@ class Net:
         return load_study(self.study, [f"network.width={self.width}"] if self.width else [])
 
 
-_CIFAR = ("cifar100", (3, 32, 32), 100, 10_000, 5_000, 10_000, (1, 4))
+_CIFAR = ((3, 32, 32), 100, 10_000, 5_000, 10_000)
 
 NETS = {
     net.name: net
     for net in (
-        Net("digits", "quick", 0, (1, 8, 8), 10, 1_077, 360, 360, (1, 16)),
-        Net("small", "small", 0, (1, 8, 8), 10, 1_257, 180, 360, (1, 16)),
-        Net("cifar-16", _CIFAR[0], 16, *_CIFAR[1:]),
-        Net("cifar-60", _CIFAR[0], 0, *_CIFAR[1:]),
+        Net("digits", "quick", 0, (1, 8, 8), 10, 1_077, 360, 360, 16, (1, 16)),
+        Net("small", "small", 0, (1, 8, 8), 10, 1_257, 180, 360, 16, (1, 16)),
+        Net("cifar-16", "cifar100", 16, *_CIFAR, 16, (1, 4)),
+        Net("cifar-60", "cifar100", 0, *_CIFAR, 4, (1, 4)),
     )
 }
 

@@ -4,7 +4,9 @@ Each has its own number of threads and its own libraries, so that none disturbs 
 the others wait. A process holds several candidates, of one net at a time.
 """
 
+import contextlib
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -113,7 +115,7 @@ class _Service:
                 runner = WithKeras(*setting, candidate.name)
             else:
                 runner = Ours(*setting, candidate.name, candidate.replicas)
-            runner.measure(2)  # what the first step costs extra is not measured
+            runner.measure(1)  # what the first step costs extra is not measured
         except InputError as error:
             return str(error)
         self._runners[candidate] = runner
@@ -172,12 +174,11 @@ class Home:
             raise RuntimeError("a measuring process has died: its own words are above") from None
 
     def close(self) -> None:
-        """End it."""
+        """End it; at once if it is at work, whose answer nobody awaits then."""
         self._connection.close()  # it ends by itself when nobody is left to ask
-        self._process.join(5.0)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        self._process.join(1.0)
+        self._process.kill()
+        self._process.join()
 
 
 def ask_all(homes: Sequence[Home], what: str, *arguments: Any) -> list[Any]:
@@ -188,12 +189,11 @@ def ask_all(homes: Sequence[Home], what: str, *arguments: Any) -> list[Any]:
 
 
 def _serve(connection: Connection, libraries: str, threads: int, device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     # A spawned process would have its own children spawned, too; a script's are made as the platform has it.
     multiprocessing.set_start_method(None, force=True)
     service = _Service(libraries, threads, device)
-    while True:
-        try:
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
             what, arguments = connection.recv()
-        except EOFError:
-            return
-        connection.send(getattr(service, what)(*arguments))
+            connection.send(getattr(service, what)(*arguments))
