@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmark.base.environment import choose_device, describe_environment
 from benchmark.throughput.measure import FULL, QUICK, Meter, candidates
-from benchmark.throughput.table import steps_table, trials_table, write_tables
+from benchmark.throughput.table import skipped_lines, steps_table, trials_table, write_tables
 
 _WIDTH = 150  # columns, of a file or a pipe
 
@@ -48,6 +48,8 @@ def throughput(options: argparse.Namespace, folder: Path) -> int:
     # Where nobody can widen it, a table has the width that it needs.
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     console.print(steps_table(measured.rows))
+    for line in skipped_lines(measured.rows):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(trials_table(measured.trials))
     print(path)
     return 0

@@ -50,7 +50,7 @@ class Settings:
 
     Attributes:
         nets: names of `NETS`.
-        trials: of which of them whole trials are timed, too.
+        trials: of which of them whole trials are timed, too, with the last normalization.
         normalizations: of each net.
         rounds: of steps.
         trial_rounds: of whole trials.
@@ -148,7 +148,7 @@ class Meter:
                 self._say(f"{name}, {normalization}: setting up")
                 work = ask_all(list(self._homes.values()), "take", NETS[name], normalization)[0]
                 pending.append(self._net(name, normalization, work))
-                if name in self._settings.trials:
+                if name in self._settings.trials and normalization == self._settings.normalizations[-1]:
                     trials += self._trials(name, normalization)
         # The ceilings are the best of what each net's turn has found.
         return Measured([row for rows in pending for row in rows()], trials, self._machines)

@@ -63,8 +63,8 @@ NETS = {
     for net in (
         Net("digits", "quick", 0, (1, 8, 8), 10, 1_077, 360, 360, 16, (1, 16)),
         Net("small", "small", 0, (1, 8, 8), 10, 1_257, 180, 360, 16, (1, 16)),
-        Net("cifar-16", "cifar100", 16, *_CIFAR, 16, (1, 4)),
-        Net("cifar-60", "cifar100", 0, *_CIFAR, 4, (1, 4)),
+        Net("cifar-16", "cifar100", 16, *_CIFAR, 16, (1,)),
+        Net("cifar-60", "cifar100", 0, *_CIFAR, 4, (1,)),
     )
 }
 

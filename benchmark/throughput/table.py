@@ -32,7 +32,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def steps_table(rows: Sequence[Row]) -> Table:
-    """The throughput of steps, `COLUMNS`, one line per net and candidate."""
+    """The throughput of steps, `COLUMNS`, one line per net and candidate that was measured."""
     headings = (
         "net",
         "BN",
@@ -48,13 +48,10 @@ def steps_table(rows: Sequence[Row]) -> Table:
     for heading in headings:
         left = heading in ("net", "BN", "candidate")
         table.add_column(heading, justify="left" if left else "right", no_wrap=left)
-    for position, row in enumerate(rows):
-        following = rows[position + 1] if position + 1 < len(rows) else row
+    measured = [row for row in rows if not row["skipped"]]
+    for row, following in zip(measured, [*measured[1:], measured[-1]], strict=True):
         ends = (row["net"], row["normalization"]) != (following["net"], following["normalization"])
         head = (row["net"], "yes" if row["normalization"] == "batch" else "no", row["candidate"])
-        if row["skipped"]:
-            table.add_row(*head, "", f"skipped: {row['skipped']}", end_section=ends)
-            continue
         table.add_row(
             *head,
             f"{row['processes']} x {row['threads']}",
@@ -69,16 +66,13 @@ def steps_table(rows: Sequence[Row]) -> Table:
 
 
 def trials_table(rows: Sequence[Row]) -> Table:
-    """Whole trials, `TRIAL_COLUMNS`, one line per net and engine."""
+    """Whole trials, `TRIAL_COLUMNS`, one line per net and engine that was measured."""
     table = Table(title="whole confirm trials", caption=TRIAL_CAPTION, box=SIMPLE_HEAD)
     for heading in ("net", "BN", "engine", "step, ms", "evaluation, s", "trial, s", "evaluating", "auto"):
         left = heading in ("net", "BN", "engine")
         table.add_column(heading, justify="left" if left else "right", no_wrap=left)
-    for row in rows:
+    for row in (row for row in rows if not row["skipped"]):
         head = (row["net"], "yes" if row["normalization"] == "batch" else "no", row["candidate"])
-        if row["skipped"]:
-            table.add_row(*head, "", f"skipped: {row['skipped']}")
-            continue
         auto = row["auto_against_best"]
         table.add_row(
             *head,
@@ -89,6 +83,17 @@ def trials_table(rows: Sequence[Row]) -> Table:
             "" if auto is None else f"{auto:.2f}",
         )
     return table
+
+
+def skipped_lines(rows: Sequence[Row]) -> list[str]:
+    """What was not measured, and why; each candidate once, though of several nets."""
+    return list(
+        dict.fromkeys(
+            f"skipped: {row['candidate']}, {row['processes']} x {row['threads'] or 'all'}: {row['skipped']}"
+            for row in rows
+            if row["skipped"]
+        )
+    )
 
 
 def write_tables(folder: Path, rows: Sequence[Row], trials: Sequence[Row]) -> Path:

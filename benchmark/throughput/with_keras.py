@@ -5,6 +5,7 @@ Keras is imported where it is used: it is optional, and each process can have on
 
 import importlib.util
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from benchmark.base.errors import InputError
 from benchmark.data.datasets import DeviceData
 from benchmark.study.spec import StudySpec
 from benchmark.throughput.nets import ACTIVATION, LEARNING_RATE, network_of
-from benchmark.throughput.timing import Took, timed
+from benchmark.throughput.timing import Took
 from benchmark.training.optimizers import Sgd
 
 BACKENDS = ("torch", "jax", "tensorflow")
+_AHEAD = 3  # steps before those that are timed
 
 
 class WithKeras:
@@ -46,6 +48,7 @@ class WithKeras:
         assert isinstance(study.optimizer, Sgd)
         self.num_images = study.budget.batch_size
         keras.utils.set_random_seed(0)
+        self._callback = keras.callbacks.LambdaCallback
         self._model = _model(keras, study, normalization, data)
         self._model.compile(
             optimizer=keras.optimizers.SGD(LEARNING_RATE, momentum=study.optimizer.momentum),
@@ -59,15 +62,24 @@ class WithKeras:
         self._generator = _generator(study)
 
     def measure(self, num_steps: int) -> Took:
-        """`fit` for one epoch of so many steps."""
-        size = self.num_images
+        """`fit` for one epoch of so many steps, after a few that are not timed: what a call sets up is not.
+
+        In any backend, a step has ended when its callbacks are told of it.
+        """
+        size, num_timed, num_steps = self.num_images, num_steps, num_steps + _AHEAD
+        marks: list[tuple[float, float]] = []
+        clock = self._callback(
+            on_train_batch_end=lambda batch, logs: marks.append((time.perf_counter(), time.process_time()))
+        )
         if self._generator is not None:
             flow = self._generator.flow(self._images, self._labels, batch_size=size)
             source: dict[str, Any] = {"x": flow, "steps_per_epoch": num_steps}
         else:
             index = np.arange(num_steps * size) % len(self._images)
             source = {"x": self._images[index], "y": self._labels[index], "batch_size": size}
-        return timed(lambda: self._model.fit(**source, epochs=1, verbose=0))
+        self._model.fit(**source, epochs=1, verbose=0, callbacks=[clock])
+        began, ended = marks[-1 - num_timed], marks[-1]
+        return Took(ended[0] - began[0], ended[1] - began[1])
 
 
 def _model(keras: Any, study: StudySpec, normalization: str, data: DeviceData) -> Any:
