@@ -23,7 +23,7 @@ STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark plan status report claims calibrate ui lint test test-gpu contracts clean
+.PHONY: help setup benchmark plan status report claims calibrate throughput ui lint test test-gpu contracts clean
 
 help: ## list the targets (this)
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,10 @@ claims: $(READY) ## print STUDY's verdicts
 
 calibrate: $(READY) ## measure the verdict rules' error rates by simulation
 	@$(RUN) -m analysis calibrate
+
+throughput: $(READY) ## measure images per second on DEVICE, against the usual script and the machine's limits
+	@table=$$($(RUN) -m benchmark throughput --device $(DEVICE) | tee /dev/stderr | tail -n 1) && \
+	  $(RUN) -m analysis throughput "$$table"
 
 ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
 	@store='$(STORE)'; case $$store in sqlite:///*) \

@@ -1,4 +1,4 @@
-"""The command line: `python -m analysis report|claims|calibrate`.
+"""The command line: `python -m analysis report|claims|calibrate|throughput`.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -23,9 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported here: `--help` need not wait for pandas.
         from analysis import commands
 
-        {"report": commands.report, "claims": commands.claims, "calibrate": commands.calibrate}[options.verb](
-            options
-        )
+        {
+            "report": commands.report,
+            "claims": commands.claims,
+            "calibrate": commands.calibrate,
+            "throughput": commands.throughput,
+        }[options.verb](options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -58,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
         help="simulated studies per line of the table (default: %(default)s)",
     )
     calibrate.add_argument("--out", type=Path, metavar="F", help="CSV file to write the rates to")
+    throughput = verbs.add_parser("throughput", help="draw the table of `python -m benchmark throughput`")
+    throughput.add_argument("csv", type=Path, metavar="CSV", help="the table; the figure is put beside it")
     return top
 
 

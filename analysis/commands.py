@@ -96,3 +96,14 @@ def calibrate(options: argparse.Namespace) -> None:
 
     print(verdicts.table_markdown(verdicts.run(options.studies, CALIBRATION_SEED, options.out)))
     print(ranks.table_markdown(ranks.run(options.studies, CALIBRATION_SEED), options.studies))
+
+
+def throughput(options: argparse.Namespace) -> None:
+    """Draw the table beside it, as SVG and PNG, and print where."""
+    from analysis.figures import save, styled
+    from analysis.figures import throughput as figure
+
+    frame = figure.read(options.csv)
+    with styled():
+        drawn = figure.draw(frame)
+    print(*save(drawn, options.csv.with_suffix("")), sep="\n")

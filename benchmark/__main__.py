@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmark plan|run|status STUDY`.
+"""The command line: `python -m benchmark plan|run|status STUDY`, and `throughput`.
 
 Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 """
@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.base import interruption
@@ -18,15 +18,15 @@ FOLDER = Path("mlruns")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
-    again = _command_again(options)
     interruption.listen()
     try:
-        return _verb(options.verb)(options, FOLDER, again)
+        return _do(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if options.verb == "run":
+            again = _command_again(options)
             print(f"\nstopped; nothing finished is lost. To go on: {again}", file=sys.stderr)
         return 130
 
@@ -60,24 +60,44 @@ def parser() -> argparse.ArgumentParser:
             help="where MLflow tracks (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)",
         )
         if verb != "status":
-            sub.add_argument(
-                "--device",
-                default="auto",
-                metavar="D",
-                help="where to train: auto (the default), cpu, cuda, cuda:N or mps",
-            )
+            _add_device(sub)
+    text = "measure images per second: engines, the conventional script, Keras, the machine's ceilings"
+    sub = verbs.add_parser("throughput", help=text, description=text)
+    _add_device(sub)
+    sub.add_argument(
+        "--quick",
+        action="store_true",
+        help="one small net, briefly, without Keras: does it work, not how fast",
+    )
+    sub.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"folder (default: one by time in {FOLDER}/throughput)"
+    )
     return top
 
 
-def _verb(name: str) -> Callable[[argparse.Namespace, Path, str], int]:
-    """What a verb does. Imported here: `--help` need not wait for torch, nor `status` for optuna."""
-    if name == "status":
+def _do(options: argparse.Namespace) -> int:
+    """What the verb does. Imported here: `--help` need not wait for torch, nor `status` for optuna."""
+    if options.verb == "throughput":
+        from benchmark.throughput.command import throughput
+
+        return throughput(options, FOLDER)
+    again = _command_again(options)
+    if options.verb == "status":
         from benchmark.cli.status import status
 
-        return status
+        return status(options, FOLDER, again)
     from benchmark.cli import commands
 
-    return {"plan": commands.plan, "run": commands.run}[name]
+    return {"plan": commands.plan, "run": commands.run}[options.verb](options, FOLDER, again)
+
+
+def _add_device(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="where to train: auto (the default), cpu, cuda, cuda:N or mps",
+    )
 
 
 def _command_again(options: argparse.Namespace) -> str:

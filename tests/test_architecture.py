@@ -82,7 +82,7 @@ def room_of(name):
 LAYERS = {
     "benchmark": [
         {"benchmark.__main__"},
-        {"benchmark.cli"},
+        {"benchmark.cli", "benchmark.throughput"},
         {"benchmark.stages"},
         {"benchmark.tracking"},
         {"benchmark.execution", "benchmark.study"},
@@ -121,21 +121,29 @@ KNOWS = {
         "benchmark.cli.display",
         "benchmark.cli.printing",
         "benchmark.cli.status",
+        "benchmark.throughput.command",
+        "benchmark.throughput.table",
         "analysis.commands",
         "analysis.printing",
     },
     "jinja2": {"analysis.report._render"},
-    "torchvision": {"benchmark.data.archives", "benchmark.data.image_folder", "benchmark.data.sources"},
+    "torchvision": {
+        "benchmark.data.archives",
+        "benchmark.data.image_folder",
+        "benchmark.data.sources",
+        "benchmark.throughput.conventional",
+    },
+    "keras": {"benchmark.throughput.with_keras"},
     "sklearn": {"benchmark.data.sources"},
 }
 
-# Why an import stands in a function, where it hides a dependency: it is slow.
-SLOW = {"mlflow", "pyarrow", "sklearn", "torchvision", "PIL", "sqlalchemy", "logging"}
+# Why an import stands in a function, where it hides a dependency: it is slow; Keras is optional, too.
+SLOW = {"mlflow", "pyarrow", "sklearn", "torchvision", "PIL", "sqlalchemy", "logging", "keras"}
 # Modules of ours that are imported late, for what they import in turn.
 LATE = {
-    "benchmark.__main__": {"benchmark.cli.commands", "benchmark.cli.status"},
+    "benchmark.__main__": {"benchmark.cli.commands", "benchmark.cli.status", "benchmark.throughput.command"},
     "analysis.__main__": {"analysis.commands"},
-    "analysis.commands": {"analysis.report", "analysis.calibration"},
+    "analysis.commands": {"analysis.report", "analysis.calibration", "analysis.figures"},
 }
 
 

@@ -20,11 +20,13 @@ FLAGS = {
         "plan": {**TRACKED, "--set": [], "--device": "auto"},
         "run": {**TRACKED, "--set": [], "--device": "auto"},
         "status": {**TRACKED, "--set": []},
+        "throughput": {"--device": "auto", "--quick": False, "--out": None},
     },
     "analysis": {
         "report": {**TRACKED, "--run": None, "--out": None},
         "claims": {**TRACKED, "--run": None},
         "calibrate": {"--studies": 1000, "--out": None},
+        "throughput": {"CSV": None},
     },
 }
 """Every verb's flags and their defaults: scripts rely on them."""

@@ -19,6 +19,7 @@ from analysis.figures import (
     saturation,
     seed_spread,
     statistics_difference,
+    throughput,
     time_to_target,
     training_time,
 )
@@ -26,7 +27,7 @@ from analysis.figures._base import Drawing, Source
 from analysis.figures._style import save, styled
 from analysis.results import Results
 
-__all__ = ["AXIS_FIGURES", "FIGURES", "Drawing", "Source", "save", "styled"]
+__all__ = ["AXIS_FIGURES", "FIGURES", "Drawing", "Source", "save", "styled", "throughput"]
 
 FIGURES: dict[str, Drawing[Results]] = {
     "ranking": ranking.DRAWING,
