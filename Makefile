@@ -66,13 +66,13 @@ lint: $(TESTS) ## ruff and mypy
 	$(RUN) -m mypy
 
 test: $(TESTS) ## the test suite, two tests at a time
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist loadgroup
 
 test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themselves where there is none
 	$(RUN) -m pytest -m cuda
 
 contracts: $(TESTS) ## the contract tests again, with other kernels of the processor, which round otherwise
-	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(RUN) -m pytest -n 2 tests/test_contracts.py
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(RUN) -m pytest -n 2 --dist loadgroup tests/test_contracts.py
 
 clean: ## remove caches; never mlruns/
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

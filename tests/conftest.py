@@ -11,6 +11,19 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 
+COSTLY = ("killed", "smoke", "measured", "store", "verdicts", "family", "table")
+"""Fixtures that take many seconds."""
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that share a costly fixture run in one of the processes side by side, which makes it once."""
+    for item in items:
+        for name in COSTLY:
+            if name in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
+
+
 @pytest.fixture(scope="session")
 def new_folder(tmp_path_factory):
     """A function that makes a folder to run studies in, with an empty store (which takes seconds)."""
