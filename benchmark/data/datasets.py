@@ -5,7 +5,7 @@ Shapes: N images, B of them in a batch, C channels, H rows, W columns.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +83,10 @@ class Split:
     def take(self, index: Tensor | slice) -> Tensor:
         """Preprocessed images [B, C, H, W] float32 at `index`: [B] int64 on the device, or a slice."""
         return (self.images[index].to(torch.float32) - self.offset) * self.scale
+
+    def first(self, count: int) -> "Split":
+        """The first images alone; all of them where there are no more."""
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Which executor runs a study, which engine trains each variant, and how many trials of it at once."""
 
+import math
 import os
 import tempfile
 import time
@@ -24,8 +25,11 @@ from benchmark.training.trial import Trial
 
 _ROWS = (4, 8, 16)
 _STEPS = 2  # of a measurement
+_IMAGES = 256  # at most, that it evaluates on a CPU: of large nets a whole evaluation takes minutes there
 _ROUNDS = 3  # in which the candidates take turns
+_SECONDS = 20.0  # after which there is no further round
 _HOPELESS = 1.5  # times the best's cost in the first round: not measured again
+_GAIN = 0.95  # of the best's cost: what more rows must come down to, or still more are not tried
 
 
 def num_workers(asked: int, threads: int, device: str) -> int:
@@ -87,7 +91,8 @@ class Choice:
 def choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choice:
     """The engine and the number of rows by which trials like this one take least time, as measured here.
 
-    The candidates take turns; what is far behind after one turn has no other.
+    The candidates take turns; what is far behind after one turn has no other. On a CPU an evaluation is
+    measured on some of its images.
 
     Args:
         trial: of the variant, at any rate and seed.
@@ -107,9 +112,11 @@ def choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choic
 
 
 def _choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choice:
+    began = time.monotonic()
     tried: dict[str, float | str] = {}
     measures: dict[tuple[str, int], Callable[[], Cost]] = {}
     costs: dict[tuple[str, int], list[Cost]] = {}
+    best = math.inf  # of the first round
     for name in ENGINES if engine == AUTO else [engine]:
         for rows in _rows_of(ENGINES[name], most_rows):
             try:
@@ -117,16 +124,22 @@ def _choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choi
                 costs[name, rows] = [measures[name, rows]()]
             except InputError as error:
                 tried[f"{name} x {rows}"] = str(error)
+                break
             except RuntimeError as error:  # no memory for so many, or a layer that cannot be had side by side
                 tried[f"{name} x {rows}"] = f"{type(error).__name__}: {error}".splitlines()[0]
+                break
+            before, best = best, min(best, costs[name, rows][0].of(trial))
+            if best > _GAIN * before:
+                break  # more rows gain little, if anything, and of large nets their steps take long
     if not costs:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in tried.items())
         raise InputError(
             f"execution.engine: expected one that can train {trial.variant} here, found {reasons}"
         )
-    limit = _HOPELESS * min(cost[0].of(trial) for cost in costs.values())
-    hopeful = [candidate for candidate, cost in costs.items() if cost[0].of(trial) <= limit]
+    hopeful = [candidate for candidate, cost in costs.items() if cost[0].of(trial) <= _HOPELESS * best]
     for _ in range(_ROUNDS - 1):
+        if time.monotonic() - began > _SECONDS:
+            break
         for candidate in hopeful:
             costs[candidate].append(measures[candidate]())
     medians = {
@@ -134,8 +147,8 @@ def _choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choi
         for candidate, cost in costs.items()
     }
     tried |= {f"{name} x {rows}": cost.of(trial) for (name, rows), cost in medians.items()}
-    best = min(hopeful, key=lambda candidate: medians[candidate].of(trial))
-    return Choice(*best, medians[best], tried)
+    chosen = min(hopeful, key=lambda candidate: medians[candidate].of(trial))
+    return Choice(*chosen, medians[chosen], tried)
 
 
 def _rows_of(engine: Engine, most: int) -> list[int]:
@@ -160,6 +173,9 @@ def measurement(trial: Trial, data: DeviceData, engine: str, rows: int) -> Calla
     states = [replica.state for replica in replicas]
     population = Population.of(replicas[0].problem(), [replica.row() for replica in replicas], states)
     splits, reestimation = replicas[0].splits_next, replicas[0].reestimation
+    # Judged by its own statistics and by moving averages; what those are estimated on costs about as much.
+    num_images = sum(map(len, splits)) * (1 if reestimation is None else 2) + len(reestimation or ())
+    sample = splits[0].first(_IMAGES) if splits[0].images.device.type == "cpu" else splits[0]
     start = population.state.clone()
     trainer.advance(population, 1)
 
@@ -170,7 +186,8 @@ def measurement(trial: Trial, data: DeviceData, engine: str, rows: int) -> Calla
         trainer.advance(population, _STEPS)
         population.read()  # waits for the device
         trained = time.perf_counter()
-        trainer.judge(population, splits, reestimation)
-        return Cost((trained - began) / _STEPS / rows, (time.perf_counter() - trained) / rows)
+        trainer.judge(population, [sample], None)
+        image = (time.perf_counter() - trained) / len(sample) / rows
+        return Cost((trained - began) / _STEPS / rows, image * num_images)
 
     return measure

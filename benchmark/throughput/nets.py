@@ -83,9 +83,6 @@ def made_data(net: Net, device: torch.device) -> DeviceData:
 
     train = split(net.num_train)
 
-    def part(count: int) -> Split:
-        return Split(train.images[:count], train.labels[:count], train.offset, train.scale)
-
     return DeviceData(
         name=net.name,
         fingerprint="made",
@@ -94,8 +91,8 @@ def made_data(net: Net, device: torch.device) -> DeviceData:
         train=train,
         validation=split(net.num_validation),
         test=split(net.num_test),
-        clean_train=part(min(net.num_validation, net.num_train)),
-        reestimation=part(min(512, net.num_train)),
+        clean_train=train.first(net.num_validation),
+        reestimation=train.first(512),
     )
 
 

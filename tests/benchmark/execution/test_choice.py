@@ -1,5 +1,7 @@
 """Which engine trains a variant, and how many trials at once: by measurement."""
 
+from statistics import median
+
 import pytest
 import torch
 from made_trials import make_data, make_study, make_trial
@@ -46,6 +48,21 @@ def test_the_least_cost_is_chosen_and_the_hopeless_are_measured_once(measured):
     assert seen == [*SECONDS, *[("fused", 8), ("fused", 16)] * 2]  # in turns
 
 
+def test_more_rows_are_tried_while_they_gain(measured, monkeypatch):
+    """Of large nets, where they gain nothing, each try takes long."""
+    seen, _ = measured
+    monkeypatch.setitem(SECONDS, ("fused", 4), 1.95)
+    assert choose(TRIAL, None, AUTO, most_rows=48).engine == "fused"
+    assert ("fused", 8) not in seen
+
+
+def test_what_takes_long_has_one_round(measured, monkeypatch):
+    seen, _ = measured
+    monkeypatch.setattr(choice, "_SECONDS", 0.0)
+    assert choose(TRIAL, None, AUTO, most_rows=48).rows == 8
+    assert seen == [*SECONDS]
+
+
 def test_no_more_rows_than_there_are_trials(measured):
     assert choose(TRIAL, None, AUTO, most_rows=7).rows == 4
     assert choose(TRIAL, None, "eager", most_rows=7).tried == {"eager x 1": 200.0}
@@ -74,6 +91,17 @@ def test_a_real_measurement_leaves_the_process_as_it_was():
     assert set(found.tried) == {"eager x 1", "channels-last x 1", "fused x 4"}
     assert all(seconds > 0 for seconds in found.tried.values())
     assert found.engine in ENGINES
+
+
+def test_an_evaluations_cost_is_that_of_all_its_images(monkeypatch):
+    """As measured on all of them, within what timings of equal work differ by."""
+    data = make_data()
+    found = choice.measurement(TRIAL, data, "eager", 1)
+    whole = median([found().evaluation_s for _ in range(9)])
+    monkeypatch.setattr(choice, "_IMAGES", len(data.validation) // 2)
+    found = choice.measurement(TRIAL, data, "eager", 1)
+    part = median([found().evaluation_s for _ in range(9)])
+    assert 0.4 < part / whole < 4.0  # half the images: what does not depend on their number counts twice
 
 
 def test_fused_is_refused_where_threads_would_share_its_sums():
