@@ -24,7 +24,7 @@ from benchmark.training.replica import Replica
 from benchmark.training.trial import Trial
 
 _ROWS = (4, 8, 16)
-_STEPS = 2  # of a measurement
+_STEPS, _STEPS_OF_A_DEVICE = 2, 16  # of a measurement, on a CPU and elsewhere: steps launched ahead take less
 _IMAGES = 256  # at most, that it evaluates on a CPU: of large nets a whole evaluation takes minutes there
 _ROUNDS = 3  # in which the candidates take turns
 _SECONDS = 20.0  # after which there is no further round
@@ -175,7 +175,9 @@ def measurement(trial: Trial, data: DeviceData, engine: str, rows: int) -> Calla
     splits, reestimation = replicas[0].splits_next, replicas[0].reestimation
     # Judged by its own statistics and by moving averages; what those are estimated on costs about as much.
     num_images = sum(map(len, splits)) * (1 if reestimation is None else 2) + len(reestimation or ())
-    sample = splits[0].first(_IMAGES) if splits[0].images.device.type == "cpu" else splits[0]
+    on_cpu = splits[0].images.device.type == "cpu"
+    sample = splits[0].first(_IMAGES) if on_cpu else splits[0]
+    num_steps = _STEPS if on_cpu else _STEPS_OF_A_DEVICE
     start = population.state.clone()
     trainer.advance(population, 1)
 
@@ -183,11 +185,11 @@ def measurement(trial: Trial, data: DeviceData, engine: str, rows: int) -> Calla
         population.state.copy_(start)  # one that diverges takes another time
         population.read()
         began = time.perf_counter()
-        trainer.advance(population, _STEPS)
+        trainer.advance(population, num_steps)
         population.read()  # waits for the device
         trained = time.perf_counter()
         trainer.judge(population, [sample], None)
         image = (time.perf_counter() - trained) / len(sample) / rows
-        return Cost((trained - began) / _STEPS / rows, image * num_images)
+        return Cost((trained - began) / num_steps / rows, image * num_images)
 
     return measure
