@@ -1,6 +1,7 @@
 """Draws every figure once, in both formats; many of them in processes beside this one."""
 
 import base64
+import gc
 import multiprocessing
 import os
 import signal
@@ -55,7 +56,7 @@ def painting(num_variants: int) -> Iterator[Executor | None]:
     # Not forked, for this process has threads; the server imports once what is forked from it.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(min(cores, MOST_PROCESSES), context, _leave_interrupts_to_the_parent) as pool:
+    with ProcessPoolExecutor(min(cores, MOST_PROCESSES), context, _set_up_painter) as pool:
         try:
             yield pool
         except BaseException:
@@ -105,8 +106,9 @@ def _paint(draw: Callable[[pd.DataFrame], Figure], frame: pd.DataFrame, stem: Pa
     return _embed(*save(figure, stem))
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _set_up_painter() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    gc.freeze()  # what is imported stays: a figure's thousands of objects would have it looked through again
 
 
 def _embed(svg: Path, png: Path) -> str:
