@@ -176,7 +176,7 @@ def panels(
 def few_ticks(axes: np.ndarray[Any, Any]) -> None:
     """Three or four ticks for small panels, of which drawing takes mostly ticks; before scales are set."""
     for panel in axes.flat:
-        panel.locator_params(nbins=_SMALL_PANEL_BINS)
+        panel.locator_params(nbins=_SMALL_PANEL_BINS, min_n_ticks=_SMALL_PANEL_BINS)
 
 
 def legend_above(figure: Figure, handles: Sequence[Any], num_columns: int = 6) -> None:
