@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from tracking_load import overrides_for
 from benchmark.base.environment import describe_environment
 from benchmark.contract import CURVE_METRICS, DEAD_SHARE, SATURATED_SHARE
 from benchmark.data.datasets import load
+from benchmark.execution.choice import Choice, Cost
 from benchmark.probes import PROBES
 from benchmark.stages.run import run_study
 from benchmark.stages.session import Session, StageObserver
@@ -126,10 +128,7 @@ def outcome_of(trial, rows, fate):
 
 
 class MakingUp:
-    """An executor that trains nothing: groups' events, side by side, as they come out of a worker's pipe.
-
-    Args:
-        group_size: trials that go and end together.
+    """An executor that trains nothing: groups' events, row by row, as they come out of a worker's pipe.
 
     Attributes:
         cpu_s: CPU time spent making things up, which no runner spends.
@@ -137,8 +136,7 @@ class MakingUp:
 
     capacity = 2
 
-    def __init__(self, group_size):
-        self.group_size = group_size
+    def __init__(self):
         self.cpu_s = 0.0
         self._queue = deque()
 
@@ -148,8 +146,11 @@ class MakingUp:
     def events(self):
         began = time.process_time()
         group = self._queue.popleft()
-        made = [[pickle.dumps(Event(trial, content)) for content in contents_of(trial)] for trial in group]
-        sent = [of_trial[i] for i in range(max(map(len, made))) for of_trial in made if i < len(of_trial)]
+        made = [
+            [pickle.dumps(Event(trial, content)) for content in contents_of(trial)] for trial in group.trials
+        ]
+        together = [made[first : first + group.rows] for first in range(0, len(made), group.rows)]
+        sent = [event for rows in together for turn in zip_longest(*rows) for event in turn if event]
         self.cpu_s += time.process_time() - began
         for event in sent:
             yield pickle.loads(event)
@@ -171,10 +172,12 @@ def make_study(num_trials, folder, group_size):
     data = load(study.data, device, folder / "data")
     uri, environment = f"sqlite:///{folder.resolve() / 'mlflow.db'}", describe_environment(device)
     MlflowStudyLog(uri, folder, study, data, environment, "").close(complete=False)  # MLflow is imported
-    executor, counting = MakingUp(group_size), Counting()
+    executor, counting = MakingUp(), Counting()
+    choice = Choice("eager", group_size, Cost(0.0, 0.0), {})
+    engines = dict.fromkeys(study.variants.product(), choice)
     cpu, wall = time.process_time(), time.monotonic()
     log = MlflowStudyLog(uri, folder, study, data, environment, "")
-    session = Session(study, data, log, executor, counting, folder, "")
+    session = Session(study, data, log, executor, engines, counting, folder, "")
     log.close(complete=run_study(session))
     cpu, wall = time.process_time() - cpu - executor.cpu_s, time.monotonic() - wall - executor.cpu_s
     return counting.num_trials, cpu, wall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,14 +54,17 @@ def sweep_complete(results: Results, pair: Pair) -> str | None:
     if "grid" not in results.decisions:
         done = len(select.ended_trials(results, "sweep"))
         return f"the sweep has not finished ({done} of {_planned(results, 'sweep')} trials ended)"
-    seeds = select.sweep_seeds(results)
-    for variant in pair.both:
-        sweep = select.ended_trials(results, "sweep", variant=variant)
-        for rate in select.sweep_grid(results):
-            found = sweep.loc[select.same_rate(sweep["learning_rate"], rate), "seed"]
-            missing = _missing(results, (variant, rate, "sweep"), found, seeds)
-            if missing:
-                return missing
+    return next((missing for v in pair.both if (missing := _missing_of_sweep(results, v))), None)
+
+
+@lru_cache(maxsize=select.CACHED)  # of the reference, every pair asks
+def _missing_of_sweep(results: Results, variant: str) -> str | None:
+    sweep = select.ended_trials(results, "sweep", variant=variant)
+    for rate in select.sweep_grid(results):
+        found = sweep.loc[select.same_rate(sweep["learning_rate"], rate), "seed"]
+        missing = _missing(results, (variant, rate, "sweep"), found, select.sweep_seeds(results))
+        if missing:
+            return missing
     return None
 
 
@@ -96,12 +100,14 @@ def edges_refined(results: Results, pair: Pair) -> str | None:
 
 def wide_edges(results: Results, pair: Pair) -> int:
     """Number of seeds and variants whose edge was bracketed but not bisected to the promised width."""
-    count = 0
-    for variant in pair.both:
-        edges = max_stable_rate(results, variant)
-        width = edges["high"].to_numpy(dtype=float) - edges["low"].to_numpy(dtype=float)
-        count += int((np.isfinite(width) & (width > EDGE_RESOLUTION)).sum())
-    return count
+    return sum(_wide_edges_of(results, variant) for variant in pair.both)
+
+
+@lru_cache(maxsize=select.CACHED)
+def _wide_edges_of(results: Results, variant: str) -> int:
+    edges = max_stable_rate(results, variant)
+    width = edges["high"].to_numpy(dtype=float) - edges["low"].to_numpy(dtype=float)
+    return int((np.isfinite(width) & (width > EDGE_RESOLUTION)).sum())
 
 
 def best_rates_known(results: Results, pair: Pair) -> str | None:

@@ -26,6 +26,7 @@ WIDTH_IN = 9.0  # the report's column
 DPI = 120
 _LEGEND_ROWS = 2  # for which figures have room as they are
 _MANY_VARIANTS = 8  # more do not share a panel with those of other activations
+_SMALL_PANEL_BINS = 3  # between ticks
 PER_ROW = 4  # panels, of those that have a panel per variant
 MAX_BANDS = 6  # of curves in one panel: more hide each other
 
@@ -170,6 +171,12 @@ def panels(
     """A figure of the report's width with a grid of axes, [num_rows, num_columns]."""
     figure = Figure(figsize=(WIDTH_IN, row_height_in * num_rows + 0.5), layout="constrained")
     return figure, figure.subplots(num_rows, num_columns, squeeze=False, **kwargs)
+
+
+def few_ticks(axes: np.ndarray[Any, Any]) -> None:
+    """Three or four ticks for small panels, of which drawing takes mostly ticks; before scales are set."""
+    for panel in axes.flat:
+        panel.locator_params(nbins=_SMALL_PANEL_BINS, min_n_ticks=_SMALL_PANEL_BINS)
 
 
 def legend_above(figure: Figure, handles: Sequence[Any], num_columns: int = 6) -> None:

@@ -42,6 +42,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     num_columns = min(_style.PER_ROW, len(variants))
     num_blocks = -(-len(variants) // _style.PER_ROW)
     figure, axes = _style.panels(2 * num_blocks, num_columns, 2.1)
+    _style.few_ticks(axes)
     for unused in axes[-2:, 1 + (len(variants) - 1) % _style.PER_ROW :].flat:
         unused.set_axis_off()
     deepest = frame["index"].max()

@@ -79,6 +79,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     num_columns = min(_style.PER_ROW, len(variants))
     num_blocks = -(-len(variants) // _style.PER_ROW)
     figure, axes = _style.panels(2 * num_blocks, num_columns, 2.0, sharex=False)
+    _style.few_ticks(axes)
     for position, variant in enumerate(variants):
         block, column = divmod(position, _style.PER_ROW)
         for offset, metric in enumerate(("loss", "accuracy")):

@@ -49,6 +49,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     variants = list(frame["variant"].unique())
     num_columns = min(_style.PER_ROW, max(2, len(variants)))
     figure, axes = _style.panels(-(-len(variants) // num_columns), num_columns, 2.2, sharey=True)
+    _style.few_ticks(axes)
     for panel, variant in zip(axes.flat, variants, strict=False):
         rows = frame[frame["variant"] == variant]
         for statistics in KINDS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -66,6 +68,7 @@ def in_hidden_layers(probes: pd.DataFrame) -> pd.Series[bool]:
     return (probes["index"] >= 0) & ~probes["layer"].isin((CLASSIFIER, WHOLE_NETWORK))
 
 
+@lru_cache(maxsize=select.CACHED)
 def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:
     """Per sweep seed, the attenuation slope at init. Init does not depend on the rate: the lowest one's.
 

@@ -31,7 +31,7 @@ def generalization_gap(
     cells = []
     for name, role in ((reference, at_reference), (variant, at)):
         trials = select.confirm_trials(results, name, role)
-        curves = {int(c["seed"].iloc[0]): c for _, c in select.curves_of(results, trials).groupby("seed")}
+        curves = select.confirm_curves(results, name, role)
         trained = set(trials.loc[trials["status"] == "trained", "seed"].astype(int))
         cells.append({seed: curve if seed in trained else None for seed, curve in curves.items()})
     rows: list[tuple[float, ...]] = []
@@ -99,9 +99,8 @@ def loss_spikes(results: Results, variant: str, at: str = BEST) -> pd.DataFrame:
     Returns:
         frame with columns seed, num_spikes, num_judged (intervals with ten finite ones before them).
     """
-    curves = select.curves_of(results, select.confirm_trials(results, variant, at))
     rows = []
-    for seed, curve in curves.groupby("seed"):
+    for seed, curve in select.confirm_curves(results, variant, at).items():
         loss = curve["train_loss"].to_numpy(dtype=float)[1:]
         rows.append((seed, *count_spikes(loss[np.isfinite(loss)])))
     return pd.DataFrame(rows, columns=["seed", "num_spikes", "num_judged"])

@@ -80,31 +80,29 @@ def same_rate(rates: pd.Series[float], rate: float) -> pd.Series[bool]:
     return pd.Series(np.isclose(rates, rate, rtol=1e-9, atol=0), index=rates.index)
 
 
-@lru_cache(maxsize=CACHED)
 def ended_trials(results: Results, *stages: str, variant: str | None = None) -> pd.DataFrame:
     """Trials with an outcome, at the network's own init gain."""
-    trials = results.trials
-    if variant is not None:
-        trials = _taken(trials, ("variant",), [variant])
-    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(stages)
-    return trials[wanted & (trials["init_gain"] == 1.0)]
+    return _ended(_Same(results.trials), stages, variant)
 
 
-@lru_cache(maxsize=CACHED)
 def confirm_trials(
     results: Results, variant: str, role: str = BEST, reference: str = BASELINE
 ) -> pd.DataFrame:
     """Ended trials of a confirm cell, by ascending seed; empty where there is no such cell."""
-    trials = ended_trials(results, "confirm", variant=variant)
+    return _confirmed(_Same(results.trials), variant, confirm_rate(results, variant, role, reference))
+
+
+def confirm_curves(
+    results: Results, variant: str, role: str = BEST, reference: str = BASELINE
+) -> dict[int, pd.DataFrame]:
+    """The evaluations of a confirm cell's trials by seed, ascending; each one's by ascending step."""
     rate = confirm_rate(results, variant, role, reference)
-    if rate is None:
-        return trials.iloc[:0]
-    return trials[same_rate(trials["learning_rate"], rate)].sort_values("seed")
+    return _curves_by_seed(_Same(results.trials), _Same(results.curves), variant, rate)
 
 
 def curves_of(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     """The evaluations of these trials, each trial's by ascending step."""
-    return rows_of(results.curves, trials["trial_hash"]).sort_values(["seed", "trial_hash", "step"])
+    return _sorted_curves(results.curves, trials)
 
 
 def rows_of(frame: pd.DataFrame, trials: Iterable[str]) -> pd.DataFrame:
@@ -115,6 +113,10 @@ def rows_of(frame: pd.DataFrame, trials: Iterable[str]) -> pd.DataFrame:
 def probe_rows(results: Results, probe: str, variant: str) -> pd.DataFrame:
     """The rows of a variant's probe, in the frame's order."""
     return _taken(results.probes, ("probe", "variant"), [(probe, variant)])
+
+
+def _sorted_curves(curves: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    return rows_of(curves, trials["trial_hash"]).sort_values(["seed", "trial_hash", "step"])
 
 
 def _taken(frame: pd.DataFrame, columns: tuple[str, ...], keys: Iterable[Any]) -> pd.DataFrame:
@@ -144,6 +146,28 @@ def _places(of: _Same, columns: tuple[str, ...]) -> dict[Any, NDArray[np.int64]]
     return dict(found)
 
 
+@lru_cache(maxsize=CACHED)
+def _ended(of: _Same, stages: tuple[str, ...], variant: str | None) -> pd.DataFrame:
+    """`ended_trials` of a frame, which results that differ in what was decided share."""
+    trials = of.frame if variant is None else _taken(of.frame, ("variant",), [variant])
+    wanted = trials["status"].isin(ENDED) & trials["stage"].isin(stages)
+    return trials[wanted & (trials["init_gain"] == 1.0)]
+
+
+@lru_cache(maxsize=CACHED)
+def _confirmed(of: _Same, variant: str, rate: float | None) -> pd.DataFrame:
+    trials = _ended(of, ("confirm",), variant)
+    if rate is None:
+        return trials.iloc[:0]
+    return trials[same_rate(trials["learning_rate"], rate)].sort_values("seed")
+
+
+@lru_cache(maxsize=CACHED)
+def _curves_by_seed(of: _Same, curves: _Same, variant: str, rate: float | None) -> dict[int, pd.DataFrame]:
+    rows = _sorted_curves(curves.frame, _confirmed(of, variant, rate))
+    return {int(own["seed"].iloc[0]): own for _, own in rows.groupby("seed")}
+
+
 def paired_difference(upper: pd.DataFrame, lower: pd.DataFrame) -> pd.DataFrame:
     """Per seed, the least and greatest `upper - lower` that two intervals allow.
 
@@ -154,13 +178,15 @@ def paired_difference(upper: pd.DataFrame, lower: pd.DataFrame) -> pd.DataFrame:
     Returns:
         frame with columns seed, low, high, by ascending seed.
     """
-    pairs = upper.merge(lower, on="seed", suffixes=("_upper", "_lower")).sort_values("seed")
+    seeds, of_upper, of_lower = np.intersect1d(
+        upper["seed"].to_numpy(dtype=int), lower["seed"].to_numpy(dtype=int), return_indices=True
+    )
+    above, below = (
+        {end: frame[end].to_numpy(dtype=float)[rows] for end in ("low", "high")}
+        for frame, rows in ((upper, of_upper), (lower, of_lower))
+    )
     return pd.DataFrame(
-        {
-            "seed": pairs["seed"].to_numpy(dtype=int),
-            "low": pairs["low_upper"].to_numpy(dtype=float) - pairs["high_lower"].to_numpy(dtype=float),
-            "high": pairs["high_upper"].to_numpy(dtype=float) - pairs["low_lower"].to_numpy(dtype=float),
-        }
+        {"seed": seeds, "low": above["low"] - below["high"], "high": above["high"] - below["low"]}
     )
 
 

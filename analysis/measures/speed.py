@@ -66,10 +66,8 @@ def _times(
     results: Results, variant: str, at: str, unit: Unit, target: float | pd.Series[float], reference: str
 ) -> pd.DataFrame:
     """What `time_to_target` gives."""
-    trials = select.confirm_trials(results, variant, at, reference)
-    curves = select.curves_of(results, trials)
     rows = []
-    for seed, curve in curves.groupby("seed"):
+    for seed, curve in select.confirm_curves(results, variant, at, reference).items():
         wanted = float(target.get(seed, np.nan)) if isinstance(target, pd.Series) else float(target)
         rows.append((seed, *_arrival(curve, wanted, unit, budget(results, unit))))
     return pd.DataFrame(rows, columns=["seed", "low", "high"])
@@ -102,7 +100,7 @@ def anytime_accuracy(results: Results, variant: str, at: str = BEST) -> pd.DataF
     """
     num_steps = budget(results, "steps")
     rows = []
-    for seed, curve in select.curves_of(results, select.confirm_trials(results, variant, at)).groupby("seed"):
+    for seed, curve in select.confirm_curves(results, variant, at).items():
         lost = ~np.isfinite(curve["val_loss"].to_numpy(dtype=float))
         accuracy = np.where(lost, results.chance, curve["val_accuracy"].to_numpy(dtype=float))
         steps = curve["step"].to_numpy(dtype=float)

@@ -14,6 +14,7 @@ the same parts above them.
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from analysis.family import Family
 from analysis.figures import AXIS_FIGURES, FIGURES
 from analysis.report._content import assemble
 from analysis.report._family_content import assemble_family, family_document, family_tables
-from analysis.report._figures import draw_all
+from analysis.report._figures import draw_all, painting
 from analysis.report._render import (
     render_family_html,
     render_family_markdown,
@@ -46,8 +47,8 @@ def write(results: Results, out_dir: Path) -> Path:
     Returns:
         path of report.html.
     """
-    with _replacing(out_dir) as fresh:
-        _write_into(results, fresh)
+    with _replacing(out_dir) as fresh, painting(len(results.variants)) as painters:
+        _write_into(results, fresh, painters)
     return out_dir / "report.html"
 
 
@@ -61,17 +62,18 @@ def write_family(family: Family, out_dir: Path) -> Path:
     Returns:
         path of the head's report.html.
     """
-    with _replacing(out_dir) as fresh:
+    num_variants = sum(len(member.variants) for member in family.members)
+    with _replacing(out_dir) as fresh, painting(num_variants) as painters:
         verdicts = []
         for member in family.members:
             folder = fresh / family.folder_of(member)
             folder.mkdir(mode=DIRECTORY_MODE)
-            verdicts.append(_write_into(member, folder))
+            verdicts.append(_write_into(member, folder, painters))
         frames = family_tables(family, verdicts)
         _write_tables(frames, fresh)
         _write_json(fresh / "verdicts.json", family_document(family, verdicts))
-        pictures = draw_all(family, AXIS_FIGURES, fresh / "figures")
-        content = assemble_family(family, verdicts, frames, pictures)
+        pictures = draw_all(family, AXIS_FIGURES, fresh / "figures", painters)
+        content = assemble_family(family, verdicts, frames, pictures())
         _write_text(fresh / "report.html", render_family_html(content))
         _write_text(fresh / "report.md", render_family_markdown(content))
     return out_dir / "report.html"
@@ -90,13 +92,14 @@ def _replacing(out_dir: Path) -> Iterator[Path]:
         fresh.rename(out_dir)
 
 
-def _write_into(results: Results, folder: Path) -> list[Verdict]:
+def _write_into(results: Results, folder: Path, painters: Executor | None) -> list[Verdict]:
+    pictures = draw_all(results, FIGURES, folder / "figures", painters)  # while this process goes on
     verdicts = judge(results)
     rivals = judge_against_competitors(results)
     frames = tables(results, verdicts, rivals)
     _write_tables(frames, folder)
     _write_json(folder / "verdicts.json", verdicts_document(results, verdicts))
-    content = assemble(results, verdicts, rivals, frames, draw_all(results, FIGURES, folder / "figures"))
+    content = assemble(results, verdicts, rivals, frames, pictures())
     _write_text(folder / "report.html", render_html(content))
     _write_text(folder / "report.md", render_markdown(content))
     return verdicts

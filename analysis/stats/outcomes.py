@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.stats.signed_rank import Floats, check_pairs, signed_rank_pvalue, signed_rank_rejects
+from analysis.stats.signed_rank import Floats, Screened, check_pairs, signed_rank_pvalue
 from benchmark.contract import ALPHA, least_seeds
 
 SUPPORTED = "SUPPORTED"
@@ -55,7 +55,7 @@ def decide(p_supported: float, p_refuted: float, alpha: float = ALPHA) -> str:
 
 
 _PARTS = 20
-"""In how many parts resamples are judged; the last ones only where they can still change the answer."""
+"""In how many parts the resamples that no bound decides are judged, while they can change the answer."""
 
 
 def seeds_needed(
@@ -93,13 +93,16 @@ def seeds_needed(
 
     def settled(num_seeds: int) -> bool:
         drawn = rng.integers(low.size, size=(num_resamples, num_seeds))
-        level, count, left = ALPHA / num_tests, 0, num_resamples
-        for part in np.array_split(drawn, _PARTS):
-            supported = signed_rank_rejects(low[part] - delta, level)
-            refuted = signed_rank_rejects(delta - high[part[~supported]], level)
-            count, left = count + int(supported.sum() + refuted.sum()), left - len(part)
+        level = ALPHA / num_tests
+        tests = Screened.of(low[drawn] - delta, level), Screened.of(delta - high[drawn], level)
+        decided = tests[0].rejected | tests[1].rejected
+        is_open = np.flatnonzero((tests[0].is_open | tests[1].is_open) & ~decided)
+        count, left = int(decided.sum()), is_open.size
+        for rows in np.array_split(is_open, _PARTS):
             if count / num_resamples >= power or (count + left) / num_resamples < power:
                 break  # whatever the others say
+            count += int((tests[0].settled(rows) | tests[1].settled(rows)).sum())
+            left -= rows.size
         return count / num_resamples >= power
 
     too_few, enough = max(low.size, least_seeds(num_tests) - 1), max_seeds

@@ -89,24 +89,55 @@ _MARGIN = 1 + 1e-9
 """Keeps the rounding of a bound on its careful side."""
 
 
-def signed_rank_rejects(x: Floats, alpha: float) -> NDArray[np.bool_]:
-    """Whether `signed_rank_pvalue` of every row is at most alpha.
+@dataclass(frozen=True)
+class Screened:
+    """Signed-rank tests of many samples, as far as bounds decide them.
 
     The distribution is spared where a bound on sums of independent signs times ranks decides: Hoeffding's,
     P(sum >= t) <= exp(-t^2 / (2 v)) with v the sum of squared ranks, rejects; and none is rejected within a
     standard deviation of the middle, as P(sum >= sqrt(v)) >= 6/64 (2104.10005).
 
+    Attributes:
+        rejected: by the bound, [num_samples].
+        is_open: which only the distribution can tell, [num_samples].
+    """
+
+    rejected: NDArray[np.bool_]
+    is_open: NDArray[np.bool_]
+    _doubled: NDArray[np.int64]
+    _statistic: NDArray[np.int64]
+    _alpha: float
+
+    @classmethod
+    def of(cls, x: Floats, alpha: float) -> "Screened":
+        """Of the rows of x.
+
+        Args:
+            x: [num_samples, n], without NaN.
+            alpha: below 1/2.
+        """
+        doubled, statistic = _doubled_ranks(x)
+        excess, variance = 2.0 * statistic - doubled.sum(axis=1), (doubled.astype(float) ** 2).sum(axis=1)
+        rejected = excess > np.sqrt(-2.0 * np.log(alpha) * variance) * _MARGIN
+        least = np.sqrt(variance) / _MARGIN if alpha < _BEYOND_ONE_DEVIATION else 0.0
+        return cls(rejected, (excess > least) & ~rejected, doubled, statistic, alpha)
+
+    def settled(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether `signed_rank_pvalue` of these rows is at most alpha, [num_rows]; of `rows`: indices."""
+        answers: NDArray[np.bool_] = self.rejected[rows]
+        asked = self.is_open[rows]
+        answers[asked] = _tails(self._doubled[rows[asked]], self._statistic[rows[asked]]) <= self._alpha
+        return answers
+
+
+def signed_rank_rejects(x: Floats, alpha: float) -> NDArray[np.bool_]:
+    """Whether `signed_rank_pvalue` of every row is at most alpha.
+
     Args:
         x: [num_samples, n], without NaN.
         alpha: below 1/2.
     """
-    doubled, statistic = _doubled_ranks(x)
-    excess, variance = 2.0 * statistic - doubled.sum(axis=1), (doubled.astype(float) ** 2).sum(axis=1)
-    rejected: NDArray[np.bool_] = excess > np.sqrt(-2.0 * np.log(alpha) * variance) * _MARGIN
-    least = np.sqrt(variance) / _MARGIN if alpha < _BEYOND_ONE_DEVIATION else 0.0
-    candidates = np.flatnonzero((excess > least) & ~rejected)
-    rejected[candidates] = _tails(doubled[candidates], statistic[candidates]) <= alpha
-    return rejected
+    return Screened.of(x, alpha).settled(np.arange(len(x)))
 
 
 def _doubled_ranks(x: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
