@@ -49,7 +49,11 @@ class _Standing:
 
 
 def judge(
-    results: Results, claims: Sequence[Claim], rng: np.random.Generator | None, reference: str = BASELINE
+    results: Results,
+    claims: Sequence[Claim],
+    rng: np.random.Generator | None,
+    reference: str = BASELINE,
+    normalizers: Sequence[str] | None = None,
 ) -> list[Verdict]:
     """Judge claims on a study, for every normalizer and activation that it planned.
 
@@ -59,11 +63,12 @@ def judge(
         rng: of the seeds-needed simulation alone, which takes most of the time; None leaves it out.
         reference: the normalization to compare with. With another than none only batch normalization is:
             that is what others compete with.
+        normalizers: only these; "all planned tests" are theirs.
 
     Returns:
         one verdict per claim, normalizer and activation, in that order.
     """
-    judged = results.normalizations if reference == BASELINE else [CONFIRMATORY]
+    judged = normalizers or (results.normalizations if reference == BASELINE else [CONFIRMATORY])
     together = [
         [
             _test(results, claim, Pair(n, activation, reference))

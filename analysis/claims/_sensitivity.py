@@ -161,8 +161,15 @@ def selection_flips(results: Results, shares: pd.DataFrame) -> pd.DataFrame:
     ]
     for other in others[["variant", "learning_rate", "share"]].to_dict("records"):
         variant, rate = str(other["variant"]), float(other["learning_rate"])
-        there = alternatives.at_sweep_rates(results, selected | {variant: rate})
-        for verdict in _judged(there, SELECTED_CLAIMS):
+        own = results.planned[variant].normalization
+        judged = results.normalizations if own == BASELINE else [own]
+        rates = {
+            name: of
+            for name, of in (selected | {variant: rate}).items()
+            if results.planned[name].normalization in (*judged, BASELINE)
+        }
+        there = alternatives.at_sweep_rates(results, rates)
+        for verdict in _judged(there, SELECTED_CLAIMS, judged):
             if _depends_on(verdict, results.planned[variant]):
                 outcome = base[_key(verdict)]
                 flips = verdict.outcome != outcome
@@ -191,9 +198,11 @@ def _seed_by_rate(results: Results, sweep: pd.DataFrame) -> tuple[pd.DataFrame, 
     )
 
 
-def _judged(results: Results, claims: Sequence[Claim]) -> list[Verdict]:
-    """Verdicts under a choice; their families are the protocol's."""
-    return judge(results, claims, rng=None)
+def _judged(
+    results: Results, claims: Sequence[Claim], normalizers: Sequence[str] | None = None
+) -> list[Verdict]:
+    """Verdicts under a choice, of all normalizers or some; their families are the protocol's."""
+    return judge(results, claims, rng=None, normalizers=normalizers)
 
 
 def _key(verdict: Verdict) -> tuple[str, str, str]:

@@ -42,6 +42,11 @@ class Picture:
     claims: tuple[str, ...]
 
 
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def painting(num_variants: int) -> Iterator[Executor | None]:
     """What draws figures beside this process: a process for each core; None where that gains nothing.
@@ -49,7 +54,7 @@ def painting(num_variants: int) -> Iterator[Executor | None]:
     Args:
         num_variants: of all reports to be drawn for; what a figure takes grows with them.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     if cores == 1 or num_variants < MANY_VARIANTS:
         yield None
         return

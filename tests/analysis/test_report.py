@@ -17,7 +17,7 @@ from analysis.claims import CLAIMS, Verdict, judge, judge_against_competitors
 from analysis.figures import FIGURES
 from analysis.matrix import LETTERS
 from analysis.measures import variant_table
-from analysis.report import write
+from analysis.report import _figures, write
 from analysis.report._figures import MAX_EMBEDDED_SVG_BYTES
 from analysis.report._format import duration, interval, number, pvalue, share
 from analysis.results import Results
@@ -241,13 +241,49 @@ def test_two_reports_of_the_same_results_are_the_same(
     assert write(small, tmp_path / "b").read_bytes() == first
 
 
+def test_figures_drawn_in_other_processes_are_the_same(
+    small: Results, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(small, tmp_path / "here")
+    monkeypatch.setattr(_figures, "MANY_VARIANTS", 1)
+    monkeypatch.setattr(_figures, "num_cores", lambda: 2)
+    monkeypatch.setattr(_figures, "save", None)  # here: what is drawn beside does not see it
+    write(small, tmp_path / "beside")
+    here, beside = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "here", tmp_path / "beside")
+    )
+    assert here == beside
+
+
+def test_an_error_in_another_process_is_told_and_leaves_nothing(
+    small: Results, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_figures, "MANY_VARIANTS", 1)
+    monkeypatch.setattr(_figures, "num_cores", lambda: 2)
+    broken = dataclasses.replace(FIGURES["ranking"], draw=math.sqrt)  # of a frame
+    monkeypatch.setitem(FIGURES, "ranking", broken)
+    with pytest.raises(TypeError):
+        write(small, tmp_path / "report")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("cores", "num_variants"), [(1, 100), (8, 4)])
+def test_figures_are_drawn_here_where_other_processes_gain_nothing(
+    cores: int, num_variants: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_figures, "num_cores", lambda: cores)
+    with _figures.painting(num_variants) as painters:
+        assert painters is None
+
+
 def test_large_figures_are_embedded_as_png(tmp_path: Path) -> None:
     svg, png = tmp_path / "x.svg", tmp_path / "x.png"
     png.write_bytes(b"png")
     svg.write_bytes(b"s" * MAX_EMBEDDED_SVG_BYTES)
-    assert analysis.report._figures._embed(svg, png).startswith("data:image/svg+xml;")
+    assert _figures._embed(svg, png).startswith("data:image/svg+xml;")
     svg.write_bytes(b"s" * (MAX_EMBEDDED_SVG_BYTES + 1))
-    assert analysis.report._figures._embed(svg, png) == "data:image/png;base64,cG5n"
+    assert _figures._embed(svg, png) == "data:image/png;base64,cG5n"
 
 
 def test_nothing_from_a_study_reaches_the_page_unescaped(

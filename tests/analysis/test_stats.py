@@ -229,6 +229,17 @@ class TestDecisions:
         power = (stats.signed_rank_pvalues(fresh) <= 0.025).mean()
         assert 0.72 < power < 0.92
 
+    @pytest.mark.parametrize("shift", [0.0, 0.3, 0.6])
+    @pytest.mark.parametrize("width", [0.0, 0.4])
+    def test_seeds_needed_is_what_all_exact_tests_of_its_draws_say(self, shift, width) -> None:
+        low = np.random.default_rng(1).normal(shift, 0.6, 8).round(1)
+        high, level = low + width, 0.05 / 2
+        needed = stats.seeds_needed(low, high, 0.1, 2, np.random.default_rng(0), max_seeds=60)
+        drawn = np.random.default_rng(0).integers(8, size=(400, 60))  # its first ones
+        supported = stats.signed_rank_pvalues(low[drawn] - 0.1) <= level
+        refuted = stats.signed_rank_pvalues(0.1 - high[drawn]) <= level
+        assert (needed is not None) == ((supported | refuted).mean() >= 0.8)
+
     def test_seeds_needed_gives_up_and_says_none(self) -> None:
         rng = np.random.default_rng(0)
         assert stats.seeds_needed([-INF] * 8, [INF] * 8, 0.3, 2, rng) is None
