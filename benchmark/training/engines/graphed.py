@@ -67,9 +67,8 @@ class CudaGraphs:
         graph = torch.cuda.CUDAGraph()
         pool = self._graphs[0].pool() if self._graphs else None
         capture = torch.cuda.graph(graph, pool=pool, stream=_side_stream(self._device))
-        with torch.cuda.stream(
-            torch.cuda.current_stream(self._device)
-        ):  # the stream in use, even after errors
+        present = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(present):  # or a capture that fails would leave its own stream in use
             try:
                 with capture:
                     work()
