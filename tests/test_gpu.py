@@ -6,6 +6,7 @@ real one rounds otherwise, and training amplifies that, so there only beginnings
 """
 
 import math
+from collections import deque
 
 import pretend_gpu
 import pytest
@@ -24,7 +25,7 @@ from gpu_checks import (
     waits,
 )
 from made_engines import engine_on
-from made_trials import data_on, make_data, make_study, replica_of, score
+from made_trials import data_on, make_data, make_study, numbers_of, replica_of, score
 
 from benchmark.base import seeding
 from benchmark.cli.estimate import measure
@@ -138,6 +139,30 @@ def test_a_trial_that_was_killed_goes_on_to_the_same_numbers(engine, data_of, de
     assert saved["parameters"].device == device
     again = everything(trials, data, engine, tmp_path)
     assert again == everything(trials, data, engine, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("engine", [e for e in ENGINES.values() if e.max_rows > 1], ids=lambda e: e.name)
+def test_rows_of_trials_that_end_are_taken_by_others(engine, data_of, device, tmp_path):
+    """Two at once of five, two of which diverge: each ends, and twice alike."""
+    engine, data = engine_on(engine, device), data_of(BATCH, device)
+    rates = (0.05, 1e30, 0.02, 1e30, 0.03)
+    trials = [BATCH.trial(seed=seed, learning_rate=rate) for seed, rate in enumerate(rates)]
+
+    def run(name):
+        waiting = deque(trials)
+
+        def more(room):
+            return [waiting.popleft() for _ in range(min(room, len(waiting)))]
+
+        found = {trial.hash: [] for trial in trials}
+        where = tmp_path / name
+        for event in train(more(2), data, lambda t: Checkpoints(where / t.hash), more, 2, engine=engine):
+            found[event.trial.hash].append(event.content)
+        return [numbers_of(contents) for contents in found.values()]
+
+    once = run("once")
+    assert ["diverged" in contents[-1] for contents in once] == [rate == 1e30 for rate in rates]
+    assert once == run("twice")
 
 
 def test_random_numbers_are_equal_to_the_bit(device):
