@@ -1,4 +1,4 @@
-"""A device that breaks, for tests of worker processes, which import what they run."""
+"""Workers that misbehave, for tests of worker processes, which import what they run."""
 
 from dataclasses import dataclass
 from unittest import mock
@@ -6,6 +6,7 @@ from unittest import mock
 import torch
 
 from benchmark.execution import executor
+from benchmark.training.events import Evaluation, Event, Outcome
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,20 @@ class BreaksAt(executor.WorkerSetup):
 
         mock.patch.object(executor, "train", run).start()  # until the process ends
         return super().load()
+
+
+NUM_EVALUATIONS = 40
+
+
+class Talks(executor.WorkerSetup):
+    """Trials that train nothing and say much, more than a pipe holds; each leaves a file when it ends."""
+
+    def load(self):
+        """No data."""
+
+    def run(self, group, data):
+        for trial in group.trials:
+            for _ in range(NUM_EVALUATIONS):
+                yield Event(trial, Evaluation({}, [{"words": "x" * 2**16}]))
+            yield Event(trial, Outcome("trained", "trained", {}))
+            (self.folder / trial.hash).touch()

@@ -64,6 +64,11 @@ _UNREPEATABLE = {
 }
 
 
+# Those whose repeatable kernel on CUDA copies from the host where there are two dimensions or more (PyTorch's
+# TensorAdvancedIndexing.cpp, `_scatter_via_index_put`); so the gradient of `gather` does.
+_COPIES = {"scatter_add", "scatter_add_"}
+
+
 @dataclass(frozen=True)
 class Note:
     """Something that CUDA would do, but slowly.
@@ -180,6 +185,8 @@ class PretendTensor(torch.Tensor):
         _check_devices(tensors, name)
         if name in _WAITS or (name == "repeat_interleave" and "output_size" not in kwargs):
             _note("read", name)
+        if name in _COPIES and args[0].dim() > 1:
+            _note("write", name)
         if kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
         shapes = [tensor.shape for tensor in tensors]

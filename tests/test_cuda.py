@@ -86,13 +86,15 @@ def test_two_workers_give_the_numbers_of_one(setup):
     assert all(isinstance(contents[-1], Outcome) for contents in alone)
 
 
-def test_out_of_memory_fails_one_trial_and_the_next_ones_run(setup):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_out_of_memory_fails_one_trial_and_the_next_ones_run(engine, setup):
     """In one process, whose share of the device's memory is small: it is not broken by that."""
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(256 * 2**20 / torch.cuda.get_device_properties(0).total_memory)
     large = make_study(network={"blocks": 3, "width": 240}, budget={"batch_size": 1024})
     try:
-        (*_, failed), (*_, ended) = ends_of(InProcess(setup), [make_trial(large), make_trial(STUDY)])
+        trials = [make_trial(study, engine=engine) for study in (large, STUDY)]
+        (*_, failed), (*_, ended) = ends_of(InProcess(setup), trials)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
@@ -116,11 +118,12 @@ def test_the_notebooks_network_twice_is_equal_to_the_bit(variant, engine, tmp_pa
     assert once == twice
 
 
-def test_memory_does_not_grow(tmp_path):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_memory_does_not_grow(engine, tmp_path):
     data = data_on(make_data(), torch.device(DEVICE))
     used = []
     for seed in range(4):
-        evaluations, _ = run_trial(make_trial(STUDY, seed=seed), data, tmp_path / str(seed))
+        evaluations, _ = run_trial(make_trial(STUDY, seed=seed, engine=engine), data, tmp_path / str(seed))
         assert all(math.isfinite(evaluation.row["val_loss"]) for evaluation in evaluations)
         del evaluations
         gc.collect()

@@ -6,6 +6,7 @@ real one rounds otherwise, and training amplifies that, so there only beginnings
 """
 
 import math
+from collections import deque
 
 import pretend_gpu
 import pytest
@@ -23,7 +24,8 @@ from gpu_checks import (
     rows_for,
     waits,
 )
-from made_trials import data_on, make_data, make_study, replica_of, score
+from made_engines import engine_on
+from made_trials import data_on, make_data, make_study, numbers_of, replica_of, score
 
 from benchmark.base import seeding
 from benchmark.cli.estimate import measure
@@ -73,7 +75,7 @@ def test_numbers_are_the_cpus(case, data_of, device, tmp_path):
 @pytest.mark.parametrize("case", CASES[::3] + OTHERS[::2], ids=str)
 def test_steps_do_not_wait_for_the_device(case, engine, data_of, device, tmp_path):
     """Nothing is read back while an engine advances, nor copied there, so the host can run ahead."""
-    check_steps(case, data_of(case, device), engine, device, tmp_path)
+    check_steps(case, data_of(case, device), engine_on(engine, device), device, tmp_path)
 
 
 @pytest.mark.parametrize("case", CASES[1::4] + OTHERS[1::3], ids=str)
@@ -97,6 +99,7 @@ def test_a_score_is_one_read_and_re_estimation_none(data_of, device, tmp_path):
 @pytest.mark.parametrize("case", CASES[::5] + OTHERS[2:5:2], ids=str)
 def test_every_engine_steps_as_eager_does(case, engine, data_of, device, tmp_path):
     """One step from the same state: the update within 1e-5 of its norm, row by row."""
+    engine = engine_on(engine, device)
     data, trials = data_of(case, device), rows_for(case, engine)
     population = population_of(trials, data, tmp_path / "own")
     before = population.state.parameters.clone()
@@ -111,6 +114,7 @@ def test_every_engine_steps_as_eager_does(case, engine, data_of, device, tmp_pat
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_the_same_trials_twice_are_equal_to_the_bit(engine, data_of, device, tmp_path):
+    engine = engine_on(engine, device)
     trials, data = rows_for(BATCH, engine), data_of(BATCH, device)
     runs = [everything(trials, data, engine, tmp_path / name) for name in ("once", "twice")]
     assert runs[0] == runs[1]
@@ -118,6 +122,7 @@ def test_the_same_trials_twice_are_equal_to_the_bit(engine, data_of, device, tmp
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_a_trial_that_was_killed_goes_on_to_the_same_numbers(engine, data_of, device, tmp_path):
+    engine = engine_on(engine, device)
     trials, data = rows_for(BATCH, engine), data_of(BATCH, device)
     first = train(
         trials,
@@ -134,6 +139,30 @@ def test_a_trial_that_was_killed_goes_on_to_the_same_numbers(engine, data_of, de
     assert saved["parameters"].device == device
     again = everything(trials, data, engine, tmp_path)
     assert again == everything(trials, data, engine, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("engine", [e for e in ENGINES.values() if e.max_rows > 1], ids=lambda e: e.name)
+def test_rows_of_trials_that_end_are_taken_by_others(engine, data_of, device, tmp_path):
+    """Two at once of five, two of which diverge: each ends, and twice alike."""
+    engine, data = engine_on(engine, device), data_of(BATCH, device)
+    rates = (0.05, 1e30, 0.02, 1e30, 0.03)
+    trials = [BATCH.trial(seed=seed, learning_rate=rate) for seed, rate in enumerate(rates)]
+
+    def run(name):
+        waiting = deque(trials)
+
+        def more(room):
+            return [waiting.popleft() for _ in range(min(room, len(waiting)))]
+
+        found = {trial.hash: [] for trial in trials}
+        where = tmp_path / name
+        for event in train(more(2), data, lambda t: Checkpoints(where / t.hash), more, 2, engine=engine):
+            found[event.trial.hash].append(event.content)
+        return [numbers_of(contents) for contents in found.values()]
+
+    once = run("once")
+    assert ["diverged" in contents[-1] for contents in once] == [rate == 1e30 for rate in rates]
+    assert once == run("twice")
 
 
 def test_random_numbers_are_equal_to_the_bit(device):

@@ -104,6 +104,7 @@ IN_A_STEP = {
     "indices of the CPU": (in_the_loss(lambda x, _: x[torch.tensor([0, 1])].sum()), "indices of the CPU"),
     "a list as an index": (in_the_loss(lambda x, _: x[[0, 1]].sum()), "write"),
     "a tensor of the CPU brought over": (in_the_loss(lambda x, _: HOST.to(x.device).sum()), "write"),
+    "a gradient that copies": (in_the_loss(lambda x, y: x.gather(1, y[:, None]).sum()), "scatter_add"),
     "keys made anew": (in_the_keys, "write"),
     "draws from the device's generator": (in_the_masks, "own generator"),
     "a kernel that does not repeat": (

@@ -126,10 +126,10 @@ def make_deterministic() -> None:
 
     - cuDNN: its deterministic algorithms, none chosen by timing;
     - cuBLAS: a workspace of fixed size (its documentation, "Results Reproducibility");
-    - PyTorch: kernels without atomic additions where it has both kinds (gradients of indexing and `gather`,
-      which the focal loss needs; `scatter`, `index_put`), and an error where it has no repeatable one. By the
-      list of `torch.use_deterministic_algorithms`, and by what the CUDA library of PyTorch 2.14 can raise,
-      nothing here is of that kind: gradients of `max_pool2d`, convolutions, means and log-softmax are not on
+    - PyTorch: kernels without atomic additions where it has both kinds (gradients of indexing and `gather`;
+      `scatter`, `index_put`), and an error where it has no repeatable one. By the list of
+      `torch.use_deterministic_algorithms`, and by what the CUDA library of PyTorch 2.14 can raise, nothing
+      here is of that kind: gradients of `max_pool2d`, convolutions, means and log-softmax are not on
       the list, and that of `grid_sample` is not asked for. `tests/pretend_gpu.py` refuses what is on it;
     - random numbers that are hashes of counters, above, and never the device's generator's.
     """

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from collections import deque
@@ -22,17 +23,27 @@ from benchmark.training.trial import Trial
 class _Worker:
     """A process, and the trials of its group that have not ended, by hash.
 
-    `is_broken`: one of them broke its device; it is replaced when all of them have ended.
+    `next_group`: what it has been sent to train after that. `is_broken`: a trial broke its device; it is
+    replaced when all of the group's have ended.
     """
 
     process: BaseProcess
     connection: Connection
     running: dict[str, Trial] = field(default_factory=dict)
+    next_group: Group | None = None
     is_broken: bool = False
+
+    @property
+    def takes_another(self) -> bool:
+        """Whether it can be sent a group while it trains one."""
+        return self.next_group is None and not self.is_broken
 
 
 class Workers:
     """Runs trials in worker processes, one group each at a time.
+
+    No worker waits for what is made of its results: they are sent beside the training, and a worker that is
+    alone is sent its next group before it has ended the last. (Of several, the one that ends first takes it.)
 
     Args:
         setup: what the workers need to know.
@@ -67,8 +78,8 @@ class Workers:
                     del worker.running[event.trial.hash]
                 if isinstance(event.content, Failure) and event.content.broke_device:
                     worker.is_broken = True
-            if worker.is_broken and not worker.running:
-                self._dismiss(worker)
+            if not worker.running and worker in self._workers:
+                self._go_on(worker)
             self._assign()  # first: the worker should not wait for what is made of its result
             yield from events
 
@@ -78,21 +89,34 @@ class Workers:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._queue.clear()
         for worker in list(self._workers):
             self._dismiss(worker)
+        self._queue.clear()
 
     def _assign(self) -> None:
         while self._queue:
             worker = next((w for w in self._workers if not w.running), None)
-            if worker is None:
-                if len(self._workers) >= self.capacity:
-                    return
+            if worker is None and len(self._workers) < self.capacity:
                 worker = self._hire()
-            group = self._queue.popleft()
-            worker.running = {trial.hash: trial for trial in group.trials}
-            with contextlib.suppress(BrokenPipeError):  # it died idle: `events` will find out
-                worker.connection.send(group)
+            if worker is not None:
+                self._send(worker, self._queue[0])
+                worker.running = _by_hash(self._queue.popleft())
+            elif self.capacity == 1 and self._workers[0].takes_another:
+                self._send(self._workers[0], self._queue[0])
+                self._workers[0].next_group = self._queue.popleft()
+            else:
+                return
+
+    def _send(self, worker: _Worker, group: Group) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has died: `events` will find out
+            worker.connection.send(group)
+
+    def _go_on(self, worker: _Worker) -> None:
+        """With the group that a worker has been sent ahead; one that is broken is replaced instead."""
+        if worker.is_broken:
+            self._dismiss(worker)
+        elif worker.next_group is not None:
+            worker.running, worker.next_group = _by_hash(worker.next_group), None
 
     def _hire(self) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -115,6 +139,8 @@ class Workers:
         self._remove(worker)
 
     def _remove(self, worker: _Worker) -> None:
+        if worker.next_group is not None:
+            self._queue.appendleft(worker.next_group)
         worker.process.join()
         worker.connection.close()
         self._workers.remove(worker)
@@ -125,17 +151,34 @@ class Workers:
         return Failure(f"its worker process died with exit code {code}", "out of memory, or killed?")
 
 
+def _by_hash(group: Group) -> dict[str, Trial]:
+    return {trial.hash: trial for trial in group.trials}
+
+
 def _work(connection: Connection, setup: WorkerSetup) -> None:
-    """A worker's life: load the data once, then run groups until the runner is gone."""
+    """A worker's life: load the data once, then run groups until the runner is gone, or the device broken."""
     threading.Thread(target=_end_with_runner, daemon=True).start()
+    results: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    sender = threading.Thread(target=_send_all, args=(connection, results), daemon=True)
+    sender.start()
     data: DeviceData | None = None
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
+    is_broken = False
+    with contextlib.suppress(EOFError, ConnectionResetError):
+        while not is_broken:
             group = connection.recv()
             if data is None:
                 data = setup.load()
             for event in setup.run(group, data):
-                connection.send(event)
+                results.put(event)
+                is_broken |= isinstance(event.content, Failure) and event.content.broke_device
+        sender.join()  # until the runner has heard of it, and ends this process
+
+
+def _send_all(connection: Connection, results: "queue.SimpleQueue[Event]") -> None:
+    """Send results as the runner takes them: it may be writing down earlier ones."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        while True:
+            connection.send(results.get())
 
 
 def _end_with_runner() -> None:

@@ -64,7 +64,8 @@ class Focal(Section):
 
     def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction = "mean") -> Tensor:
         """[N, K] logits and [N] labels -> mean over the examples; [N] of 'none'."""
-        log_p = logits.log_softmax(1).gather(1, labels[:, None]).squeeze(1)
+        # Not by `gather`: on CUDA its repeatable gradient copies from the host, and the step would wait.
+        log_p = -nn.functional.nll_loss(logits.log_softmax(1), labels, reduction="none")
         # Not below the least number: at p = 1 a power under 1 has an infinite slope, times a loss of 0.
         missing = (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny)
         return _reduce(-(missing**self.gamma) * log_p, reduction)

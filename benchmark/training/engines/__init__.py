@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from benchmark.training.engines.base import Engine
 from benchmark.training.engines.eager import Eager
 from benchmark.training.engines.fused import Fused
+from benchmark.training.engines.graphed import Graphed
 
 ENGINES: Mapping[str, Engine] = {
-    engine.name: engine for engine in (Eager("eager"), Eager("channels-last", channels_last=True), Fused())
+    engine.name: engine
+    for engine in (Eager("eager"), Eager("channels-last", channels_last=True), Fused(), Graphed())
 }
 
 REFERENCE = "eager"

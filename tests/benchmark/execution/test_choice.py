@@ -18,6 +18,9 @@ SECONDS = {
     ("fused", 4): 1.0,
     ("fused", 8): 0.5,
     ("fused", 16): 0.7,
+    ("graphed", 4): 1.1,
+    ("graphed", 8): 0.9,
+    ("graphed", 16): 0.8,
 }
 
 
@@ -70,7 +73,8 @@ def test_no_more_rows_than_there_are_trials(measured):
 
 def test_what_cannot_be_had_is_skipped_with_its_reason(measured):
     _, missing = measured
-    missing |= {"fused": InputError("needs what is not here"), "eager": RuntimeError("no memory\nat all")}
+    absent = InputError("needs what is not here")
+    missing |= {"fused": absent, "graphed": absent, "eager": RuntimeError("no memory\nat all")}
     found = choose(TRIAL, None, AUTO, most_rows=8)
     assert found.engine == "channels-last"
     assert found.tried["fused x 4"] == "needs what is not here"
@@ -88,7 +92,8 @@ def test_a_real_measurement_leaves_the_process_as_it_was():
     threads = torch.get_num_threads()
     found = choose(TRIAL, make_data(), AUTO, most_rows=4)
     assert torch.get_num_threads() == threads
-    assert set(found.tried) == {"eager x 1", "channels-last x 1", "fused x 4"}
+    assert set(found.tried) == {"eager x 1", "channels-last x 1", "fused x 4", "graphed x 4"}
+    assert found.tried.pop("graphed x 4").startswith("execution.engine: expected a CUDA device for 'graphed'")
     assert all(seconds > 0 for seconds in found.tried.values())
     assert found.engine in ENGINES
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from breaking import BreaksAt
+from breaking import NUM_EVALUATIONS, BreaksAt, Talks
 from made_trials import make_study, make_trial, numbers_of
 
 from benchmark.base.environment import device_name
@@ -138,6 +138,53 @@ def test_a_killed_worker_is_a_failure_and_others_go_on(workers):
     assert survivor_went_on == 3
     (again,) = collect(workers, [make_trial(STUDY, seed=3)])  # by a worker hired in its place
     assert isinstance(again[-1], Outcome)
+
+
+def test_a_lone_worker_does_not_wait_for_what_is_made_of_its_results(setup, tmp_path):
+    """While nothing reads them, it ends its group, and the next."""
+    talking = Talks(DATA, "cpu", tmp_path, 1000.0)
+    trials = [make_trial(STUDY, seed=seed) for seed in (0, 1)]
+    with Workers(talking, 1) as executor:
+        for trial in trials:
+            executor.submit(alone(trial))
+        deadline = time.monotonic() + TIMEOUT_S
+        while not (tmp_path / trials[1].hash).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        seen = []
+        while len(seen) < 2 * (NUM_EVALUATIONS + 1):
+            seen += executor.events()
+    assert [event.trial for event in seen] == [trials[0]] * len(seen[::2]) + [trials[1]] * len(seen[::2])
+    kinds = [type(event.content) for event in seen]
+    assert kinds == [*[Evaluation] * NUM_EVALUATIONS, Outcome] * 2
+
+
+def test_what_a_killed_worker_was_sent_ahead_is_trained_by_the_next(setup):
+    endless, waiting = make_trial(ENDLESS, seed=2), make_trial(STUDY, seed=5)
+    before = set(multiprocessing.active_children())
+    with Workers(setup, 1) as executor:
+        executor.submit(alone(endless))
+        executor.submit(alone(waiting))
+        next(executor.events())
+        (process,) = set(multiprocessing.active_children()) - before
+        os.kill(process.pid, signal.SIGKILL)
+        found = {}
+        while waiting.hash not in found or isinstance(found[waiting.hash], Evaluation):
+            found |= {event.trial.hash: event.content for event in executor.events()}
+    assert isinstance(found[endless.hash], Failure)
+    assert isinstance(found[waiting.hash], Outcome)
+
+
+def test_of_several_workers_none_is_sent_a_group_ahead(setup):
+    """Where one ends before the other, it takes what waits."""
+    trials = [make_trial(ENDLESS, seed=3), make_trial(STUDY, seed=6), make_trial(STUDY, seed=7)]
+    with Workers(setup, 2) as executor:
+        for trial in trials:
+            executor.submit(alone(trial))
+        assert [worker.next_group for worker in executor._workers] == [None, None]
+        ended = set()
+        while not ended >= {trial.hash for trial in trials[1:]}:
+            ended |= {e.trial.hash for e in executor.events() if isinstance(e.content, Outcome)}
 
 
 def test_leaving_ends_the_workers(setup):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_engines import ON_CPU
 
 from benchmark.base.errors import InputError
 from benchmark.throughput import measure, ours
@@ -127,7 +128,7 @@ def test_the_tables_are_written_and_shown(measured, tmp_path):
     assert skipped.startswith("skipped: eagre, 1 x 1: unknown engine 'eagre'")
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ON_CPU)
 def test_an_engine_advances_as_many_replicas_as_it_takes(name):
     """Through its seam: every row's steps, and the images of all rows."""
     study, data = NETS["digits"].spec(), made_data(NETS["digits"], CPU)
@@ -217,7 +218,7 @@ def test_a_trial_is_composed_of_its_parts():
     assert took.evaluation_share == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ON_CPU)
 def test_a_trials_parts_are_near_the_whole(name, monkeypatch):
     """All of short trials, and what their parts say: the clock's noise leaves a factor, not an order."""
     net = NETS["digits"]

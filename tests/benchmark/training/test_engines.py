@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from made_engines import ON_CPU, Rerun
 from made_trials import contents_of, make_data, make_study, make_trial, numbers_of
 
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.engines import ENGINES
+from benchmark.training.engines.graphed import Graphed
 from benchmark.training.events import Outcome
 from benchmark.training.loop import train
 from benchmark.training.population import Population
@@ -124,7 +126,9 @@ def test_only_trials_that_can_share_a_population_are_trained_as_one(data, tmp_pa
             together(trials, data, tmp_path, engine)
 
 
-@pytest.mark.parametrize("engine", [*ENGINES.values(), Lockstep()], ids=lambda engine: engine.name)
+@pytest.mark.parametrize(
+    "engine", [*ON_CPU.values(), Graphed(Rerun), Lockstep()], ids=lambda engine: engine.name
+)
 def test_engines_advance_each_row_from_its_own_step(engine, data, tmp_path):
     """And take steps in one call or in two alike."""
     rows = [own(**row) for row in ROWS[: engine.max_rows]]

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from made_engines import ON_CPU
 from made_trials import make_data, make_study, make_trial
 
 from benchmark.base import seeding
@@ -23,7 +24,7 @@ from benchmark.variants.networks import FAMILIES
 from benchmark.variants.norms import NORMALIZATIONS
 
 EAGER = ENGINES["eager"]
-OTHERS = [engine for name, engine in ENGINES.items() if name != "eager"]
+OTHERS = [engine for name, engine in ON_CPU.items() if name != "eager"]
 WIDE = [engine for engine in OTHERS if engine.max_rows > 1]
 ROWS = [
     {"learning_rate": 0.002, "seed": 0},

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from made_engines import engine_on
 from made_trials import make_data, make_study, make_trial, replica_of
 
 from benchmark.base.errors import InputError
@@ -25,7 +26,7 @@ def update_of(precision, engine, folder, moved=0.0):
     signs = torch.randint(0, 2, parameters.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     parameters.mul_(1 + moved * signs)
     before = parameters.clone()
-    ENGINES[engine].advance(population, 1)
+    engine_on(ENGINES[engine], CPU).advance(population, 1)
     assert parameters.dtype == torch.float32
     return parameters - before
 
