@@ -111,7 +111,7 @@ def uniform(key: Tensor, position: Tensor | int, shape: tuple[int, ...]) -> Tens
 
 
 def permutation(key: Tensor, position: int, length: int) -> Tensor:
-    """A random order of `range(length)`. [length] int64.
+    """A random order of `range(length)` from each of some streams. [..., length] int64.
 
     Sorting 32-bit words: a tie, of probability length**2 / 2**33, is broken by index, the same everywhere.
     """

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.training.state import TrainState
-from benchmark.training.step import BatchOrder, Problem, StreamKeys
+from benchmark.training.step import BatchOrder, Problem, StreamKeys, batches_of
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class Population:
 
     def batches(self, num_steps: int) -> Tensor:
         """[num_steps, R, B] int64: the images of every row's next steps."""
-        return torch.stack([row.order.batches(row.num_steps_done, num_steps) for row in self.rows], 1)
+        orders, starts = [row.order for row in self.rows], [row.num_steps_done for row in self.rows]
+        return batches_of(orders, starts, num_steps)
 
     def stepped(self, num_steps: int) -> None:
         """Note that every row has taken so many steps: an engine says so when it has."""

@@ -198,22 +198,59 @@ class BatchOrder:
     """
 
     def __init__(self, key: Tensor, num_train: int, batch_size: int) -> None:
-        self._key = key
-        self._num_train = num_train
+        self.key = key
+        self.num_train = num_train
         self._batch_size = batch_size
-        self._permutation: tuple[int, Tensor] | None = None
+        self._drawn: tuple[int, Tensor] | None = None
 
     def batches(self, start: int, num_steps: int) -> Tensor:
         """[num_steps, B] int64: the images of steps `start`, `start` + 1, ..."""
+        return batches_of([self], [start], num_steps)[:, 0]
+
+    def parts(self, start: int, num_steps: int) -> list[tuple[int, slice]]:
+        """Which epochs those steps are of, and where in each."""
         first = start * self._batch_size
         end = first + num_steps * self._batch_size
-        parts = []
-        for epoch in range(first // self._num_train, (end - 1) // self._num_train + 1):
-            offset = epoch * self._num_train
-            parts.append(self._epoch(epoch)[max(first - offset, 0) : end - offset])
-        return torch.cat(parts).view(num_steps, self._batch_size)
+        epochs = range(first // self.num_train, (end - 1) // self.num_train + 1)
+        offsets = [(epoch, epoch * self.num_train) for epoch in epochs]
+        return [(epoch, slice(max(first - offset, 0), end - offset)) for epoch, offset in offsets]
 
-    def _epoch(self, epoch: int) -> Tensor:
-        if self._permutation is None or self._permutation[0] != epoch:
-            self._permutation = (epoch, seeding.permutation(self._key, epoch, self._num_train))
-        return self._permutation[1]
+    def part(self, epoch: int, where: slice) -> Tensor:
+        """Of an epoch that was drawn last."""
+        assert self._drawn is not None
+        assert self._drawn[0] == epoch
+        return self._drawn[1][where]
+
+    def draws(self, epoch: int) -> bool:
+        """Whether the epoch is another than it drew last."""
+        return self._drawn is None or self._drawn[0] != epoch
+
+    def take(self, epoch: int, permutation: Tensor) -> None:
+        """Keep what was drawn for it."""
+        self._drawn = epoch, permutation
+
+
+def batches_of(orders: Sequence[BatchOrder], starts: Sequence[int], num_steps: int) -> Tensor:
+    """[num_steps, R, B] int64: the images of each replica's next steps.
+
+    Those that begin an epoch together draw its order together: some eighty operations, however many they are.
+
+    Args:
+        orders: of R replicas, over equally many images.
+        starts: the step from which on, of each.
+        num_steps: of all.
+    """
+    wanted = [order.parts(start, num_steps) for order, start in zip(orders, starts, strict=True)]
+    found: list[list[Tensor]] = [[] for _ in orders]
+    for turn in range(max(map(len, wanted))):
+        now = [(row, *parts[turn]) for row, parts in enumerate(wanted) if turn < len(parts)]
+        for epoch in dict.fromkeys(epoch for _, epoch, _ in now):
+            rows = [row for row, own, _ in now if own == epoch and orders[row].draws(epoch)]
+            if rows:
+                keys = torch.stack([orders[row].key for row in rows])
+                drawn = seeding.permutation(keys, epoch, orders[rows[0]].num_train)
+                for row, permutation in zip(rows, drawn, strict=True):
+                    orders[row].take(epoch, permutation)
+        for row, epoch, where in now:
+            found[row].append(orders[row].part(epoch, where))
+    return torch.stack([torch.cat(parts).view(num_steps, -1) for parts in found], 1)

@@ -12,7 +12,7 @@ from benchmark.base import seeding
 from benchmark.data.augment import Augmentation, augment
 from benchmark.training.optimizers import AdamW, RmsProp, Sgd
 from benchmark.training.state import Layout, TrainState, flatten
-from benchmark.training.step import BatchOrder, Problem, StreamKeys, dropout_masks
+from benchmark.training.step import BatchOrder, Problem, StreamKeys, batches_of, dropout_masks
 from benchmark.variants.networks import NetworkSpec, initialize
 from benchmark.variants.networks.cnn import ConvNet
 from benchmark.variants.variant import Variant
@@ -204,6 +204,29 @@ def test_the_order_does_not_depend_on_where_one_starts_to_read(start_at):
     backwards = BatchOrder(key, 10, 3)
     backwards.batches(12, 5)
     assert torch.equal(backwards.batches(start_at, 5), whole[start_at : start_at + 5])
+
+
+@pytest.mark.parametrize("starts", [(0, 0, 0), (4, 4, 9), (3, 0, 12)])
+def test_several_orders_drawn_together_are_what_each_is_alone(starts):
+    keys = [seeding.stream_key(seed, "order") for seed in range(3)]
+    together = [BatchOrder(key, 10, 3) for key in keys]
+    for ahead in (0, 5):  # goes on within an epoch, too
+        now = [start + ahead for start in starts]
+        found = batches_of(together, now, 5)
+        for row, (key, start) in enumerate(zip(keys, now, strict=True)):
+            assert torch.equal(found[:, row], BatchOrder(key, 10, 3).batches(start, 5))
+
+
+def test_rows_in_step_draw_an_epoch_once(monkeypatch):
+    drawn = []
+    permutation = seeding.permutation
+    monkeypatch.setattr(
+        seeding, "permutation", lambda *arguments: drawn.append(arguments[1]) or permutation(*arguments)
+    )
+    orders = [BatchOrder(seeding.stream_key(seed, "order"), 10, 3) for seed in range(4)]
+    batches_of(orders, [0, 0, 0, 0], 5)
+    batches_of(orders, [5, 5, 5, 5], 2)
+    assert drawn == [0, 1, 2]
 
 
 def test_the_keys_are_the_seeds_streams():
