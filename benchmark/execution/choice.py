@@ -29,7 +29,7 @@ _IMAGES = 256  # at most, that it evaluates on a CPU: of large nets a whole eval
 _ROUNDS = 3  # in which the candidates take turns
 _SECONDS = 20.0  # after which there is no further round
 _HOPELESS = 1.5  # times the best's cost in the first round: not measured again
-_GAIN = 0.95  # of the best's cost: what more rows must come down to, or still more are not tried
+_GAIN = 0.95  # of what fewer rows cost: what more must come down to, or still more are not tried
 
 
 def num_workers(asked: int, threads: int, device: str) -> int:
@@ -116,8 +116,8 @@ def _choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choi
     tried: dict[str, float | str] = {}
     measures: dict[tuple[str, int], Callable[[], Cost]] = {}
     costs: dict[tuple[str, int], list[Cost]] = {}
-    best = math.inf  # of the first round
     for name in ENGINES if engine == AUTO else [engine]:
+        fewer = math.inf
         for rows in _rows_of(ENGINES[name], most_rows):
             try:
                 measures[name, rows] = measurement(trial, data, name, rows)
@@ -128,15 +128,17 @@ def _choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choi
             except RuntimeError as error:  # no memory for so many, or a layer that cannot be had side by side
                 tried[f"{name} x {rows}"] = f"{type(error).__name__}: {error}".splitlines()[0]
                 break
-            before, best = best, min(best, costs[name, rows][0].of(trial))
-            if best > _GAIN * before:
+            own = costs[name, rows][0].of(trial)
+            if own > _GAIN * fewer:
                 break  # more rows gain little, if anything, and of large nets their steps take long
+            fewer = own
     if not costs:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in tried.items())
         raise InputError(
             f"execution.engine: expected one that can train {trial.variant} here, found {reasons}"
         )
-    hopeful = [candidate for candidate, cost in costs.items() if cost[0].of(trial) <= _HOPELESS * best]
+    limit = _HOPELESS * min(cost[0].of(trial) for cost in costs.values())
+    hopeful = [candidate for candidate, cost in costs.items() if cost[0].of(trial) <= limit]
     for _ in range(_ROUNDS - 1):
         if time.monotonic() - began > _SECONDS:
             break
