@@ -11,6 +11,17 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 
+@pytest.fixture
+def one_thread():
+    """One thread of PyTorch's, as trials have by default."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 COSTLY = ("killed", "smoke", "measured", "store", "verdicts", "family", "table")
 """Fixtures that take many seconds."""
 

@@ -23,6 +23,7 @@ from benchmark.training.step import dropout_masks
 from benchmark.variants.networks import FAMILIES
 from benchmark.variants.norms import NORMALIZATIONS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 EAGER = ENGINES["eager"]
 OTHERS = [engine for name, engine in ON_CPU.items() if name != "eager"]
 WIDE = [engine for engine in OTHERS if engine.max_rows > 1]
@@ -34,14 +35,6 @@ ROWS = [
 NUM_STEPS = 50
 USABLE = [name for name in NORMALIZATIONS if not name.endswith(("group4", "group5", "group10", "group20"))]
 """Those that networks of 6 and 10 filters can have."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

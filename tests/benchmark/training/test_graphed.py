@@ -28,14 +28,7 @@ from benchmark.variants.norms import NORMALIZATIONS
 
 FUSED = ENGINES["fused"]
 K = graphed._STEPS_PER_REPLAY
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
