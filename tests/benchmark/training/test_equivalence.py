@@ -19,6 +19,7 @@ from benchmark.training.engines import ENGINES
 from benchmark.training.optimizers import OPTIMIZERS
 from benchmark.training.population import Population
 from benchmark.training.replica import Replica
+from benchmark.training.schedules import SCHEDULES
 from benchmark.training.step import dropout_masks
 from benchmark.variants.networks import FAMILIES
 from benchmark.variants.norms import NORMALIZATIONS
@@ -116,6 +117,17 @@ def test_so_they_do_with_every_optimizer(data, tmp_path, normalization, name, en
     assert far_apart(population, engine) <= 1
 
 
+@pytest.mark.parametrize("engine", OTHERS, ids=lambda engine: engine.name)
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "constant"])
+def test_and_every_schedule_each_row_at_its_own_step(data, tmp_path, name, engine):
+    schedule = {"name": name, "share": 0.3}
+    population = population_of(data, tmp_path, rows=ROWS[: engine.max_rows], schedule=schedule)
+    for ahead, row in enumerate(population.rows):  # as rows are that joined later
+        population.state.step[ahead] = 7 * ahead
+        population.rows[ahead] = replace(row, num_steps_done=7 * ahead)
+    assert far_apart(population, engine) <= 1
+
+
 @pytest.mark.parametrize("engine", WIDE, ids=lambda engine: engine.name)
 @pytest.mark.parametrize("loss", ["mse", "focal"])
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "cnn"])
@@ -188,7 +200,13 @@ class Freezing(Faulty):
             population.state.buffers[name].copy_(value)
 
 
-FAULTS = [swapped_rates, shifted_dropout, neighbours_seed, momentum_off]
+def schedule_off(population):
+    factors = torch.full((100,), 1.01)
+    problem = replace(population.problem, rate_factors=factors, _bound={})
+    return replace(population, problem=problem)
+
+
+FAULTS = [schedule_off, swapped_rates, shifted_dropout, neighbours_seed, momentum_off]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
