@@ -91,7 +91,11 @@ def network_of(normalization, family=None):
 
 
 # Lists of lengths without a common divisor, so that their entries meet in ever other pairs.
-RULES = [*({"name": name} for name in OPTIMIZERS), {"name": "rmsprop", "epsilon_inside": True}]
+RULES = [
+    *({"name": name} for name in OPTIMIZERS),
+    {"name": "rmsprop", "epsilon_inside": True},
+    {"name": "sgd", "weight_decay": 0.01},
+]
 JUDGES = [*({"name": name} for name in LOSSES), {"name": "cross-entropy", "label_smoothing": 0.1}]
 CASES = [
     Case(normalization, activation, rule, judge, network_of(normalization))

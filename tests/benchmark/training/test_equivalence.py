@@ -108,11 +108,13 @@ def test_in_double_precision_engines_agree_over_fifty_steps(data, tmp_path, norm
 
 
 @pytest.mark.parametrize("engine", WIDE, ids=lambda engine: engine.name)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "sgd with decay"])
 @pytest.mark.parametrize("normalization", ["none", "batch", "rms"])
 def test_so_they_do_with_every_optimizer(data, tmp_path, normalization, name, engine):
+    name, *decays = name.split(" with ")
     rows = ROWS if name == "sgd" else [{**row, "learning_rate": row["learning_rate"] / 20} for row in ROWS]
     optimizer = {"name": name} if name != "rmsprop" else {"name": name, "epsilon": 1e-3}
+    optimizer |= {"weight_decay": 0.05} if decays else {}
     population = population_of(data, tmp_path, normalization, rows, optimizer=optimizer)
     assert far_apart(population, engine) <= 1
 
