@@ -57,6 +57,9 @@ DIVERGENCE_FACTOR = 1000.0
 relative-loss rule after Bjorck et al. (1806.02375)."""
 USABLE_SHARE = 0.1
 """Of the study's best accuracy above chance: a variant whose best cell keeps less is unusable (section 5)."""
+RUNNING_WEIGHT = 0.01
+"""Of the newest batch in the moving averages of batch statistics: Keras' default momentum, 0.99. The variants
+that are judged by their averages have their own."""
 TARGET_SHARE = 0.95
 """Of the unnormalized variant's accuracy above chance: the target (section 6), after AlgoPerf."""
 TRAINED_SEEDS_SHARE = 0.5

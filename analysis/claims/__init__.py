@@ -37,7 +37,13 @@ from analysis.claims._base import (
     show_effect,
     show_interval,
 )
-from analysis.claims._sensitivity import selection_flips, selection_shares, sensitivity_table
+from analysis.claims._sensitivity import (
+    AS_IS,
+    MOVING_AVERAGES,
+    selection_flips,
+    selection_shares,
+    sensitivity_table,
+)
 from analysis.results import Results
 
 CLAIMS: dict[str, Claim] = {
@@ -97,7 +103,9 @@ def verdicts_document(results: Results, verdicts: Iterable[Verdict]) -> dict[str
 
 
 __all__ = [
+    "AS_IS",
     "CLAIMS",
+    "MOVING_AVERAGES",
     "NOT_EVALUABLE",
     "OUTCOMES",
     "Claim",

@@ -20,6 +20,7 @@ from analysis.claims import (
 from analysis.matrix import matrix_frame
 from analysis.measures import (
     cell_table,
+    moving_average_table,
     probe_cost,
     ranking,
     rate_multiples_table,
@@ -80,6 +81,7 @@ def tables(
         "rate-multiples": Table(rate_multiples_table(results), MULTIPLES_COLUMNS),
         "times": Table(time_table(results, np.random.default_rng(SEED)), CENSORED_COLUMNS),
         "sensitivity": _sensitivity(results, sensitivity_table(results)),
+        "moving-averages": Table(moving_average_table(results), AVERAGES_COLUMNS),
         "selection-shares": Table(shares, SHARE_COLUMNS, shown=lambda row: row["share"] > 0),
         "selection-flips": Table(flips, FLIP_COLUMNS, marked=lambda row: row["flips"]),
         "probe-cost": Table(probe_cost(results), COST_COLUMNS, shown=lambda row: row["probe_seconds"] > 0),
@@ -238,6 +240,15 @@ CENSORED_COLUMNS: dict[str, Callable[[Row], str]] = {
     "mean of min(t, T) (steps)": lambda row: number(row["restricted_mean_steps"]),
     "difference to unnormalized (steps)": lambda row: number(row["difference"]),
     "95% interval": lambda row: interval(row["difference_low"], row["difference_high"]),
+    "n": lambda row: number(row["n"]),
+}
+AVERAGES_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: row["variant"],
+    "learning rate": lambda row: number(row["learning_rate"]) + (" (η*)" if row["is_best"] else ""),
+    "validation accuracy, re-estimated": lambda row: number(row["accuracy"]),
+    "by moving averages": lambda row: number(row["accuracy_ema"]),
+    "stable seeds, re-estimated": lambda row: share(row["stable"]),
+    "stable by moving averages": lambda row: share(row["stable_ema"]),
     "n": lambda row: number(row["n"]),
 }
 SHARE_COLUMNS: dict[str, Callable[[Row], str]] = {

@@ -12,6 +12,7 @@ from dataclasses import replace
 from torch import nn
 
 from benchmark.base.errors import InputError
+from benchmark.contract import RUNNING_WEIGHT
 from benchmark.variants.layers.batchwise import BatchNorm2d, BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
 from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
 from benchmark.variants.layers.weights import WeightNorm, WeightStandardization
@@ -19,7 +20,7 @@ from benchmark.variants.normalization import Normalization, Place
 
 # Keras' defaults, which the source left as they were; its momentum 0.99 is PyTorch's 0.01.
 _EPSILON = 1e-3
-_MOMENTUM = 0.01
+_MOMENTUM = RUNNING_WEIGHT
 
 
 def _batch(place: Place, *, momentum: float = _MOMENTUM, affine: bool = True) -> nn.Module:
