@@ -128,8 +128,10 @@ class _Maker:
 
     def steps_s(self):
         """Of every variant, a round per confirm seed."""
+        confirm = 0 if self.sampler == "fixed" else self.confirm_seeds
         return {
-            variant: (self.of(self.seconds_per_step, variant, 0.014),) * self.confirm_seeds
+            variant: (self.of(self.seconds_per_step, variant, 0.014),)
+            * contract.timing_rounds(self.seeds, confirm)
             for variant in self.variants
         }
 

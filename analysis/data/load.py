@@ -40,6 +40,7 @@ from benchmark.contract import (
     STUDY_FILE,
     Tag,
     local_artifacts,
+    timing_rounds,
 )
 
 DEFAULT_TRACKING_URI = "sqlite:///mlruns/mlflow.db"
@@ -148,7 +149,8 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
     variants = [Variant(n, a).name for a in activations for n in normalizations]
     complete = status == "complete"
     checks.check_decisions(where, decisions, variants, complete=complete)
-    engines, rounds = artifacts.json(ENGINES_FILE), study["seeds"]["confirm"]
+    engines = artifacts.json(ENGINES_FILE)
+    rounds = timing_rounds(study["seeds"]["sweep"], study["seeds"]["confirm"])
     return Results(
         study=study,
         schema=schema,

@@ -11,7 +11,7 @@ import torch
 from benchmark.base import seeding
 from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
-from benchmark.contract import ENGINES_FILE
+from benchmark.contract import ENGINES_FILE, timing_rounds
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import Choice, choose, num_workers, open_executor, time_steps
 from benchmark.execution.executor import WorkerSetup
@@ -91,7 +91,7 @@ def choose_engines(
 ) -> dict[Variant, Choice]:
     """What trains each variant: what the study run began with, or what is fastest by a short measurement.
 
-    With what its step takes, in a round for each confirm seed (protocol, section 6).
+    With what its step takes, round by round (protocol, section 11).
     """
     variants = study.variants.product()
     known = log.read_json(ENGINES_FILE)
@@ -103,7 +103,7 @@ def choose_engines(
     choices = measured_choices(study, data)
     trials = {variant: _any_trial(study, variant, data) for variant in variants}
     chosen = {trials[variant]: choice for variant, choice in choices.items()}
-    taken = time_steps(chosen, data, len(plan.confirm_seeds(study)))
+    taken = time_steps(chosen, data, timing_rounds(study.seeds.sweep, study.seeds.confirm))
     choices = {
         variant: replace(choice, steps_s=taken[trials[variant]]) for variant, choice in choices.items()
     }
