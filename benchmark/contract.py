@@ -115,8 +115,7 @@ def capped_loss(loss: float, cap: float) -> float:
 
 
 def timing_rounds(sweep: int, confirm: int) -> int:
-    """How many times a step of each variant is timed (section 11): once per confirm seed; where a study has
-    none, per sweep seed.
+    """How many times a step of each variant is timed (section 11): once per confirm seed, or else sweep seed.
 
     Args:
         sweep: how many seeds.
