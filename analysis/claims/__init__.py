@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.claims import (
     _competitors,
     _document,
     _judge,
+    _robustness,
     faster_at_best_rate,
     faster_at_same_rate,
     fewer_failures,
@@ -29,6 +31,7 @@ from analysis.claims._base import (
     NotEvaluable,
     Outcome,
     Pair,
+    Robustness,
     Sample,
     Verdict,
     show_effect,
@@ -74,6 +77,11 @@ def judge(
     return _judge.judge(results, chosen, np.random.default_rng(_SEED) if rng is None else rng)
 
 
+def with_robustness(verdicts: Sequence[Verdict], table: pd.DataFrame) -> list[Verdict]:
+    """The verdicts, with what the other choices of `sensitivity_table` make of them."""
+    return _robustness.with_robustness(verdicts, table, CLAIMS)
+
+
 def judge_against_competitors(results: Results) -> dict[str, list[Verdict]]:
     """Batch normalization judged against each competitor without normalization, in the plain net's place.
 
@@ -96,6 +104,7 @@ __all__ = [
     "NotEvaluable",
     "Outcome",
     "Pair",
+    "Robustness",
     "Sample",
     "Verdict",
     "judge",
@@ -106,4 +115,5 @@ __all__ = [
     "show_effect",
     "show_interval",
     "verdicts_document",
+    "with_robustness",
 ]

@@ -154,6 +154,23 @@ class Claim:
         return [a for a in results.activations if self.activations is None or a in self.activations]
 
 
+@dataclass(frozen=True)
+class Robustness:
+    """How an outcome fares under other choices (protocol, 8).
+
+    Attributes:
+        num_same: choices under which the outcome is the same.
+        num_choices: that were tried.
+        brief: those under which it is not, in words.
+        words: the same with the figures there; a sentence without its full stop.
+    """
+
+    num_same: int
+    num_choices: int
+    brief: str
+    words: str
+
+
 @dataclass(frozen=True, eq=False)
 class Verdict:
     """A judged claim.
@@ -180,6 +197,7 @@ class Verdict:
         survives_holm_over_all: does the outcome hold when all planned tests are adjusted together? None where
             there is nothing to survive.
         sample: the pairs; None where not evaluable.
+        robustness: under other choices; None where none was tried.
     """
 
     claim: str
@@ -202,6 +220,7 @@ class Verdict:
     exploratory: bool
     survives_holm_over_all: bool | None
     sample: Sample | None
+    robustness: Robustness | None = None
 
     @property
     def normalizer(self) -> str:
@@ -212,6 +231,11 @@ class Verdict:
     def activation(self) -> str:
         """Of both nets."""
         return self.pair.activation
+
+    @property
+    def in_full(self) -> str:
+        """The sentence, and what other choices make of it."""
+        return f"{self.sentence} {self.robustness.words}." if self.robustness else self.sentence
 
     @property
     def samples(self) -> pd.DataFrame:
