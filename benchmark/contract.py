@@ -117,6 +117,16 @@ def capped_loss(loss: float, cap: float) -> float:
     return cap if loss >= cap or math.isnan(loss) else loss
 
 
+def timing_rounds(sweep: int, confirm: int) -> int:
+    """How many times a step of each variant is timed (section 11): once per confirm seed, or else sweep seed.
+
+    Args:
+        sweep: how many seeds.
+        confirm: the same.
+    """
+    return confirm or sweep
+
+
 def eval_every_key(stage: str) -> str:
     """The key of a study's budget that says how often the trials of a stage are evaluated."""
     return "confirm_eval_every" if stage == "confirm" else "eval_every"

@@ -126,6 +126,15 @@ class _Maker:
         self.trials, self.curves, self.probes = [], [], []
         self.edge_of = {}
 
+    def steps_s(self):
+        """Of every variant, a round per confirm seed."""
+        confirm = 0 if self.sampler == "fixed" else self.confirm_seeds
+        return {
+            variant: (self.of(self.seconds_per_step, variant, 0.014),)
+            * contract.timing_rounds(self.seeds, confirm)
+            for variant in self.variants
+        }
+
     def make(self) -> Results:
         for variant in self.variants:
             for rate in self.grid:
@@ -424,6 +433,7 @@ class _Maker:
             trials=trials,
             curves=_frame(self.curves, CURVE_FRAME),
             probes=_frame(self.probes, PROBE_FRAME),
+            steps_s=self.steps_s(),
         )
 
     def schema(self):

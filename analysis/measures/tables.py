@@ -140,7 +140,7 @@ def _confirm_columns(results: Results, variant: str, activation: str) -> dict[st
         "share_reached": np.isfinite(steps).mean() if n else np.nan,
         "steps_to_target": median_value(steps, "higher"),
         "seconds_to_target": median_value(seconds, "higher"),
-        "restricted_mean_steps": restricted_mean(steps, speed.budget(results, "steps")) if n else np.nan,
+        "restricted_mean_steps": restricted_mean(steps, speed.budget(results)) if n else np.nan,
         "accuracy_mean": accuracy.mean() if n else np.nan,
         "accuracy_std": accuracy.std(ddof=1) if n > 1 else np.nan,
         "accuracy_iqm": float(iqm(accuracy)) if n else np.nan,
@@ -231,7 +231,7 @@ def time_table(results: Results, rng: np.random.Generator) -> pd.DataFrame:
         min(t, T)), and difference, difference_low, difference_high (steps, 95% bootstrap interval;
         negative is faster; NaN for the unnormalized variant or without pairs).
     """
-    horizon = speed.budget(results, "steps")
+    horizon = speed.budget(results)
     rows = []
     for variant in results.variants:
         own = select.reference_of(results, variant)

@@ -78,7 +78,7 @@ class Replica:
         self.network = network_of(trial, data)
         initialize(self.network, trial.seed, trial.init_gain)
         self.network.to(device)
-        start_from_data(self.network, data.reestimation.take(slice(None)), trial.init_gain)
+        start_from_data(self.network, data.reestimation.take(slice(None)))
         self._normalization = lookup(NORMALIZATIONS, trial.variant.normalization, "normalization")
         self._layout = Layout.of(self.network)
         self._keys = StreamKeys.of(trial.seed, device)

@@ -13,7 +13,13 @@ from torch import nn
 
 from benchmark.base.errors import InputError
 from benchmark.contract import RUNNING_WEIGHT
-from benchmark.variants.layers.batchwise import BatchNorm2d, BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
+from benchmark.variants.layers.batchwise import (
+    BatchNorm2d,
+    BatchRenorm,
+    MeanOnlyBatchNorm,
+    Noise,
+    NoisyBatchNorm2d,
+)
 from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
 from benchmark.variants.layers.weights import WeightNorm, WeightStandardization
 from benchmark.variants.normalization import Normalization, Place
@@ -119,9 +125,18 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         _BATCH,
         build=lambda place: NoisyBatchNorm2d(place.num_channels, _EPSILON, _MOMENTUM),
         description="batch normalization, then noise whose distribution changes at every step",
-        source="after Santurkar et al. 2018 (1805.11604)",
+        source="Santurkar et al. 2018 (1805.11604)",
         takes_noise=True,
         words="noisy batch normalization",
+    ),
+    # Their control: it competes with nothing.
+    "none-noisy": replace(
+        _NONE,
+        build=lambda place: Noise(),
+        description="no normalization; the noise of `batch-noisy` in its place",
+        source="Santurkar et al. 2018 (1805.11604)",
+        takes_noise=True,
+        words="noise without normalization",
     ),
     "batch-renorm": replace(
         _BATCH,

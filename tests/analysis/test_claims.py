@@ -354,6 +354,7 @@ def test_the_plain_net_against_itself_is_the_study():
     twin = dataclasses.replace(
         results,
         **copies,
+        steps_s=results.steps_s | {"none-same-relu": results.steps_s["none-relu"]},
         schema=results.schema | {"normalizations": named},
         study=results.study
         | {"variants": results.study["variants"] | {"normalizations": ["none", "batch", "none-same"]}},
