@@ -24,6 +24,9 @@ ONE_SIDED_RISK = (
 )
 
 
+CONDITIONAL = "Conditional on this split: all seeds share one validation set"
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """What is known of the paired effect of every seed.
@@ -116,6 +119,8 @@ class Claim:
         inconclusive: sentence, without {effect}: it can be unknown.
         best_guess: the effect in that sentence's second half, with {effect}.
         activations: the claim is about these alone; None for all.
+        reads_validation: the measure, or the rate at which it is read, comes from the validation set, which
+            all seeds share.
         needs: the study's switch that logs what it reads beyond the standard metrics; empty for none.
         caveat: stands beside every verdict of the claim; empty for none.
         primary: the study's main question.
@@ -139,6 +144,7 @@ class Claim:
     inconclusive: str
     best_guess: str = "{effect}"
     activations: tuple[str, ...] | None = None
+    reads_validation: bool = True
     needs: str = ""
     caveat: str = ""
     primary: bool = False
@@ -248,7 +254,9 @@ class Verdict:
 NOT_MEASURABLE = "not measurable here"
 
 
-def show_effect(show: Callable[[float], str], effect: float, least: float, greatest: float) -> str:
+def show_effect(
+    show: Callable[[float], str], effect: float, least: float, greatest: float, delta: float
+) -> str:
     """An effect in words; of an infinite or unknown one, the bound that there is.
 
     Args:
@@ -256,9 +264,12 @@ def show_effect(show: Callable[[float], str], effect: float, least: float, great
         effect: pseudo-median of the pairs' midpoints.
         least: pseudo-median of the least effects.
         greatest: pseudo-median of the greatest effects.
+        delta: an effect that is known no better than that is said to be the middle of what is known.
     """
     if math.isfinite(effect):
-        return show(effect)
+        coarse = math.isfinite(greatest - least) and greatest - least > delta
+        known = f" (the middle of {show_interval(show, least, greatest)})" if coarse else ""
+        return f"{show(effect)}{known}"
     if math.isfinite(least):
         return f"at least {show(least)}"
     if math.isfinite(greatest):

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from analysis.claims._base import (
+    CONDITIONAL,
     NOT_EVALUABLE,
     NOT_MEASURABLE,
     Claim,
@@ -151,7 +152,7 @@ _NOTHING = Estimate(effect=np.nan, effect_low=np.nan, effect_high=np.nan, low=np
 def _sentence(results: Results, test: _Test, outcome: Outcome, size: Estimate, needed: int | None) -> str:
     """The outcome in plain words, with its figures."""
     claim = test.claim
-    effect = show_effect(claim.show, size.effect, size.effect_low, size.effect_high)
+    effect = show_effect(claim.show, size.effect, size.effect_low, size.effect_high, claim.delta)
     # Only an unsettled effect can be without any bound: a settled one's interval excludes delta.
     guess = f"the effect is {effect}" if effect == NOT_MEASURABLE else f"the best guess is {claim.best_guess}"
     templates = {
@@ -190,7 +191,8 @@ def _not_evaluable_sentence(results: Results, test: _Test, found: NotEvaluable) 
 
 def _caveats(results: Results, claim: Claim, sample: Sample, num_tests: int) -> list[str]:
     """Sentences that qualify a judged claim."""
-    said = [f"{text}." for text in (claim.caveat, *sample.caveats) if text]
+    conditional = CONDITIONAL if claim.reads_validation else ""
+    said = [f"{text}." for text in (conditional, claim.caveat, *sample.caveats) if text]
     n = sample.seeds.size
     blank = int((np.isneginf(sample.low) & np.isposinf(sample.high)).sum())
     if blank:

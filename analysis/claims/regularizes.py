@@ -62,5 +62,5 @@ CLAIM = Claim(
         "whether {norm} narrows the {act} net's gap between validation and training loss by more than "
         "{delta} is not settled"
     ),
-    caveat=f"Conditional on this one split: all seeds share one validation set. {ONE_SIDED_RISK}",
+    caveat=ONE_SIDED_RISK,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from analysis.claims._base import Claim, Pair, Sample, show_times
-from analysis.claims._speed import CAVEAT, paired_speedup, requirements
+from analysis.claims._speed import paired_speedup, requirements
 from analysis.results import Results
 from benchmark.contract import BEST
 
@@ -43,6 +43,6 @@ CLAIM = Claim(
     best_guess="{effect} as fast",
     caveat=(
         "Seconds belong to this device, to the engine that trains each net here, and to what else the "
-        f"machine did while the steps were timed, in turns, before the first trial. {CAVEAT}"
+        "machine did while the steps were timed, in turns, before the first trial"
     ),
 )

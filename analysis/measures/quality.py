@@ -122,7 +122,7 @@ def count_spikes(loss: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def best_after_k(results: Results, variant: str) -> pd.DataFrame:
-    """Expected best validation accuracy after trying k rates of the sweep at random.
+    """Expected best validation accuracy after k draws, with replacement, among the rates of the sweep.
 
     Returns:
         frame with columns k (1 to the number of rates), value. Greater is better.

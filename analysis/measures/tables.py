@@ -81,7 +81,8 @@ def variant_table(results: Results) -> pd.DataFrame:
         frame with columns variant, normalization, activation, best_learning_rate (eta*), at_edge, usable,
         best_cell_accuracy; max_stable_rate_low, _high (medians over seeds of the intervals' ends),
         max_stable_rate_min, _max (their range), stable_band_low, _high (decades, medians),
-        learning_rate_sensitivity (nats), failure_share (mean over seeds); target_accuracy; at eta* in
+        learning_rate_sensitivity (nats), rates_not_trained (share of the grid's rates), failure_share_low,
+        _high (of their range, as the claim reads it; means over seeds); target_accuracy; at eta* in
         the confirm stage: n_confirm, share_reached, steps_to_target, seconds_to_target (medians, inf:
         fewer than half arrived), restricted_mean_steps, accuracy_mean, _std, _iqm, anytime_accuracy,
         loss_spikes (mean per trial), seconds_mean, test_accuracy_mean; num_parameters (NaN where not logged).
@@ -114,7 +115,7 @@ def _range_columns(results: Results, variant: str) -> dict[str, float]:
     """What the sweep and its refinement say of a variant."""
     edge = rates.max_stable_rate(results, variant)
     band = rates.stable_band(results, variant)
-    failures = rates.failure_share(results, variant)["value"]
+    failures = rates.failure_share(results, variant)
     return {
         "max_stable_rate_low": 10 ** median_value(edge["low"], "lower"),
         "max_stable_rate_high": 10 ** median_value(edge["high"], "higher"),
@@ -123,7 +124,9 @@ def _range_columns(results: Results, variant: str) -> dict[str, float]:
         "stable_band_low": median_value(band["low"], "lower"),
         "stable_band_high": median_value(band["high"], "higher"),
         "learning_rate_sensitivity": rates.learning_rate_sensitivity(results, variant),
-        "failure_share": failures.mean(),
+        "rates_not_trained": failures["value"].mean(),
+        "failure_share_low": failures["low"].mean(),
+        "failure_share_high": failures["high"].mean(),
     }
 
 

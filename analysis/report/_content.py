@@ -132,7 +132,7 @@ def _judged(verdict: Verdict) -> Judged:
 
 
 def _effect(claim: Claim, verdict: Verdict) -> str:
-    return show_effect(claim.show, verdict.effect, verdict.effect_low, verdict.effect_high)
+    return show_effect(claim.show, verdict.effect, verdict.effect_low, verdict.effect_high, verdict.delta)
 
 
 def _strip(verdict: Verdict) -> Strip:

@@ -212,7 +212,7 @@ VARIANT_COLUMNS: dict[str, Callable[[Row], str]] = {
     "stable band (decades)": lambda row: (
         interval(row["stable_band_low"], row["stable_band_high"]) if row["stable_band_low"] >= 0 else MISSING
     ),
-    "grid rates not trained": lambda row: share(row["failure_share"]),
+    "grid rates not trained": lambda row: share(row["rates_not_trained"]),
     "seeds at target": lambda row: share(row["share_reached"]),
     "steps to target, median": lambda row: _times(row["steps_to_target"]),
     "validation accuracy": lambda row: _mean_and_spread(row["accuracy_mean"], row["accuracy_std"]),
