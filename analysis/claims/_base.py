@@ -116,6 +116,8 @@ class Claim:
         inconclusive: sentence, without {effect}: it can be unknown.
         best_guess: the effect in that sentence's second half, with {effect}.
         activations: the claim is about these alone; None for all.
+        narrowed_by: of what more between those tried would narrow the seeds' intervals; empty where nothing
+            that is searched would.
         needs: the study's switch that logs what it reads beyond the standard metrics; empty for none.
         caveat: stands beside every verdict of the claim; empty for none.
         primary: the study's main question.
@@ -139,6 +141,7 @@ class Claim:
     inconclusive: str
     best_guess: str = "{effect}"
     activations: tuple[str, ...] | None = None
+    narrowed_by: str = ""
     needs: str = ""
     caveat: str = ""
     primary: bool = False

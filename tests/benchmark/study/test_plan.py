@@ -98,7 +98,7 @@ def test_multiples_are_of_the_same_activations_rate():
 def test_sizes_of_the_shipped_quick_study():
     sizes = {s.stage: (s.num_cells, s.num_trials, s.is_bound) for s in plan.stage_sizes(load_study("quick"))}
     assert sizes["sweep"] == (24, 24 * 8, False)  # 4 variants x 6 rates x 8 seeds
-    assert sizes["refine"] == (96, 96, True)  # 4 variants x 8 seeds x 3 bisections
+    assert sizes["refine"] == (192, 192, True)  # 4 variants x 8 seeds x 2 edges x 3 bisections
     assert sizes["confirm"] == (10, 80, True)  # 4 bests and 2 x 3 multiples, x 8 seeds
 
 
@@ -110,7 +110,7 @@ def test_sizes_are_those_of_what_the_stages_make():
     cells = list(itertools.product(variants, plan.grid(study)))
     assert sizes["sweep"].num_cells == len(cells)
     assert sizes["sweep"].num_trials == len(cells) * len(plan.sweep_seeds(study))
-    assert sizes["refine"].num_trials == len(variants) * len(plan.sweep_seeds(study)) * 2
+    assert sizes["refine"].num_trials == len(variants) * len(plan.sweep_seeds(study)) * 2 * 2
     assert sizes["gains"].num_trials == len(variants) * 2 * len(plan.sweep_seeds(study))
     confirm = plan.confirm_cells(study, dict(zip(variants, (0.1, 0.7), strict=True)))
     assert sizes["confirm"].num_cells == len(confirm)
