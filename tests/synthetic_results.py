@@ -142,7 +142,13 @@ class _Maker:
                     self.train(variant, rate, seed, "sweep")
         decisions = self.select()
         if self.sampler != "fixed":
-            self.refine(decisions)
+            self.refine(decisions, upper=True)
+            others, self.rng = (
+                self.rng,
+                np.random.default_rng(1),
+            )  # of its own: no other number hangs on these
+            self.refine(decisions, upper=False)
+            self.rng = others
             self.confirm(decisions)
             if self.with_gains:
                 self.vary_gains(decisions)
@@ -333,6 +339,7 @@ class _Maker:
                 "best_cell_accuracy": best_accuracy,
                 "usable": bool(best_accuracy - CHANCE >= USABLE_SHARE * best_of_study),
                 "stability_threshold": CHANCE + RHO * (best_accuracy - CHANCE),
+                "searched_seeds": [],
             }
         return {
             "num_classes": NUM_CLASSES,
@@ -379,25 +386,31 @@ class _Maker:
                     cells.setdefault((variant, plain * multiple), []).append(f"x{multiple}")
         return [{"variant": v, "learning_rate": r, "roles": roles} for (v, r), roles in cells.items()]
 
-    def refine(self, decisions):
+    def refine(self, decisions, *, upper):
         sweep = pd.DataFrame(self.trials)
-        for (variant, seed), own in sweep.groupby(["variant", "seed"]):
+        for (variant, seed), own in sweep[sweep["stage"] == "sweep"].groupby(["variant", "seed"]):
             threshold = decisions["variants"][variant]["stability_threshold"]
             stable = own[(own["status"] == "trained") & (own["final_val_accuracy"] >= threshold)][
                 "learning_rate"
             ]
-            above = [rate for rate in self.grid if len(stable) and rate > stable.max()]
-            if not above:
+            if not len(stable):
                 continue
-            low, high = stable.max(), above[0]
-            for _ in range(self.num_bisections):
-                middle = float(np.sqrt(low * high))
-                self.train(variant, middle, seed, "refine")
-                last = self.trials[-1]
-                if last["status"] == "trained" and last["final_val_accuracy"] >= threshold:
-                    low = middle
-                else:
-                    high = middle
+            if upper:
+                inside, beyond = stable.max(), [rate for rate in self.grid if rate > stable.max()][:1]
+            else:
+                inside, beyond = stable.min(), [rate for rate in self.grid if rate < stable.min()][-1:]
+            if beyond:
+                self.bisect(variant, seed, threshold, inside, beyond[0])
+
+    def bisect(self, variant, seed, threshold, inside, outside):
+        for _ in range(self.num_bisections):
+            middle = float(np.sqrt(inside * outside))
+            self.train(variant, middle, seed, "refine")
+            last = self.trials[-1]
+            if last["status"] == "trained" and last["final_val_accuracy"] >= threshold:
+                inside = middle
+            else:
+                outside = middle
 
     def confirm(self, decisions):
         for cell in decisions["confirm"]:

@@ -47,6 +47,7 @@ DECIDED: Mapping[str, Kinds] = {
     "best_cell_accuracy": (float, int),
     "stability_threshold": (float, int),
     "usable": (bool,),
+    "searched_seeds": (list,),
 }
 """Of every variant, once the sweep is done."""
 NUMBER: Kinds = (float, int)

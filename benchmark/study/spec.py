@@ -91,7 +91,7 @@ class SearchSpec(Section):
             the one rate `low`, nothing searched.
         low, high: the range of learning rates.
         num_rates: rates per variant; of the grid, equispaced in log10.
-        num_bisections: refinements of the stability edge, per variant and seed; grid only.
+        num_bisections: of each edge of the stable rates, per variant and seed; grid only.
         num_extensions: how often the grid may grow by two rates at an edge where the best rate lies.
         pruning: stop a rate's remaining seeds when it is clearly worse than the best (Wilcoxon); tpe only.
     """

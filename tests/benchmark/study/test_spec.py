@@ -276,7 +276,7 @@ def test_shipped_studies_have_the_protocols_sizes():
     """Section 10."""
     quick, cifar100 = load_study("quick"), load_study("cifar100")
     for study, num_rates, low, high, bisections, seeds, num_validation in (
-        (quick, 6, 1e-3, 1e2, 3, 8, 360),
+        (quick, 8, 3.16228e-4, 1e0, 2, 10, 360),
         (cifar100, 12, 1e-4, 1e1, 2, 10, 5000),
     ):
         search = study.search
