@@ -277,6 +277,7 @@ class _Maker:
             "weight_norm": 3 * ones,
             "update_ratio": np.where(steps[:, None] == 0, np.nan, 1e-3 * ones),
             contract.COVARIATE_SHIFT: 0.1 * (depth > 0) * ones,
+            contract.COVARIATE_SHIFT_RELATIVE: 0.1 * depth * ones,
             contract.COVARIATE_SHIFT_COSINE: ones,
             "preactivation_mean": 0.1 * ones,
             "preactivation_std": spread,
@@ -301,7 +302,7 @@ class _Maker:
     def landscape_probe(self, variant, steps):
         """[probes x steps] values of a walk, in long form."""
         level = self.of(self.smoothness, variant, 5.0)
-        factors = {
+        factors = {  # of the walk with the same steps
             contract.LANDSCAPE_SMOOTHNESS: 1.0,
             contract.LANDSCAPE_LOSS_MIN: 0.1,
             contract.LANDSCAPE_LOSS_MAX: 0.3,
@@ -310,6 +311,8 @@ class _Maker:
         }
         values = np.exp(0.1 * self.rng.normal(size=(len(factors), len(steps))))
         values *= level * np.array(list(factors.values()))[:, None]
+        factors |= {f"{name}{contract.OWN_RATE}": 2 * factor for name, factor in factors.items()}
+        values = np.concatenate([values, 2 * values])
         return {
             "step": np.tile(steps, len(factors)),
             "probe": np.repeat(list(factors), len(steps)),

@@ -89,6 +89,7 @@ class Replica:
             data.reestimation,
             trial.num_evaluations,
             trial.walk_rate,
+            trial.learning_rate,
             trial.loss,
             lambda num_images, at: noise_draws(self.network, num_images, self._keys.noise, at),
         )

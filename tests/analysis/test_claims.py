@@ -485,7 +485,7 @@ def test_the_plain_net_against_itself_is_the_study():
 def test_verdicts_against_competitors_are_those_of_before_pairs_named_their_reference():
     """Stored from commit e690484, which put each competitor's trials in the plain net's place by renaming.
 
-    (Of `wider-stable-band` anew, since both edges are refined.)
+    (Of `wider-stable-band` and `smoother-landscape` anew: their measures are others since.)
     """
     stored = json.loads(Path(__file__).with_name("against_competitors.json").read_text())
     judged = claims.judge_against_competitors(make_results(**stored["study"]))
@@ -652,6 +652,15 @@ def test_a_net_that_did_not_train_says_nothing_about_smoothness():
     lost = (trials["stage"] == "confirm") & (trials["variant"] == "none-relu") & (trials["seed"] == 1000)
     (verdict,) = only(without(results, lost, "stuck"), "smoother-landscape")
     assert tuple(verdict.samples.loc[0, ["low", "high"]]) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw"])
+def test_smoothness_is_not_judged_where_steps_do_not_follow_the_gradient(name):
+    results = make_results(activations=("relu",), with_landscape=True)
+    study = results.study | {"optimizer": {"name": name}}
+    (verdict,) = only(dataclasses.replace(results, study=study), "smoother-landscape")
+    assert verdict.outcome == "NOT EVALUABLE"
+    assert f"trains with {name}, whose steps do not follow the gradient" in verdict.reason
 
 
 def test_gains_missing_at_a_seed_are_named():
