@@ -254,7 +254,7 @@ CURVE_METRICS: Mapping[str, tuple[str, str, str]] = {
     "epoch": ("epochs", "none", "training examples seen, in multiples of the training set"),
     "examples": ("examples", "none", "training examples seen"),
     "train_seconds": ("s", "min", "time spent training, without warm-up, evaluation and probes"),
-    "learning_rate": ("1", "none", "the optimizer's learning rate"),
+    "learning_rate": ("1", "none", "the optimizer's learning rate, before the schedule"),
     "train_loss": (LOSS_UNIT, "min", "mean loss of the interval's training batches, as trained"),
     "train_accuracy": ("share", "max", "mean accuracy of the interval's training batches, as trained"),
     "gradient_norm": ("loss/weight", "none", "mean over the interval of the whole gradient's norm"),

@@ -489,7 +489,8 @@ class _Maker:
             },
             "network": {"blocks": 3, "width": 8, "dropout": 0.15},
             "init": {"gains": list(GAINS) if self.with_gains else []},
-            "optimizer": {"name": "sgd", "momentum": 0.9},
+            "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0},
+            "schedule": {"name": "constant"},
             "budget": {
                 "num_steps": self.num_steps,
                 "batch_size": 64,
