@@ -34,6 +34,7 @@ from analysis.claims._base import (
     show_effect,
     show_interval,
 )
+from analysis.claims._better_rates import better_rates_frame
 from analysis.claims._sensitivity import selection_flips, selection_shares, sensitivity_table
 from analysis.results import Results
 
@@ -74,6 +75,11 @@ def judge(
     return _judge.judge(results, chosen, np.random.default_rng(_SEED) if rng is None else rng)
 
 
+def judge_outcomes(results: Results) -> list[Verdict]:
+    """All verdicts, but for how many seeds an open one would need, which takes most of the time."""
+    return _judge.judge(results, list(CLAIMS.values()), rng=None)
+
+
 def judge_against_competitors(results: Results) -> dict[str, list[Verdict]]:
     """Batch normalization judged against each competitor without normalization, in the plain net's place.
 
@@ -98,8 +104,10 @@ __all__ = [
     "Pair",
     "Sample",
     "Verdict",
+    "better_rates_frame",
     "judge",
     "judge_against_competitors",
+    "judge_outcomes",
     "selection_flips",
     "selection_shares",
     "sensitivity_table",
