@@ -30,7 +30,7 @@ ENDED = ("trained", "stuck", "diverged")
 """Outcomes that are results; a trial that failed or still runs has none."""
 
 CONFIRM_SEED_OFFSET = 1000
-"""Confirm seeds start here: disjoint from any sweep's."""
+"""Confirm seeds start here, beyond a study's first: disjoint from any sweep's."""
 RATE_MULTIPLES = (1, 5, 30)
 """Multiples of the unnormalized rate at which normalized variants are confirmed: BN-Baseline, BN-x5 and
 BN-x30 of Ioffe & Szegedy's table (1502.03167, figure 3)."""
@@ -64,6 +64,11 @@ TARGET_SHARE = 0.95
 """Of the unnormalized variant's accuracy above chance: the target (section 6), after AlgoPerf."""
 TRAINED_SEEDS_SHARE = 0.5
 """The least share of a cell's seeds that train at a rate that can be the best one (section 4)."""
+
+
+def replication_name(study: str, number: int) -> str:
+    """The name of a study's replication, which is a study of its own; numbers count from 1."""
+    return f"{study}-replication-{number}"
 
 
 def variant_name(normalization: str, activation: str) -> str:

@@ -505,7 +505,7 @@ class _Maker:
                 "num_bisections": self.num_bisections,
                 "num_extensions": 2,
             },
-            "seeds": {"sweep": self.seeds, "confirm": self.confirm_seeds},
+            "seeds": {"sweep": self.seeds, "confirm": self.confirm_seeds, "first": 0},
             "judge": {"statistics": "reestimated", "rho": RHO},
             "probes": {
                 "enabled": ["gradients", "activations"] * self.with_probes

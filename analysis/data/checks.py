@@ -36,6 +36,7 @@ STUDY_KEYS = (
     "search.sampler",
     "seeds.sweep",
     "seeds.confirm",
+    "seeds.first",
     "judge.rho",
     "judge.statistics",
     "probes.enabled",

@@ -47,12 +47,13 @@ def round_rate(rate: float) -> float:
 
 def sweep_seeds(study: StudySpec) -> range:
     """Seeds of sweep and refine."""
-    return range(study.seeds.sweep)
+    return range(study.seeds.first, study.seeds.first + study.seeds.sweep)
 
 
 def confirm_seeds(study: StudySpec) -> range:
     """Seeds of confirm: fresh ones."""
-    return range(CONFIRM_SEED_OFFSET, CONFIRM_SEED_OFFSET + study.seeds.confirm)
+    first = CONFIRM_SEED_OFFSET + study.seeds.first
+    return range(first, first + study.seeds.confirm)
 
 
 def most_alike(study: StudySpec) -> int:

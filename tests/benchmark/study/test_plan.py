@@ -51,6 +51,9 @@ def test_seeds_of_the_stages_are_disjoint():
     study = make_study(seeds={"sweep": 7, "confirm": 9})
     assert list(plan.sweep_seeds(study)) == [0, 1, 2, 3, 4, 5, 6]
     assert list(plan.confirm_seeds(study)) == list(range(1000, 1009))
+    later = make_study(seeds={"sweep": 7, "confirm": 9, "first": 200})
+    assert list(plan.sweep_seeds(later)) == list(range(200, 207))
+    assert list(plan.confirm_seeds(later)) == list(range(1200, 1209))
 
 
 def test_confirm_has_each_best_and_multiples_of_the_unnormalized_ones():

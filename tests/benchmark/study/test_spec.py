@@ -110,6 +110,7 @@ REFUSED = {
     "data.dataset=image-folder": ["data", "root", "folder of the images"],
     # Seeds that cannot decide: 2^-5 > 0.05/2.
     "seeds.sweep=5": ["seeds.sweep", "at least 6", "family of 2", "found 5"],
+    "seeds.first=995": ["seeds", "first", "at most 1000", "found 1001"],
     "seeds.confirm=0": ["seeds.confirm", "at least 6", "found 0"],
 }
 
