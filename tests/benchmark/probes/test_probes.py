@@ -61,7 +61,7 @@ def test_gradients_are_plain_autograds(variant):
 
 
 def loss_and_effective(network, data):
-    """A plain pass with what each layer multiplies by as its weights: norms of these times their gradients."""
+    """A plain pass, with what layers multiply by as their weights: norms of these times their gradients."""
     images = (data.reestimation.images[:20].float() - data.train.offset) * data.train.scale
     for unit in network.units:
         if unit.reparametrization is not None:
