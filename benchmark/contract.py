@@ -219,6 +219,7 @@ WHOLE_NETWORK, CLASSIFIER = "all", "dense"
 
 # Probes that analysis reads by name.
 GRADIENT_NORM = "gradient_norm"
+GRADIENT_TIMES_WEIGHT = "gradient_times_weight"
 SATURATED_SHARE, DEAD_SHARE = "saturated_share", "dead_share"
 COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE = "covariate_shift", "covariate_shift_cosine"
 COVARIATE_SHIFT_RELATIVE = "covariate_shift_relative"

@@ -274,6 +274,7 @@ class _Maker:
         values = {
             contract.GRADIENT_NORM: 10**log_norm,
             "gradient_ratio": 10 ** (log_norm - 0.5),
+            contract.GRADIENT_TIMES_WEIGHT: 3 * 10**log_norm,
             "weight_norm": 3 * ones,
             "update_ratio": np.where(steps[:, None] == 0, np.nan, 1e-3 * ones),
             contract.COVARIATE_SHIFT: 0.1 * (depth > 0) * ones,

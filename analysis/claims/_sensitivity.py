@@ -16,24 +16,31 @@ from analysis.claims import (
     faster_at_best_rate,
     faster_at_same_rate,
     higher_learning_rate,
+    no_vanishing_gradient,
     regularizes,
     worth_its_cost,
 )
-from analysis.claims._base import Claim, Verdict
+from analysis.claims._base import Claim, Pair, Sample, Verdict
 from analysis.claims._judge import judge
 from analysis.measures import select
 from analysis.measures.rates import capped_losses
 from analysis.results import Results, Variant
-from benchmark.contract import BASELINE, best_cell
+from benchmark.contract import BASELINE, GRADIENT_TIMES_WEIGHT, best_cell
+
+
+def _judged_by(claim: Claim, evaluate: Callable[[Results, Pair], Sample]) -> Claim:
+    """The claim with another measure in its own one's place."""
+    return dataclasses.replace(claim, evaluate=evaluate)
+
 
 PRIMARY = higher_learning_rate.CLAIM
-CONTIGUOUS = dataclasses.replace(PRIMARY, evaluate=partial(higher_learning_rate.evaluate, contiguous=True))
+CONTIGUOUS = _judged_by(PRIMARY, partial(higher_learning_rate.evaluate, contiguous=True))
 TARGET_CLAIMS = (faster_at_best_rate.CLAIM, faster_at_same_rate.CLAIM, worth_its_cost.CLAIM)
 SELECTED_CLAIMS = (*TARGET_CLAIMS, regularizes.CLAIM)
 """Claims whose confirm cells depend on which rate was selected as eta*."""
 
 AS_IS = "as the protocol says"
-AS_JUDGED = (PRIMARY, *TARGET_CLAIMS)
+AS_JUDGED = (PRIMARY, *TARGET_CLAIMS, no_vanishing_gradient.CLAIM, regularizes.CLAIM)
 """Claims that have rows, as the protocol has them."""
 
 
@@ -112,6 +119,24 @@ CHOICES = (
             partial(alternatives.with_target, share=share),
         )
         for share in (0.90, 0.99)
+    ),
+    Choice(
+        "slope of gradient norm times weight norm, which no layer's scale changes",
+        "by gradient times weights",
+        (
+            _judged_by(
+                no_vanishing_gradient.CLAIM,
+                partial(no_vanishing_gradient.evaluate, probe=GRADIENT_TIMES_WEIGHT),
+            ),
+        ),
+    ),
+    *(
+        Choice(
+            f"at {factor:g} times the matched training loss",
+            f"at {factor:g} times the loss",
+            (_judged_by(regularizes.CLAIM, partial(regularizes.evaluate, factor=factor)),),
+        )
+        for factor in (1.1, 1.25, 1.5)
     ),
 )
 TABLE_COLUMNS = [

@@ -9,9 +9,15 @@ from analysis.results import Results
 from benchmark.contract import BEST
 
 
-def evaluate(results: Results, pair: Pair) -> Sample:
-    """Per confirm seed: gap without normalization minus gap with it, at the same training loss."""
-    return Sample.of(generalization_gap(results, *pair.both))
+def evaluate(results: Results, pair: Pair, *, factor: float = 1.0) -> Sample:
+    """Per confirm seed: gap without normalization minus gap with it, at the same training loss.
+
+    Args:
+        results: a study's.
+        pair: what is compared.
+        factor: of the matched loss (other than 1 is a sensitivity row).
+    """
+    return Sample.of(generalization_gap(results, *pair.both, factor=factor))
 
 
 def _loss_in_nats(results: Results, pair: Pair) -> str | None:

@@ -109,8 +109,8 @@ def _sensitivity(results: Results, frame: pd.DataFrame) -> Table:
         cells = {row["activation"]: row for row in rows.to_dict("records")}
         view.append({"claim": claim, "choice": choice, "cells": cells, "flips": rows["flips"].any()})
     view.sort(key=lambda row: list(CLAIMS).index(row["claim"]))
-    if (batch["outcome"] == NOT_EVALUABLE).all():
-        view = []  # no choice changes anything
+    judged = set(batch.loc[batch["outcome"] != NOT_EVALUABLE, "claim"])
+    view = [row for row in view if row["claim"] in judged]  # of the others no choice changes anything
 
     def column(activation: str) -> Callable[[Row], str]:
         return lambda row: _judged_again(row["cells"][activation]) if activation in row["cells"] else MISSING

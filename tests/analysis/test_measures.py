@@ -231,6 +231,24 @@ def test_generalization_gap_matches_at_the_higher_of_the_two_minima(results):
     assert found["low"] == found["high"] == found["gap_reference"] - found["gap_variant"]
 
 
+def test_at_a_multiple_of_the_matched_loss_the_curves_are_read_earlier(results):
+    at = {
+        factor: measures.generalization_gap(results, "none-relu", "batch-relu", factor=factor)
+        for factor in (1.0, 1.5, 1000.0)
+    }
+    assert at[1.5]["training_loss"].to_numpy() == pytest.approx(1.5 * at[1.0]["training_loss"].to_numpy())
+    curves = {
+        name: measures.curves_of(results, measures.confirm_trials(results, name)).groupby("seed")
+        for name in ("none-relu", "batch-relu")
+    }
+    for row in at[1.5].to_dict("records"):
+        gaps = [measures.gap_at(own.get_group(row["seed"]), row["training_loss"]) for own in curves.values()]
+        assert row["low"] == row["high"] == pytest.approx(gaps[0] - gaps[1])
+    # a loss above that of the untrained nets is crossed by none
+    assert (at[1000.0]["low"] == -np.inf).all()
+    assert (at[1000.0]["high"] == np.inf).all()
+
+
 def test_a_pair_with_an_untrained_trial_says_nothing_about_the_gap(results):
     lost = measures.confirm_trials(results, "batch-relu")["trial_hash"].iloc[2]
     status = results.trials["status"].where(results.trials["trial_hash"] != lost, "stuck")

@@ -6,7 +6,8 @@ from synthetic_results import CHANCE, make_results
 
 from analysis.claims import _alternatives as alternatives
 from analysis.claims import judge, selection_flips, selection_shares, sensitivity_table, with_robustness
-from analysis.measures import confirm_trials, time_to_target
+from analysis.measures import confirm_trials, generalization_gap, time_to_target
+from analysis.stats import estimate
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,31 @@ def test_what_other_choices_would_settle_is_told_of_an_open_verdict():
     primary, *_ = with_robustness(judge(results), told)
     assert primary.outcome == "INCONCLUSIVE"
     assert primary.robustness.brief == "stays open under 5 of 6 other choices; but SUPPORTED at rho 0.5"
+
+
+def test_the_gap_is_judged_at_multiples_of_the_matched_loss_too(results):
+    rows = rows_of(sensitivity_table(results), "regularizes")
+    assert rows.index.tolist() == [
+        "as the protocol says",
+        *(f"at {factor} times the matched training loss" for factor in (1.1, 1.25, 1.5)),
+    ]
+    gap = generalization_gap(results, "none-relu", "batch-relu", factor=1.25)
+    row = rows.loc["at 1.25 times the matched training loss"]
+    assert row["effect"] == pytest.approx(estimate(gap["low"], gap["high"]).effect)
+    assert row["effect"] != rows["effect"].iloc[0]
+
+
+def test_gradients_are_judged_in_a_unit_that_no_scale_changes_too():
+    results = make_results(activations=("sigmoid",), with_probes=True)
+    probes = results.probes
+    # the same slopes of the norms, but weights that shrink by a decade per layer in the normalized net
+    shrinks = (probes["probe"] == "gradient_times_weight") & (probes["variant"] == "batch-sigmoid")
+    values = probes["value"].where(~shrinks, probes["value"] * 10.0 ** probes["index"])
+    changed = dataclasses.replace(results, probes=probes.assign(value=values))
+    rows = rows_of(sensitivity_table(changed), "no-vanishing-gradient")
+    as_is, other = rows["effect"]
+    assert other == pytest.approx(as_is - 1)
+    assert rows["flips"].tolist() == [False, True]
 
 
 def test_nothing_is_said_of_choices_where_nothing_was_judged():
