@@ -128,6 +128,11 @@ class View:
         """[N, F, H, W], what enters each hidden unit's activation, by layer; of an mlp [N, F, 1, 1]."""
         return self._here.preactivations
 
+    def threshold(self, layer: str) -> Tensor | None:
+        """[F], below which a hidden unit's activation gives the same of all inputs; None: it learns none."""
+        name = self._weight_names[layer].rsplit(".", 2)[0] + ".activation.threshold"
+        return self._tensors.get(name)
+
     @cached_property
     def gradients(self) -> dict[str, Tensor]:
         """dL/dW of each layer's weights, of the batch's mean loss."""

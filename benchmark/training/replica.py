@@ -113,6 +113,7 @@ class Replica:
             self.trial.loss,
             self._normalization.clip_norm,
             self.trial.precision,
+            self._normalization.unit_clip,
             factors_on(self.trial.schedule, self.trial.num_steps, self._data.train.labels.device),
         )
 

@@ -13,6 +13,7 @@ from benchmark.base import seeding
 from benchmark.data.augment import NUM_DRAWS, Augmentation, augment
 from benchmark.data.datasets import Split
 from benchmark.training.bound import BoundNetwork
+from benchmark.training.clipping import clip_by_units_, clip_norm_
 from benchmark.training.losses import CROSS_ENTROPY, Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
 from benchmark.training.precision import Precision, computing_in
@@ -34,6 +35,7 @@ class Problem:
         optimizer: its rule.
         loss: what is minimized.
         clip_norm: to what the gradient's norm is clipped; None: not at all.
+        unit_clip: to what part of its weights' norm each unit's gradient is clipped; None: not so.
         rate_factors: [T] on the device, by which each step's rate is multiplied; None: it stays as it is.
         precision: of training steps.
     """
@@ -47,6 +49,7 @@ class Problem:
     loss: Loss = CROSS_ENTROPY
     clip_norm: float | None = None
     precision: Precision = "fp32"
+    unit_clip: float | None = None
     rate_factors: Tensor | None = None
     _bound: dict[tuple[int, bool], BoundNetwork] = field(default_factory=dict, repr=False, compare=False)
 
@@ -117,8 +120,10 @@ def step(
     with torch.no_grad():
         gradient = torch.cat([part.reshape(num_rows, -1) for part in gradients], 1)
         norm = torch.linalg.vector_norm(gradient, dim=1)
-        if problem.clip_norm is not None:  # Pascanu et al. (1211.5063, algorithm 1)
-            gradient.mul_((problem.clip_norm / norm).clamp_max(1.0)[:, None])
+        if problem.clip_norm is not None:
+            clip_norm_(gradient, norm, problem.clip_norm)
+        if problem.unit_clip is not None:
+            clip_by_units_(problem.layout, gradient, state.parameters, problem.unit_clip)
         lr = _scheduled(problem, lr, state.step)
         problem.optimizer.update_(state.parameters, gradient, state.moments, lr, state.step[:, None])
         state.step.add_(1)

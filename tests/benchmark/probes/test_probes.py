@@ -44,6 +44,7 @@ def observed(rows):
 
 def view_of(preactivations, activation="relu", **others):
     """What a probe reads, made up."""
+    others = {"threshold": lambda layer: None, **others}
     return SimpleNamespace(preactivations=preactivations, activation=ACTIVATIONS[activation], **others)
 
 
