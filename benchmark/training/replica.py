@@ -79,7 +79,7 @@ class Replica:
         self.network = network_of(trial, data)
         initialize(self.network, trial.seed, trial.init_gain)
         self.network.to(device)
-        start_from_data(self.network, data.reestimation.take(slice(None)), trial.init_gain)
+        start_from_data(self.network, data.reestimation.take(slice(None)))
         self._normalization = lookup(NORMALIZATIONS, trial.variant.normalization, "normalization")
         self._layout = Layout.of(self.network)
         self._keys = StreamKeys.of(trial.seed, device)
@@ -90,6 +90,7 @@ class Replica:
             data.reestimation,
             trial.num_evaluations,
             trial.walk_rate,
+            trial.learning_rate,
             trial.loss,
             lambda num_images, at: noise_draws(self.network, num_images, self._keys.noise, at),
         )

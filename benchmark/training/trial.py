@@ -32,7 +32,7 @@ class Trial:
         variant: what is trained.
         learning_rate: of the optimizer, before the schedule.
         seed: of initial weights, data order, augmentation, dropout and noise.
-        init_gain: factor on the initial weights.
+        init_gain: factor on the drawn weights, before anything starts from data.
         walk_rate: the learning rate that landscape probes walk at, the unnormalized variant's best; None
             where they are off or it has none.
         num_steps: T, optimizer steps.

@@ -58,7 +58,7 @@ class Normalization:
         judged_by: the running statistics that it is judged by, if it has any: those re-estimated for it, or
             the moving averages, where these are part of what it is. Its modules with running statistics have
             them in buffers, and a `momentum`, of which 1 leaves the last batch's own.
-        takes_noise: its module takes uniform draws as a second argument (see `NoisyBatchNorm2d`).
+        takes_noise: its module takes uniform draws as a second argument (see `layers.batchwise.with_noise`).
         reparametrize: makes the module that the layer's weights pass through, for its place.
         init: the initialization it stands for, in place of the study's.
         clip_norm: the gradient's norm is clipped to this.

@@ -12,8 +12,15 @@ from dataclasses import replace
 from torch import nn
 
 from benchmark.base.errors import InputError
+from benchmark.contract import RUNNING_WEIGHT
 from benchmark.variants.activations import ACTIVATIONS, Activation
-from benchmark.variants.layers.batchwise import BatchNorm2d, BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
+from benchmark.variants.layers.batchwise import (
+    BatchNorm2d,
+    BatchRenorm,
+    MeanOnlyBatchNorm,
+    Noise,
+    NoisyBatchNorm2d,
+)
 from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
 from benchmark.variants.layers.filterwise import (
     DynamicTanh,
@@ -27,7 +34,7 @@ from benchmark.variants.normalization import Normalization, Place
 
 # Keras' defaults, which the source left as they were; its momentum 0.99 is PyTorch's 0.01.
 _EPSILON = 1e-3
-_MOMENTUM = 0.01
+_MOMENTUM = RUNNING_WEIGHT
 
 
 def _batch(place: Place, *, momentum: float = _MOMENTUM, affine: bool = True) -> nn.Module:
@@ -144,9 +151,18 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         _BATCH,
         build=lambda place: NoisyBatchNorm2d(place.num_channels, _EPSILON, _MOMENTUM),
         description="batch normalization, then noise whose distribution changes at every step",
-        source="after Santurkar et al. 2018 (1805.11604)",
+        source="Santurkar et al. 2018 (1805.11604)",
         takes_noise=True,
         words="noisy batch normalization",
+    ),
+    # Their control: it competes with nothing.
+    "none-noisy": replace(
+        _NONE,
+        build=lambda place: Noise(),
+        description="no normalization; the noise of `batch-noisy` in its place",
+        source="Santurkar et al. 2018 (1805.11604)",
+        takes_noise=True,
+        words="noise without normalization",
     ),
     "batch-renorm": replace(
         _BATCH,

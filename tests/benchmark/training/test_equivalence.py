@@ -140,7 +140,7 @@ def test_and_every_family_and_loss(data, tmp_path, family, loss, engine):
 
 
 @pytest.mark.parametrize("engine", OTHERS, ids=lambda engine: engine.name)
-@pytest.mark.parametrize("normalization", ["none", "batch", "layer", "batch-noisy", "weight"])
+@pytest.mark.parametrize("normalization", ["none", "batch", "layer", "batch-noisy", "none-noisy", "weight"])
 def test_in_single_precision_each_step_is_the_same(data, tmp_path, normalization, engine):
     """From each of ten states along the reference's run: the update, to 1e-5 of its norm."""
     ours = population_of(data, tmp_path, normalization, ROWS[: engine.max_rows])

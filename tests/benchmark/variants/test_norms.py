@@ -75,6 +75,7 @@ FORMULAS = {
     ),
     "weight": lambda norm, x: x,
     "weight-mean-batch": lambda norm, x: x - x.mean((0, 2, 3), keepdim=True) + norm.bias[:, None, None],
+    "none-noisy": lambda norm, x: x,  # without its noise
     **{name: lambda norm, x: x for name, entry in NORMALIZATIONS.items() if entry.is_competitor},
     "dynamic-tanh": lambda norm, x: affine(norm, torch.tanh(norm.alpha * x)),
     "filter-response": lambda norm, x: affine(norm, x / (x.square().mean((2, 3), keepdim=True) + EPS).sqrt()),
@@ -210,7 +211,7 @@ def test_a_batch_of_one(name):
 
 COSTS = {  # beyond the unnormalized layer of C filters
     **dict.fromkeys(FORMULAS, lambda c: 2 * c),
-    **dict.fromkeys(("none", "batch-no-affine", "batch-last"), lambda c: 0),
+    **dict.fromkeys(("none", "none-noisy", "batch-no-affine", "batch-last"), lambda c: 0),
     **{name: lambda c: 0 for name, entry in NORMALIZATIONS.items() if entry.is_competitor},
     "rms": lambda c: c,
     "weight": lambda c: c,
@@ -317,12 +318,35 @@ class TestNoise:
         shift = norm(zeros, uniforms)
         norm.bias.data.fill_(1.0)
         scale = norm(ones, uniforms) - shift
-        mean, sigma = uniforms[0] - 0.5, 1 + 0.25 * uniforms[1]
+        mean, sigma = uniforms[0, 1, 0, 0].item() - 0.5, 1 + 0.25 * uniforms[1, 1, 0, 0].item()
+        uniform, normal = stats.uniform(mean - 0.1, 0.2), stats.norm(sigma, 0.1)
         for i, j in ((0, 0), (2, 3)):
-            low = mean[1, i, j].item() - 0.1
-            assert stats.kstest(shift[:, 1, i, j].detach(), stats.uniform(low, 0.2).cdf).pvalue > 1e-3
-            normal = stats.norm(sigma[1, i, j].item(), 0.1)
+            assert stats.kstest(shift[:, 1, i, j].detach(), uniform.cdf).pvalue > 1e-3
             assert stats.kstest(scale[:, 1, i, j].detach(), normal.cdf).pvalue > 1e-3
+
+    @pytest.mark.parametrize("size", [1, 8, 32])
+    def test_a_channels_mean_moves_as_far_on_a_large_map_as_on_a_small(self, size):
+        """Positions count as examples (1805.11604, appendix A): one mu, of variance 1/12, per channel.
+
+        Had each position its own, a channel's mean would vary by 1 / size^2 of that.
+        """
+        channels, n = 1000, 8
+        noise, zeros = NORMALIZATIONS["none-noisy"].build(Place((channels, size, size))), torch.zeros(())
+        uniforms = torch.rand(
+            (2 + 2 * n, channels, size, size), generator=torch.Generator().manual_seed(size)
+        )
+        means = noise(zeros.expand(n, channels, size, size), uniforms).mean((0, 2, 3))
+        assert means.var().item() == pytest.approx(1 / 12 + 0.2**2 / 12 / (n * size**2), rel=0.1)
+        uniform = stats.uniform(-0.5, 1.0)
+        assert size == 1 or stats.kstest(means, uniform.cdf).pvalue > 1e-3
+
+    def test_the_plain_net_takes_the_same(self):
+        """Batch normalization's noise, after it, is the control's on what batch normalization gives."""
+        x = maps()
+        draws = torch.rand((2 + 2 * len(x), *SHAPE), generator=torch.Generator().manual_seed(0)).double()
+        noise = build("none-noisy")
+        assert torch.equal(build("batch-noisy")(x, draws), noise(build("batch")(x), draws))
+        assert torch.equal(noise(x), x)
 
     def test_is_finite_at_both_ends_of_the_draws(self):
         norm, x = NORMALIZATIONS["batch-noisy"].build(Place((1, 1, 1))), torch.tensor([0.0, 1.0])
