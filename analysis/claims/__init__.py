@@ -36,6 +36,7 @@ from analysis.claims._base import (
     Verdict,
     show_effect,
     show_interval,
+    show_middle,
 )
 from analysis.claims._sensitivity import (
     AS_IS,
@@ -122,6 +123,7 @@ __all__ = [
     "sensitivity_table",
     "show_effect",
     "show_interval",
+    "show_middle",
     "verdicts_document",
     "with_robustness",
 ]
