@@ -69,6 +69,7 @@ class Results:
         run_ids: MLflow ids of all runs of the study on the same data, this one among them, the newest first.
         siblings: complete runs of the study that differ from this one in the optimizer alone, the newest
             first; without curves and probes.
+        replications: complete runs of the study on other seeds and another split, where they were asked for.
         run_ids_on_other_data: of the study's other runs, the newest first.
     """
 
@@ -87,6 +88,7 @@ class Results:
     status: str = "complete"
     run_ids: tuple[str, ...] = ()
     siblings: tuple[Results, ...] = ()
+    replications: tuple[Results, ...] = ()
     run_ids_on_other_data: tuple[str, ...] = ()
     steps_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 

@@ -30,7 +30,7 @@ ENDED = ("trained", "stuck", "diverged")
 """Outcomes that are results; a trial that failed or still runs has none."""
 
 CONFIRM_SEED_OFFSET = 1000
-"""Confirm seeds start here: disjoint from any sweep's."""
+"""Confirm seeds start here, beyond a study's first: disjoint from any sweep's."""
 RATE_MULTIPLES = (1, 5, 30)
 """Multiples of the unnormalized rate at which normalized variants are confirmed: BN-Baseline, BN-x5 and
 BN-x30 of Ioffe & Szegedy's table (1502.03167, figure 3)."""
@@ -64,6 +64,11 @@ TARGET_SHARE = 0.95
 """Of the unnormalized variant's accuracy above chance: the target (section 6), after AlgoPerf."""
 TRAINED_SEEDS_SHARE = 0.5
 """The least share of a cell's seeds that train at a rate that can be the best one (section 4)."""
+
+
+def replication_name(study: str, number: int) -> str:
+    """The name of a study's replication, which is a study of its own; numbers count from 1."""
+    return f"{study}-replication-{number}"
 
 
 def variant_name(normalization: str, activation: str) -> str:
@@ -217,6 +222,7 @@ GRADIENT_NORM = "gradient_norm"
 GRADIENT_TIMES_WEIGHT = "gradient_times_weight"
 SATURATED_SHARE, DEAD_SHARE = "saturated_share", "dead_share"
 COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE = "covariate_shift", "covariate_shift_cosine"
+COVARIATE_SHIFT_RELATIVE = "covariate_shift_relative"
 PREACTIVATION_P15, PREACTIVATION_P50 = "preactivation_p15", "preactivation_p50"
 PREACTIVATION_P85 = "preactivation_p85"
 LANDSCAPE = "landscape"
@@ -225,6 +231,8 @@ LANDSCAPE_SMOOTHNESS = "landscape_smoothness"
 LANDSCAPE_LOSS_MIN, LANDSCAPE_LOSS_MAX = "landscape_loss_min", "landscape_loss_max"
 LANDSCAPE_GRADIENT_CHANGE_MIN = "landscape_gradient_change_min"
 LANDSCAPE_GRADIENT_CHANGE_MAX = "landscape_gradient_change_max"
+OWN_RATE = "_own_rate"
+"""What follows these names where a walk is at the trial's own rate, not at the one that variants share."""
 
 SILENT_MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 """MLflow reports its use to its makers unless told not to, in the environment, before it is imported."""
@@ -252,7 +260,7 @@ CURVE_METRICS: Mapping[str, tuple[str, str, str]] = {
     "epoch": ("epochs", "none", "training examples seen, in multiples of the training set"),
     "examples": ("examples", "none", "training examples seen"),
     "train_seconds": ("s", "min", "time spent training, without warm-up, evaluation and probes"),
-    "learning_rate": ("1", "none", "the optimizer's learning rate"),
+    "learning_rate": ("1", "none", "the optimizer's learning rate, before the schedule"),
     "train_loss": (LOSS_UNIT, "min", "mean loss of the interval's training batches, as trained"),
     "train_accuracy": ("share", "max", "mean accuracy of the interval's training batches, as trained"),
     "gradient_norm": ("loss/weight", "none", "mean over the interval of the whole gradient's norm"),

@@ -38,6 +38,7 @@ from analysis.claims._base import (
     show_interval,
     show_middle,
 )
+from analysis.claims._better_rates import better_rates_frame
 from analysis.claims._sensitivity import (
     AS_IS,
     MOVING_AVERAGES,
@@ -89,6 +90,11 @@ def with_robustness(verdicts: Sequence[Verdict], table: pd.DataFrame) -> list[Ve
     return _robustness.with_robustness(verdicts, table, CLAIMS)
 
 
+def judge_outcomes(results: Results) -> list[Verdict]:
+    """All verdicts, but for how many seeds an open one would need, which takes most of the time."""
+    return _judge.judge(results, list(CLAIMS.values()), rng=None)
+
+
 def judge_against_competitors(results: Results) -> dict[str, list[Verdict]]:
     """Batch normalization judged against each competitor without normalization, in the plain net's place.
 
@@ -116,8 +122,10 @@ __all__ = [
     "Robustness",
     "Sample",
     "Verdict",
+    "better_rates_frame",
     "judge",
     "judge_against_competitors",
+    "judge_outcomes",
     "selection_flips",
     "selection_shares",
     "sensitivity_table",

@@ -121,6 +121,8 @@ class Claim:
         activations: the claim is about these alone; None for all.
         reads_validation: the measure, or the rate at which it is read, comes from the validation set, which
             all seeds share.
+        narrowed_by: of what more between those tried would narrow the seeds' intervals; empty where nothing
+            that is searched would.
         needs: the study's switch that logs what it reads beyond the standard metrics; empty for none.
         caveat: stands beside every verdict of the claim; empty for none.
         primary: the study's main question.
@@ -145,6 +147,7 @@ class Claim:
     best_guess: str = "{effect}"
     activations: tuple[str, ...] | None = None
     reads_validation: bool = True
+    narrowed_by: str = ""
     needs: str = ""
     caveat: str = ""
     primary: bool = False

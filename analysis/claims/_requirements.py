@@ -8,12 +8,12 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.claims._base import NotEvaluable, Pair, Requirement
-from analysis.measures import max_stable_rate, select
+from analysis.measures import select, stable_band
 from analysis.results import Results
 from benchmark.contract import BEST, USABLE_SHARE, share_above_chance
 
 EDGE_RESOLUTION = 0.15
-"""Decades within which refinement is to know the stability edge (protocol, 4)."""
+"""Decades within which refinement is to know an edge of the stable rates (protocol, 4)."""
 
 
 def unmet(results: Results, pair: Pair, requirements: Iterable[Requirement]) -> NotEvaluable | None:
@@ -110,7 +110,7 @@ def _hardly_trained(results: Results, variant: str) -> str:
 
 def edges_refined(results: Results, pair: Pair) -> str | None:
     """The refine stage has run, so far as the study's status tells."""
-    wide = wide_edges(results, pair)
+    wide = wide_edges(results, pair, both_edges=False)
     if wide and results.status != "complete":
         return (
             f"the refine stage is unfinished: {wide} stability edges are not yet known within "
@@ -119,15 +119,16 @@ def edges_refined(results: Results, pair: Pair) -> str | None:
     return None
 
 
-def wide_edges(results: Results, pair: Pair) -> int:
-    """Number of seeds and variants whose edge was bracketed but not bisected to the promised width."""
-    return sum(_wide_edges_of(results, variant) for variant in pair.both)
+def wide_edges(results: Results, pair: Pair, *, both_edges: bool) -> int:
+    """Number of edges, upper ones or all, that were bracketed but not bisected to the promised width."""
+    which = ("upper", "lower") if both_edges else ("upper",)
+    return sum(_wide_edges_of(results, variant, edge) for variant in pair.both for edge in which)
 
 
 @lru_cache(maxsize=select.CACHED)
-def _wide_edges_of(results: Results, variant: str) -> int:
-    edges = max_stable_rate(results, variant)
-    width = edges["high"].to_numpy(dtype=float) - edges["low"].to_numpy(dtype=float)
+def _wide_edges_of(results: Results, variant: str, edge: str) -> int:
+    edges = stable_band(results, variant)
+    width = edges[f"{edge}_high"].to_numpy(dtype=float) - edges[f"{edge}_low"].to_numpy(dtype=float)
     return int((np.isfinite(width) & (width > EDGE_RESOLUTION)).sum())
 
 

@@ -36,6 +36,7 @@ STUDY_KEYS = (
     "search.sampler",
     "seeds.sweep",
     "seeds.confirm",
+    "seeds.first",
     "judge.rho",
     "judge.statistics",
     "probes.enabled",
@@ -47,6 +48,7 @@ DECIDED: Mapping[str, Kinds] = {
     "best_cell_accuracy": (float, int),
     "stability_threshold": (float, int),
     "usable": (bool,),
+    "searched_seeds": (list,),
 }
 """Of every variant, once the sweep is done."""
 NUMBER: Kinds = (float, int)

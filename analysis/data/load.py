@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from analysis.family import (
     differ_in_optimizer_alone,
     of_one_family,
     position_of,
+    replicates,
     same_rules,
     varies_data,
 )
@@ -40,6 +42,7 @@ from benchmark.contract import (
     STUDY_FILE,
     Tag,
     local_artifacts,
+    replication_name,
     timing_rounds,
 )
 
@@ -106,6 +109,30 @@ def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
         ):
             members[other["axis"]["position"]] = load(study, uri, run.info.run_id)
     return Family(tuple(members[position] for position in sorted(members)), newest)
+
+
+def load_replications(results: Results, tracking_uri: str | None = None) -> Results:
+    """The results with those of every complete replication, by number: the newest run of each.
+
+    Args:
+        results: from `load`.
+        tracking_uri: as for `load`.
+    """
+    uri = resolve_uri(tracking_uri)
+    store, study = Store(uri), str(results.study["name"])
+    known = set(store.experiments.values())
+    found = []
+    for name in takewhile(known.__contains__, (replication_name(study, number) for number in count(1))):
+        for run in store.study_runs(name):
+            artifacts = store.artifacts(run)
+            if (
+                run.data.tags.get(Tag.STATUS) == "complete"
+                and same_rules(artifacts.json(SCHEMA_FILE), results.schema)
+                and replicates(artifacts.json(STUDY_FILE), results.study)
+            ):
+                found.append(load(name, uri, run.info.run_id))
+                break
+    return replace(results, replications=tuple(found))
 
 
 def log_report(results: Results, folder: Path, tracking_uri: str | None = None) -> None:

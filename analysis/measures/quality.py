@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.measures import select
+from analysis.measures.matched import at_levels
 from analysis.results import Results
 from analysis.stats import iqm
 from benchmark.contract import BEST
@@ -76,11 +77,9 @@ def gap_at(curve: pd.DataFrame, level: float) -> float:
     finite = curve[np.isfinite(curve["clean_train_loss"]) & np.isfinite(curve["val_loss"])]
     train = finite["clean_train_loss"].to_numpy(dtype=float)
     val = finite["val_loss"].to_numpy(dtype=float)
-    first = int(np.flatnonzero(train <= level)[0])
-    if first == 0:
+    if train[0] <= level:
         return float(val[0] - train[0])
-    share = (train[first - 1] - level) / (train[first - 1] - train[first])
-    return float(val[first - 1] + share * (val[first] - val[first - 1]) - level)
+    return float(at_levels(train, val, [level])[0] - level)
 
 
 def seed_spread(results: Results) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from analysis.claims import (
     CLAIMS,
     NOT_EVALUABLE,
     Verdict,
+    better_rates_frame,
     selection_flips,
     selection_shares,
     sensitivity_table,
@@ -28,6 +29,7 @@ from analysis.measures import (
     variant_table,
 )
 from analysis.measures.select import SAME_RATE
+from analysis.replications import replications_frame
 from analysis.report._format import MISSING, interval, number, share
 from analysis.results import Results, Variant
 from benchmark.contract import BASELINE, BEST, CONFIRMATORY
@@ -84,6 +86,10 @@ def tables(
         "moving-averages": Table(moving_average_table(results), AVERAGES_COLUMNS),
         "selection-shares": Table(shares, SHARE_COLUMNS, shown=lambda row: row["share"] > 0),
         "selection-flips": Table(flips, FLIP_COLUMNS, marked=lambda row: row["flips"]),
+        "better-rates": Table(better_rates_frame(results), {}),
+        "replications": Table(
+            replications_frame(results, verdicts), REPLICATION_COLUMNS, marked=lambda row: not row["agree"]
+        ),
         "probe-cost": Table(probe_cost(results), COST_COLUMNS, shown=lambda row: row["probe_seconds"] > 0),
         "cells": Table(cell_table(results), CELL_COLUMNS, shown=lambda row: row["stage"] != "refine"),
     }
@@ -265,6 +271,16 @@ FLIP_COLUMNS: dict[str, Callable[[Row], str]] = {
     "effect": _effect,
     "90% interval": _interval,
     "n": lambda row: number(row["n"]),
+}
+REPLICATION_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "replication": lambda row: row["replication"],
+    "claim": lambda row: row["claim"],
+    "net": _pair,
+    "verdict": lambda row: row["outcome"],
+    "effect (90%)": lambda row: row["shown"] or MISSING,
+    "verdict again": lambda row: row["outcome_again"],
+    "effect again (90%)": lambda row: row["shown_again"] or MISSING,
+    "agree": lambda row: "yes" if row["agree"] else f"no: {row['why']}",
 }
 COST_COLUMNS: dict[str, Callable[[Row], str]] = {
     "variant": lambda row: row["variant"],

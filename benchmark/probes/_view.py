@@ -55,7 +55,8 @@ class View:
 
     Properties are computed when they are first read: weights and updates cost nothing, gradients and
     preactivations share one pass, and each displacement is a pass of its own. A normalization that takes
-    noise takes the draws of the step that comes next, the same in every pass, but for `partly_stepped`.
+    noise takes the draws of the step that comes next, the same in every pass; `partly_stepped` alone takes
+    those of the last one.
 
     Args:
         network: its own tensors are not read.
@@ -64,7 +65,8 @@ class View:
         tensors: parameters and buffers by name; they stay as they are.
         updates: what the last training step added to each parameter; None before the first.
         draws: how many steps from the next one (-1: the last) -> the draws of that step; None: no noise.
-        walk_rate: the learning rate that landscape walks step at; None: no walks.
+        walk_rate: the learning rate that all variants' landscape walks step at; None: no walks.
+        own_rate: the learning rate that this network trains at.
     """
 
     def __init__(
@@ -76,9 +78,11 @@ class View:
         updates: dict[str, Tensor] | None = None,
         draws: Callable[[int], Noise] = lambda offset: None,
         walk_rate: float | None = None,
+        own_rate: float = 1.0,
     ) -> None:
         self.activation = activation
         self.walk_rate = walk_rate
+        self.own_rate = own_rate
         self._network = network
         self._batch = batch
         self._tensors = tensors
@@ -124,6 +128,11 @@ class View:
         """[N, F, H, W], what enters each hidden unit's activation, by layer; of an mlp [N, F, 1, 1]."""
         return self._here.preactivations
 
+    def threshold(self, layer: str) -> Tensor | None:
+        """[F], below which a hidden unit's activation gives the same of all inputs; None: it learns none."""
+        name = self._weight_names[layer].rsplit(".", 2)[0] + ".activation.threshold"
+        return self._tensors.get(name)
+
     @cached_property
     def gradients(self) -> dict[str, Tensor]:
         """dL/dW of each layer's weights, of the batch's mean loss."""
@@ -152,11 +161,11 @@ class View:
     def partly_stepped(self, num_layers: int) -> Tensor:
         """The gradient [P] where the first so many layers have taken the last training step; a pass.
 
-        The others have not. Noise is that of the next step in the former, that of the last in the latter.
+        The others have not. Noise is that of the last step throughout: the step alone moves the gradient.
         """
         taken_back = self._update.clone()
         taken_back[: list(self.starts.values())[num_layers]] = 0
-        return self._displaced(-taken_back, self._mixed(num_layers))[1]
+        return self._displaced(-taken_back, self._last_draws)[1]
 
     @cached_property
     def _here(self) -> _Pass:
@@ -174,17 +183,6 @@ class View:
     @cached_property
     def _last_draws(self) -> Noise:
         return self._draws(-1)
-
-    def _mixed(self, num_layers: int) -> Noise:
-        """The next step's draws for the first `num_layers` layers, the last step's for the others."""
-        if self._next_draws is None or self._last_draws is None:
-            return None
-        units = self._network.hidden().values()
-        depths = [depth for depth, unit in enumerate(units) if unit.takes_noise]
-        return [
-            new if depth < num_layers else old
-            for depth, new, old in zip(depths, self._next_draws, self._last_draws, strict=True)
-        ]
 
     def _displaced(self, displacement: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         own = {name: self._tensors[name] for name, _ in self._network.named_parameters()}

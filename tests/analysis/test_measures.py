@@ -352,20 +352,68 @@ def test_seed_spread_has_no_deviation_at_one_seed():
     assert (spread["range"] == 0).all()
 
 
-def test_effective_smoothness_is_the_median_over_the_first_half(results):
-    trial = measures.confirm_trials(results, "none-relu").iloc[0]
-    steps = np.array([0, 50, 100, 150, 200])
-    probes = pd.DataFrame({"step": steps, "value": [1.0, 9.0, 4.0, 1e6, 1e6]}).assign(
-        probe="landscape_smoothness",
-        layer="all",
-        index=0,
-        trial_hash=trial["trial_hash"],
-        variant="none-relu",
+def test_what_a_curve_is_at_a_level_is_linear_between_its_evaluations():
+    losses, values = [2.0, 2.2, 1.0, 1.5, 0.5], [10.0, 20.0, 50.0, 60.0, 100.0]
+    found = measures.at_levels(losses, values, [2.5, 2.0, 1.6, 1.0, 0.75, 0.4])
+    # Begins below 2.5; is at 2 at first; falls from 2.2 to 1 halfway at 1.6, and first to .75 after 1.5.
+    np.testing.assert_allclose(found, [np.nan, 10.0, 35.0, 50.0, 90.0, np.nan])
+
+
+def test_common_levels_are_those_that_both_pass():
+    np.testing.assert_allclose(
+        measures.common_levels([[2.0, 1.5, 1.0], [2.5, 0.1, 0.4]], 9), np.linspace(1.9, 1.1, 9)
     )
-    changed = dataclasses.replace(results, probes=probes.reindex(columns=results.probes.columns))
-    found = measures.effective_smoothness(changed, "none-relu")
-    assert found["value"].iloc[0] == 4.0
-    assert found["value"].iloc[1:].isna().all()
+    assert measures.common_levels([[2.0, 1.5], [1.2, 0.1]]).size == 0
+    assert measures.common_levels([[2.0, 1.5], []]).size == 0
+    assert measures.common_levels([]).size == 0
+
+
+def walked(results, curves_of):
+    """A study whose relu nets' losses and smoothness at equal rates are `curves_of(variant)`, by step."""
+    curves, probes = results.curves.copy(), []
+    for variant in ("none-relu", "batch-relu"):
+        steps, losses, values = curves_of(variant)
+        trials = measures.confirm_trials(results, variant, "x1")
+        for trial in trials.itertuples():
+            own = (curves["trial_hash"] == trial.trial_hash) & curves["step"].isin(steps)
+            curves.loc[own, "clean_train_loss"] = losses
+            rows = pd.DataFrame({"step": steps, "value": values})
+            probes.append(
+                rows.assign(
+                    probe="landscape_smoothness",
+                    layer="all",
+                    index=-1,
+                    seed=trial.seed,
+                    trial_hash=trial.trial_hash,
+                    variant=variant,
+                )
+            )
+    made = pd.concat(probes).reindex(columns=results.probes.columns)
+    return dataclasses.replace(results, curves=curves, probes=made)
+
+
+def test_smoothness_is_compared_at_equal_losses_whatever_a_plateau_lasts(results):
+    """Smoothness that is one function of the loss, half as much for one net: the effect is log10 2."""
+    steps = np.array([0, 40, 80, 120, 160, 200])
+    losses = {
+        "none-relu": np.array([2.3, 2.3, 2.3, 2.29, 1.3, 0.3]),
+        "batch-relu": np.array([2.5, 1.0, 0.5, 0.2, 0.1, 0.05]),
+    }
+    factor = {"none-relu": 2.0, "batch-relu": 1.0}
+    made = walked(results, lambda name: (steps, losses[name], factor[name] * 10 ** losses[name]))
+    found = measures.smoothness_ratio(made, "none-relu", "batch-relu")
+    np.testing.assert_allclose(found[["low", "high"]], np.log10(2.0))
+    assert (found["num_levels"] == 9).all()
+    assert len(found) == 8
+
+
+def test_smoothness_of_nets_that_share_no_loss_is_unknown(results):
+    steps = np.array([0, 40, 80])
+    losses = {"none-relu": np.array([2.3, 2.2, 2.1]), "batch-relu": np.array([2.0, 1.0, 0.5])}
+    made = walked(results, lambda name: (steps, losses[name], 1 + losses[name]))
+    found = measures.smoothness_ratio(made, "none-relu", "batch-relu")
+    assert (found["low"] == -np.inf).all()
+    assert (found["high"] == np.inf).all()
 
 
 def shuffled(results, rng):

@@ -364,6 +364,20 @@ def test_validation_on_test_is_said_at_the_top(no_figures: None, tmp_path: Path)
     assert "validates on the test split" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
 
 
+def test_a_schedule_is_said_where_there_is_one(no_figures: None, tmp_path: Path) -> None:
+    for schedule, words in (
+        ({"name": "constant"}, "steps of sgd at batch size 64"),
+        (
+            {"name": "warmup", "share": 0.05},
+            "steps of sgd under the schedule warmup (warm-up: 0.05 of them) at batch size 64",
+        ),
+    ):
+        results = make_results(seeds=2, sampler="fixed")
+        results = dataclasses.replace(results, study=results.study | {"schedule": schedule})
+        write(results, tmp_path / "report")
+        assert words in html_text(tmp_path / "report")
+
+
 def test_a_study_at_one_rate_shows_its_cells_and_no_empty_tables(no_figures: None, tmp_path: Path) -> None:
     write(make_results(seeds=2, sampler="fixed"), tmp_path / "report")
     text = html_text(tmp_path / "report")
