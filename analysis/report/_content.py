@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval
+from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval, show_middle
 from analysis.matrix import Matrix, against_competitors, by_normalizer
 from analysis.measures import ranking_words
 from analysis.replications import agreement_words
@@ -137,7 +137,9 @@ def _judged(verdict: Verdict) -> Judged:
 
 
 def _effect(claim: Claim, verdict: Verdict) -> str:
-    return show_effect(claim.show, verdict.effect, verdict.effect_low, verdict.effect_high, verdict.delta)
+    size = verdict.effect_low, verdict.effect_high
+    parts = show_effect(claim.show, verdict.effect, *size), show_middle(claim.show, *size, verdict.delta)
+    return ", ".join(filter(None, parts))
 
 
 def _strip(verdict: Verdict) -> Strip:
