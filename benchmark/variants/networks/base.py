@@ -7,6 +7,7 @@ its family has it, then a dense layer. Normalizations are of the units alone: th
 every variant. Nothing here says that each unit feeds the next.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -169,9 +170,8 @@ class Network(nn.Module, ABC):
         if dropped == 0.0:
             return x * mask
         rate = self.dropout_rate
-        scale = ((1 - rate) * (1 + rate * dropped**2)) ** -0.5
-        kept: Tensor = x.masked_fill(mask == 0, dropped)
-        return scale * kept - scale * rate * dropped
+        scale = 1 / math.sqrt((1 - rate) * (1 + rate * dropped**2))
+        return scale * x.masked_fill(mask == 0, dropped) - scale * rate * dropped
 
 
 @torch.no_grad()
