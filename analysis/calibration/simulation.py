@@ -146,7 +146,7 @@ def _gaps(rates: Floats, accuracies: Floats, threshold: float) -> tuple[Pairs, P
     first, last = is_end.argmax(axis=0), len(rates) - 1 - is_end[::-1].argmax(axis=0)
 
     def at(index: NDArray[np.intp]) -> Floats:
-        return np.take_along_axis(rates, index[None], axis=0)[0]
+        return np.asarray(np.take_along_axis(rates, index[None], axis=0)[0], dtype=np.float64)
 
     return (at(last), at(last + 1)), (at(first - 1), at(first))
 
