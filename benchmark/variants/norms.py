@@ -291,14 +291,9 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         source="Mishkin & Matas 2016 (1511.06422)",
         words="LSUV initialization",
     ),
-<<<<<<< HEAD
-    "none-clip": replace(
-        _COMPETITOR,
-        clip_norm=1.0,
-        description="no normalization; the gradient's norm clipped to 1",
-        source="Pascanu et al. 2013 (1211.5063)",
-        words="gradient clipping",
-    ),
+    "none-clip0.1": _clipped(0.1),
+    "none-clip1": _clipped(1.0),
+    "none-clip10": _clipped(10.0),
     "none-agc": replace(
         _COMPETITOR,
         unit_clip=0.01,  # the authors' default
@@ -315,11 +310,6 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         source="Zhu et al. 2025 (2503.10622)",
         words="dynamic tanh",
     ),
-=======
-    "none-clip0.1": _clipped(0.1),
-    "none-clip1": _clipped(1.0),
-    "none-clip10": _clipped(10.0),
->>>>>>> definitions
     "none-skip-init": replace(
         _COMPETITOR,
         residual_scale=0.0,

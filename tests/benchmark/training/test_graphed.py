@@ -40,21 +40,20 @@ def data():
 MANY = [{"learning_rate": 0.01 * (1 + i), "seed": i, "init_gain": 1 - 0.1 * i} for i in range(7)]
 
 
-<<<<<<< HEAD
-def made(data, folder, normalization="batch", rows=MANY[:3], rule=RULES[0], loss=JUDGES[0], **own):
-    """A population of small networks, dropout and augmentation on."""
-    network = network_of(normalization)
-    network |= {"dropout": 0.2} if "dropout" in network else {}
-    case = Case(normalization, "tanh", rule, loss, network, **own)
-=======
 def made(
-    data, folder, normalization="batch", rows=MANY[:3], rule=RULES[0], loss=JUDGES[0], activation="tanh"
+    data,
+    folder,
+    normalization="batch",
+    rows=MANY[:3],
+    rule=RULES[0],
+    loss=JUDGES[0],
+    activation="tanh",
+    **own,
 ):
     """A population of small networks, dropout and augmentation on."""
     network = network_of(normalization)
     network |= {"dropout": 0.2} if "dropout" in network else {}
-    case = Case(normalization, activation, rule, loss, network)
->>>>>>> definitions
+    case = Case(normalization, activation, rule, loss, network, **own)
     return population_of([case.trial(**row) for row in rows], data, folder)
 
 
