@@ -22,11 +22,11 @@ SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "OMP_NUM_T
 NORMALIZATIONS = (
     *("none", "batch", "layer", "rms", "instance", "weight", "batch-renorm", "batch-no-affine"),
     *("batch-fast", "group2", "group4", "none-he", "none-lecun", "none-orthogonal", "none-lsuv"),
-    *("none-clip", "batch-last", "weight-mean-batch", "weight-std-group2", "layer-channel", "batch-noisy"),
+    *("none-clip1", "batch-last", "weight-mean-batch", "weight-std-group2", "layer-channel", "batch-noisy"),
 )
 ACTIVATIONS = ("sigmoid", "relu", "tanh", "elu", "selu", "gelu")
 PER_VARIANT = 105
-"""Trials: 6 rates x 10 seeds, two bisections, and up to four confirm cells x 10 seeds."""
+"""Trials: 6 rates x 10 seeds, a bisection of both edges, and up to four confirm cells x 10 seeds."""
 
 
 def overrides_for(num_trials):
@@ -40,7 +40,12 @@ def overrides_for(num_trials):
         f"variants.activations={list(ACTIVATIONS[:num_activations])}",
         "seeds.sweep=10",
         "seeds.confirm=10",
-        "search.num_bisections=2",
+        "search.low=1e-3",
+        "search.high=1e2",
+        "search.num_rates=6",
+        "search.num_bisections=1",
+        "init.gains=[]",
+        "probes.enabled=['gradients', 'activations']",
     ]
 
 
