@@ -200,7 +200,7 @@ def _at_better_rates(claim: Claim, row: Mapping[Hashable, Any]) -> str:
     )
     if not row["n"]:
         return f"{where} There nothing can be said: {row['reason']}."
-    effect = show_effect(claim.show, row["effect"], row["effect_low"], row["effect_high"], claim.delta)
+    effect = show_effect(claim.show, row["effect"], row["effect_low"], row["effect_high"])
     between = show_interval(claim.show, row["low"], row["high"])
     return (
         f"{where} There the effect is {effect} (90% interval: {between}; {row['n']} seeds, as sweep and "
