@@ -20,6 +20,7 @@ from benchmark.contract import (
     PROBES_FILE,
     SCHEMA_FILE,
     STAGES,
+    STEP_PROBE,
     Tag,
     eval_every_key,
     reads_test,
@@ -133,7 +134,7 @@ def check_probes(
 
     Raises:
         InputError: as for `check_curves`; a probe goes by a name that is not declared, or one that is enabled
-            has left nothing.
+            has left nothing that it would read of such a trial.
     """
     if table is None and not set(enabled) - {LANDSCAPE}:
         return None
@@ -144,7 +145,8 @@ def check_probes(
     unknown = sorted(found - set(declared))
     if unknown:
         refuse(f"{where}, column probe", f"names that {SCHEMA_FILE} declares", ", ".join(map(str, unknown)))
-    silent = set(enabled) - {LANDSCAPE} - {declared[name]["probe"] for name in found}
+    may_be_silent = {LANDSCAPE} if any(table["step"].to_pylist()) else {LANDSCAPE, STEP_PROBE}
+    silent = set(enabled) - may_be_silent - {declared[name]["probe"] for name in found}
     if silent:
         refuse(f"{where}, column probe", f"what {', '.join(sorted(silent))} reads", ", ".join(sorted(found)))
     return table

@@ -100,7 +100,8 @@ def draw(frame: pd.DataFrame) -> Figure:
                 of_variant = here[here["variant"] == variant]
                 _draw_variant(panel, styles[variant], of_variant, floor, len(own) <= _style.MAX_BANDS)
             label = in_unit(PANELS[name], frame.loc[of_panel, "unit"].iloc[0])
-            panel.set(title=f"{activation}, {walk}", xlabel="optimizer step", ylabel=label, yscale="log")
+            title = f"{activation}, {walk}" if activation else walk
+            panel.set(title=title, xlabel="optimizer step", ylabel=label, yscale="log")
             panel.set_ylim(floor, 2 * values.max() if len(positive) else None)
     _style.legend_above(figure, _style.variant_handles(styles))
     return figure

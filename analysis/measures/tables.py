@@ -12,14 +12,18 @@ from analysis.results import Results, Variant
 from analysis.stats import estimate, iqm, median_value, restricted_mean, restricted_mean_difference
 from benchmark.contract import BASELINE, BEST, ENDED, ROLES, STAGES
 
-# Steps (millions) to 72.2% validation accuracy on ImageNet, and the accuracy that their text gives for the
-# sigmoid net: Ioffe & Szegedy (1502.03167), figure 3 and section 4.2.2. Another net and dataset.
-PUBLISHED_NOTE = "Inception on ImageNet (another net and dataset): steps to 72.2%"
+# Steps (millions) to 72.2% validation accuracy on ImageNet, and maximum accuracy: Ioffe & Szegedy
+# (1502.03167), figure 3. Another net and dataset; what else the fast rows changed is in their section 4.2.1.
+PUBLISHED_NOTE = (
+    "Inception on ImageNet (another net and dataset): steps to 72.2%, and maximum accuracy; BN-x5 and BN-x30 "
+    "also did without dropout and local response normalization, with a fifth of the L2, a rate that decays 6 "
+    "times as fast, more thorough shuffling and less photometric distortion"
+)
 PUBLISHED = {
     (BASELINE, BEST, "relu"): ("Inception", 31.0, 0.722),
-    ("batch", "x1", "relu"): ("BN-Baseline", 13.3, np.nan),
-    ("batch", "x5", "relu"): ("BN-x5", 2.1, np.nan),
-    ("batch", "x30", "relu"): ("BN-x30", 2.7, np.nan),
+    ("batch", "x1", "relu"): ("BN-Baseline", 13.3, 0.727),
+    ("batch", "x5", "relu"): ("BN-x5", 2.1, 0.730),
+    ("batch", "x30", "relu"): ("BN-x30", 2.7, 0.748),
     ("batch", "x5", "sigmoid"): ("BN-x5-Sigmoid", np.nan, 0.698),
 }
 

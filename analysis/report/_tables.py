@@ -153,8 +153,8 @@ def _published(row: Row) -> str:
     if not row["published"]:
         return MISSING
     steps = row["published_steps_millions"]
-    ends = f"ends at {100 * row['published_accuracy']:.1f}%"
-    return f"{row['published']}: " + (ends if pd.isna(steps) else f"{steps:.1f}M steps")
+    most = f"at most {100 * row['published_accuracy']:.1f}%"
+    return f"{row['published']}: " + (most if pd.isna(steps) else f"{steps:.1f}M steps, {most}")
 
 
 def _mean_and_spread(mean: float, std: float) -> str:

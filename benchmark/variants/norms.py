@@ -113,6 +113,18 @@ _NONE = Normalization(
     "no normalization",
 )
 _COMPETITOR = replace(_NONE, is_competitor=True)
+
+
+def _clipped(norm: float) -> Normalization:
+    return replace(
+        _COMPETITOR,
+        clip_norm=norm,
+        description=f"no normalization; the gradient's norm clipped to {norm:g}",
+        source="Pascanu et al. 2013 (1211.5063)",
+        words=f"gradient clipping at {norm:g}",
+    )
+
+
 _BATCH = Normalization(
     _batch,
     "per channel, over the batch and positions; learned scale and shift",
@@ -268,7 +280,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     "none-orthogonal": replace(
         _COMPETITOR,
         init="orthogonal",
-        description="no normalization; orthogonal weights",
+        description="no normalization; orthogonal weights, times the activation's gain",
         source="Saxe et al. 2014 (1312.6120)",
         words="orthogonal initialization",
     ),
@@ -279,13 +291,9 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         source="Mishkin & Matas 2016 (1511.06422)",
         words="LSUV initialization",
     ),
-    "none-clip": replace(
-        _COMPETITOR,
-        clip_norm=1.0,
-        description="no normalization; the gradient's norm clipped to 1",
-        source="Pascanu et al. 2013 (1211.5063)",
-        words="gradient clipping",
-    ),
+    "none-clip0.1": _clipped(0.1),
+    "none-clip1": _clipped(1.0),
+    "none-clip10": _clipped(10.0),
     "none-agc": replace(
         _COMPETITOR,
         unit_clip=0.01,  # the authors' default

@@ -185,6 +185,21 @@ def test_a_study_without_probes_needs_none(copy):
     assert load("quick", copy.uri).probes.empty
 
 
+def test_what_reads_steps_reads_nothing_of_a_trial_that_is_watched_at_its_start_alone(copy):
+    """Which ended, diverged, before its next reading; where there are others, it is asked for."""
+    copy.edit("study", lambda study: study["probes"]["enabled"].append("covariate-shift"))
+    for trial in copy.trials:
+        copy.change(
+            trial,
+            "probes",
+            lambda frame: frame[(frame["step"] == 0) & ~frame["probe"].str.startswith("covariate")],
+        )
+    assert not load("quick", copy.uri).probes.empty
+    other = next(iter(copy.trials))
+    copy.change(other, "probes", lambda frame: frame.assign(step=5))
+    assert "column probe: expected what covariate-shift reads, found " in refusal(copy)
+
+
 DOCUMENTS = {
     "study": (
         lambda d: d["budget"].pop("num_steps"),

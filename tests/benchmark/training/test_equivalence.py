@@ -48,7 +48,7 @@ def population_of(data, folder, normalization="batch", rows=ROWS, activation="ta
     if NORMALIZATIONS[normalization].residual_scale is not None:
         sections["network"] = {"family": "resnet", "width": 4, "blocks_per_stage": 1}
     study = make_study(
-        variants={"normalizations": names, "activations": ["relu", "tanh"]},
+        variants={"normalizations": names, "activations": ["relu", "tanh", "selu"]},
         data={"augmentation": {}},
         **{"network": {"dropout": 0.2, "width": 6}, **sections},
     )
@@ -137,6 +137,13 @@ def test_and_every_family_and_loss(data, tmp_path, family, loss, engine):
     sizes = {"mlp": {"units": 7, "dropout": 0.3}, "resnet": {"width": 4, "blocks_per_stage": 1}}
     network = {"family": family, **sizes[family]}
     assert far_apart(population_of(data, tmp_path, network=network, loss={"name": loss}), engine) <= 1
+
+
+@pytest.mark.parametrize("engine", WIDE, ids=lambda engine: engine.name)
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+def test_and_with_alpha_dropout(data, tmp_path, normalization, engine):
+    population = population_of(data, tmp_path, normalization, activation="selu")
+    assert far_apart(population, engine) <= 1
 
 
 @pytest.mark.parametrize("engine", OTHERS, ids=lambda engine: engine.name)

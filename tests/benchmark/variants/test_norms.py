@@ -518,7 +518,7 @@ def test_statistics_are_reestimated(name):
 def test_a_clipped_gradient_has_at_most_the_norm():
     data, rate = make_data(), 0.5
     for clip_norm in (None, 0.1, 1e6):
-        network, rule = make_network("none-clip"), Sgd(momentum=0.0)
+        network, rule = make_network("none-clip1"), Sgd(momentum=0.0)
         parameters = flatten(network)
         state = TrainState(parameters, rule.moments(parameters), {}, torch.tensor(0))
         before = state.parameters.clone()
@@ -530,4 +530,5 @@ def test_a_clipped_gradient_has_at_most_the_norm():
         moved = (state.parameters - before).norm().item() / rate
         assert norm > 0.1
         assert moved == pytest.approx(min(norm, clip_norm or math.inf), rel=1e-4)
-    assert NORMALIZATIONS["none-clip"].clip_norm == 1.0
+    found = [NORMALIZATIONS[f"none-clip{norm}"].clip_norm for norm in ("0.1", "1", "10")]
+    assert found == [0.1, 1.0, 10.0]
