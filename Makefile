@@ -23,7 +23,7 @@ STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark plan status report claims calibrate throughput ui lint test test-gpu contracts clean
+.PHONY: help setup benchmark replicate plan status report claims calibrate throughput ui lint test test-gpu contracts clean
 
 help: ## list the targets (this)
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ plan: $(READY) ## show STUDY's trials and the time to expect; trains nothing
 
 status: $(READY) ## show how far STUDY has come
 	@$(RUN) -m benchmark status $(STUDY) $(SETS)
+
+replicate: $(READY) ## run STUDY once more on unused seeds and another split, and print both verdicts of every claim
+	@$(RUN) -m benchmark replicate $(STUDY) --device $(DEVICE) $(SETS) && $(RUN) -m analysis replications $(STUDY)
 
 report: $(READY) ## write STUDY's report from what was logged
 	@$(RUN) -m analysis report $(STUDY)

@@ -1,4 +1,4 @@
-"""The command line: `python -m analysis report|claims|calibrate|throughput`.
+"""The command line: `python -m analysis report|claims|replications|calibrate|throughput`.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {
             "report": commands.report,
             "claims": commands.claims,
+            "replications": commands.replications,
             "calibrate": commands.calibrate,
             "throughput": commands.throughput,
         }[options.verb](options)
@@ -43,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True)
     report = verbs.add_parser("report", help="write a study's report and log it to its MLflow run")
     claims = verbs.add_parser("claims", help="print a study's verdicts")
-    for sub in (report, claims):
+    again = verbs.add_parser("replications", help="print a study's verdicts beside those of its replications")
+    for sub in (report, claims, again):
         sub.add_argument("study", metavar="STUDY", help="a study's name, or the path to its TOML file")
         sub.add_argument(
             "--tracking-uri",

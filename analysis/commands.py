@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.claims import judge
-from analysis.data.load import load, load_family, log_report
+from analysis.claims import Verdict, judge, judge_outcomes, sensitivity_table, with_robustness
+from analysis.data.load import load, load_family, load_replications, log_report
 from analysis.errors import InputError
 from analysis.matrix import by_normalizer, by_value
-from analysis.printing import print_matrices, print_verdicts
+from analysis.printing import print_matrices, print_replications, print_verdicts
+from analysis.replications import replications_frame
 from analysis.results import Results
 
 REPORTS = Path("mlruns/reports")
@@ -55,7 +56,7 @@ def report(options: argparse.Namespace) -> None:
     results = _load(options)
     out = options.out or REPORTS / str(results.study["name"])
     if not results.study.get("axis"):
-        page = write(results, out)
+        page = write(load_replications(results, options.tracking_uri), out)
     else:
         family = load_family(results, options.tracking_uri)
         page = write_family(family, out)
@@ -71,19 +72,45 @@ def claims(options: argparse.Namespace) -> None:
     results = _load(options)
     console = Console()
     if not results.study.get("axis"):
-        verdicts = judge(results)
+        verdicts = _judged(results)
         print_verdicts(console, verdicts, _title(results))
         print_matrices(console, by_normalizer(verdicts))
         return
     family = load_family(results, options.tracking_uri)
     judged = []
     for member in family.members:
-        verdicts = judge(member)
+        verdicts = _judged(member)
         print_verdicts(console, verdicts, f"{_title(member)}: {family.label} = {family.name_of(member)}")
         judged.append((family.name_of(member), "", verdicts))
     print_matrices(console, by_value(judged))
     for name in family.missing:
         console.print(f"{family.label} = {name}: not run yet", highlight=False, markup=False)
+
+
+def replications(options: argparse.Namespace) -> None:
+    """Print the verdicts of a study beside those of its replications, of one with an axis at every value.
+
+    Raises:
+        InputError: it has none.
+    """
+    results = _load(options)
+    axis = results.study.get("axis")
+    members = load_family(results, options.tracking_uri).members if axis else (results,)
+    console = Console()
+    found = [load_replications(member, options.tracking_uri) for member in members]
+    if not any(member.replications for member in found):
+        name = results.study["name"]
+        raise InputError(
+            f"study {name!r}: expected a complete replication, found none; make one with: "
+            f"python -m benchmark replicate {name}"
+        )
+    for member in found:
+        frame = replications_frame(member, judge_outcomes(member))
+        print_replications(console, frame, _title(member))
+
+
+def _judged(results: Results) -> list[Verdict]:
+    return with_robustness(judge(results), sensitivity_table(results))
 
 
 def _title(results: Results) -> str:

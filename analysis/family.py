@@ -106,6 +106,19 @@ def differ_in_optimizer_alone(study: dict[str, Any], other: dict[str, Any]) -> b
     )
 
 
+def replicates(study: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Are two resolved studies the same but for their seeds, their split, names, words and execution?"""
+    return _replicable(study) == _replicable(other)
+
+
+def _replicable(study: dict[str, Any]) -> dict[str, Any]:
+    rest = copy.deepcopy({key: value for key, value in study.items() if key not in ("name", *WORDS)})
+    rest["seeds"].pop("first", None)
+    rest["data"].pop("split_seed", None)
+    rest["data"].pop("root", None)  # the same images may lie anywhere
+    return rest
+
+
 def _without_value(study: dict[str, Any]) -> dict[str, Any]:
     """A resolved study without what its axis varies."""
     rest = copy.deepcopy({key: value for key, value in study.items() if key not in WORDS})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from analysis.claims import Verdict
 from analysis.matrix import LEGEND, Entry, Matrix
+from analysis.replications import AGREE, agreement_words
 
 TABLE_CAPTION = "effects in the unit of the claim; p: the smaller Holm-adjusted one; *: exploratory"
 COLOURS = {"SUPPORTED": "green", "REFUTED": "red", "INCONCLUSIVE": "yellow", "NOT EVALUABLE": "dim"}
@@ -20,7 +22,7 @@ def print_verdicts(console: Console, verdicts: Iterable[Verdict], title: str) ->
     console.print(verdict_table(verdicts, title))
     for verdict in verdicts:
         console.print(
-            f"[bold]{verdict.claim}[/], {verdict.pair.variant}: {verdict.sentence}",
+            f"[bold]{verdict.claim}[/], {verdict.pair.variant}: {verdict.in_full}",
             highlight=False,
         )
 
@@ -29,6 +31,27 @@ def print_matrices(console: Console, matrices: Iterable[Matrix]) -> None:
     """Every matrix as a table."""
     for matrix in matrices:
         console.print(matrix_table(matrix))
+
+
+def print_replications(console: Console, frame: pd.DataFrame, title: str) -> None:
+    """A table per replication: both verdicts, both effects, and whether they agree; then how many do."""
+    for name, own in frame.groupby("replication", sort=False):
+        table = Table(title=escape(f"{title} and {name}"), caption=f"{AGREE}.", box=SIMPLE_HEAD)
+        for heading in ("claim", "net", "verdict", "effect (90%)", "again", "effect again (90%)", "agree"):
+            table.add_column(heading)
+        for row in own.to_dict("records"):
+            table.add_row(
+                str(row["claim"]),
+                f"{row['normalizer']}-{row['activation']}",
+                f"[{COLOURS[row['outcome']]}]{row['outcome']}[/]",
+                escape(str(row["shown"])),
+                f"[{COLOURS[row['outcome_again']]}]{row['outcome_again']}[/]",
+                escape(str(row["shown_again"])),
+                "yes" if row["agree"] else f"no: {row['why']}",
+            )
+        console.print(table)
+    for sentence in agreement_words(frame):
+        console.print(sentence, highlight=False, markup=False)
 
 
 def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:

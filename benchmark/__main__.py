@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmark plan|run|status STUDY`, and `throughput`.
+"""The command line: `python -m benchmark plan|run|replicate|status STUDY`, and `throughput`.
 
 Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 """
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        if options.verb == "run":
+        if options.verb in ("run", "replicate"):
             again = _command_again(options)
             print(f"\nstopped; nothing finished is lost. To go on: {again}", file=sys.stderr)
         return 130
@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     for verb, text in (
         ("plan", "show a study's trials, cells and the time to expect; trains nothing"),
         ("run", "run a study, or go on with it"),
+        ("replicate", "run a study once more on unused seeds and another split, or go on with that"),
         ("status", "show how far a study has come"),
     ):
         sub = verbs.add_parser(verb, help=text, description=text)
@@ -88,7 +89,8 @@ def _do(options: argparse.Namespace) -> int:
         return status(options, FOLDER, again)
     from benchmark.cli import commands
 
-    return {"plan": commands.plan, "run": commands.run}[options.verb](options, FOLDER, again)
+    verbs = {"plan": commands.plan, "run": commands.run, "replicate": commands.replicate}
+    return verbs[options.verb](options, FOLDER, again)
 
 
 def _add_device(verb: argparse.ArgumentParser) -> None:
@@ -101,7 +103,8 @@ def _add_device(verb: argparse.ArgumentParser) -> None:
 
 
 def _command_again(options: argparse.Namespace) -> str:
-    words = ["python", "-m", "benchmark", "run", options.study]
+    verb = "replicate" if options.verb == "replicate" else "run"
+    words = ["python", "-m", "benchmark", verb, options.study]
     for override in options.overrides:
         words += ["--set", override]
     if getattr(options, "device", "auto") != "auto":

@@ -30,7 +30,7 @@ ENDED = ("trained", "stuck", "diverged")
 """Outcomes that are results; a trial that failed or still runs has none."""
 
 CONFIRM_SEED_OFFSET = 1000
-"""Confirm seeds start here: disjoint from any sweep's."""
+"""Confirm seeds start here, beyond a study's first: disjoint from any sweep's."""
 RATE_MULTIPLES = (1, 5, 30)
 """Multiples of the unnormalized rate at which normalized variants are confirmed: BN-Baseline, BN-x5 and
 BN-x30 of Ioffe & Szegedy's table (1502.03167, figure 3)."""
@@ -57,10 +57,18 @@ DIVERGENCE_FACTOR = 1000.0
 relative-loss rule after Bjorck et al. (1806.02375)."""
 USABLE_SHARE = 0.1
 """Of the study's best accuracy above chance: a variant whose best cell keeps less is unusable (section 5)."""
+RUNNING_WEIGHT = 0.01
+"""Of the newest batch in the moving averages of batch statistics: Keras' default momentum, 0.99. The variants
+that are judged by their averages have their own."""
 TARGET_SHARE = 0.95
 """Of the unnormalized variant's accuracy above chance: the target (section 6), after AlgoPerf."""
 TRAINED_SEEDS_SHARE = 0.5
 """The least share of a cell's seeds that train at a rate that can be the best one (section 4)."""
+
+
+def replication_name(study: str, number: int) -> str:
+    """The name of a study's replication, which is a study of its own; numbers count from 1."""
+    return f"{study}-replication-{number}"
 
 
 def variant_name(normalization: str, activation: str) -> str:
@@ -112,6 +120,16 @@ def is_stable(status: Any, accuracy: Any, threshold: Any) -> Any:
 def capped_loss(loss: float, cap: float) -> float:
     """A loss that counts at most as the constant predictor's; so does one that is NaN (section 5)."""
     return cap if loss >= cap or math.isnan(loss) else loss
+
+
+def timing_rounds(sweep: int, confirm: int) -> int:
+    """How many times a step of each variant is timed (section 11): once per confirm seed, or else sweep seed.
+
+    Args:
+        sweep: how many seeds.
+        confirm: the same.
+    """
+    return confirm or sweep
 
 
 def eval_every_key(stage: str) -> str:
@@ -201,6 +219,7 @@ WHOLE_NETWORK, CLASSIFIER = "all", "dense"
 
 # Probes that analysis reads by name.
 GRADIENT_NORM = "gradient_norm"
+GRADIENT_TIMES_WEIGHT = "gradient_times_weight"
 SATURATED_SHARE, DEAD_SHARE = "saturated_share", "dead_share"
 COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE = "covariate_shift", "covariate_shift_cosine"
 COVARIATE_SHIFT_RELATIVE = "covariate_shift_relative"
@@ -243,7 +262,7 @@ CURVE_METRICS: Mapping[str, tuple[str, str, str]] = {
     "epoch": ("epochs", "none", "training examples seen, in multiples of the training set"),
     "examples": ("examples", "none", "training examples seen"),
     "train_seconds": ("s", "min", "time spent training, without warm-up, evaluation and probes"),
-    "learning_rate": ("1", "none", "the optimizer's learning rate"),
+    "learning_rate": ("1", "none", "the optimizer's learning rate, before the schedule"),
     "train_loss": (LOSS_UNIT, "min", "mean loss of the interval's training batches, as trained"),
     "train_accuracy": ("share", "max", "mean accuracy of the interval's training batches, as trained"),
     "gradient_norm": ("loss/weight", "none", "mean over the interval of the whole gradient's norm"),

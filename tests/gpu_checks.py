@@ -51,9 +51,16 @@ class Case:
     loss: dict
     network: dict
     image_shape: tuple[int, int, int] = SMALL
+    schedule: str = "constant"
 
     def __str__(self):
-        words = (self.normalization, self.activation, self.optimizer["name"], self.loss["name"])
+        words = (
+            self.normalization,
+            self.activation,
+            self.optimizer["name"],
+            self.loss["name"],
+            self.schedule,
+        )
         return "-".join((*words, self.network["family"], str(self.image_shape[-1])))
 
     def trial(self, **fields):
@@ -67,6 +74,7 @@ class Case:
             network=self.network,
             optimizer=self.optimizer,
             loss=self.loss,
+            schedule={"name": self.schedule},
             data={"augmentation": {}},
             probes={"enabled": list(PROBES), "every": 2, "num_images": 8},
         )
@@ -83,7 +91,11 @@ def network_of(normalization, family=None):
 
 
 # Lists of lengths without a common divisor, so that their entries meet in ever other pairs.
-RULES = [*({"name": name} for name in OPTIMIZERS), {"name": "rmsprop", "epsilon_inside": True}]
+RULES = [
+    *({"name": name} for name in OPTIMIZERS),
+    {"name": "rmsprop", "epsilon_inside": True},
+    {"name": "sgd", "weight_decay": 0.01},
+]
 JUDGES = [*({"name": name} for name in LOSSES), {"name": "cross-entropy", "label_smoothing": 0.1}]
 CASES = [
     Case(normalization, activation, rule, judge, network_of(normalization))
@@ -93,6 +105,7 @@ CASES = [
 ]
 OTHERS = [
     Case("batch", "relu", RULES[0], JUDGES[0], network_of("batch", "mlp")),
+    Case("batch", "relu", RULES[0], JUDGES[0], network_of("batch"), SMALL, "warmup-cosine"),
     Case("none-lsuv", "tanh", RULES[1], JUDGES[0], network_of("none-lsuv", "mlp")),
     Case("batch", "relu", RULES[0], JUDGES[0], network_of("batch", "resnet")),
     Case("group2", "elu", RULES[2], JUDGES[1], network_of("group2", "resnet")),

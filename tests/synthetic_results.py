@@ -126,6 +126,15 @@ class _Maker:
         self.trials, self.curves, self.probes = [], [], []
         self.edge_of = {}
 
+    def steps_s(self):
+        """Of every variant, a round per confirm seed."""
+        confirm = 0 if self.sampler == "fixed" else self.confirm_seeds
+        return {
+            variant: (self.of(self.seconds_per_step, variant, 0.014),)
+            * contract.timing_rounds(self.seeds, confirm)
+            for variant in self.variants
+        }
+
     def make(self) -> Results:
         for variant in self.variants:
             for rate in self.grid:
@@ -133,7 +142,13 @@ class _Maker:
                     self.train(variant, rate, seed, "sweep")
         decisions = self.select()
         if self.sampler != "fixed":
-            self.refine(decisions)
+            self.refine(decisions, upper=True)
+            others, self.rng = (
+                self.rng,
+                np.random.default_rng(1),
+            )  # of its own: no other number hangs on these
+            self.refine(decisions, upper=False)
+            self.rng = others
             self.confirm(decisions)
             if self.with_gains:
                 self.vary_gains(decisions)
@@ -259,6 +274,7 @@ class _Maker:
         values = {
             contract.GRADIENT_NORM: 10**log_norm,
             "gradient_ratio": 10 ** (log_norm - 0.5),
+            contract.GRADIENT_TIMES_WEIGHT: 3 * 10**log_norm,
             "weight_norm": 3 * ones,
             "update_ratio": np.where(steps[:, None] == 0, np.nan, 1e-3 * ones),
             contract.COVARIATE_SHIFT: 0.1 * (depth > 0) * ones,
@@ -327,6 +343,7 @@ class _Maker:
                 "best_cell_accuracy": best_accuracy,
                 "usable": bool(best_accuracy - CHANCE >= USABLE_SHARE * best_of_study),
                 "stability_threshold": CHANCE + RHO * (best_accuracy - CHANCE),
+                "searched_seeds": [],
             }
         return {
             "num_classes": NUM_CLASSES,
@@ -373,25 +390,31 @@ class _Maker:
                     cells.setdefault((variant, plain * multiple), []).append(f"x{multiple}")
         return [{"variant": v, "learning_rate": r, "roles": roles} for (v, r), roles in cells.items()]
 
-    def refine(self, decisions):
+    def refine(self, decisions, *, upper):
         sweep = pd.DataFrame(self.trials)
-        for (variant, seed), own in sweep.groupby(["variant", "seed"]):
+        for (variant, seed), own in sweep[sweep["stage"] == "sweep"].groupby(["variant", "seed"]):
             threshold = decisions["variants"][variant]["stability_threshold"]
             stable = own[(own["status"] == "trained") & (own["final_val_accuracy"] >= threshold)][
                 "learning_rate"
             ]
-            above = [rate for rate in self.grid if len(stable) and rate > stable.max()]
-            if not above:
+            if not len(stable):
                 continue
-            low, high = stable.max(), above[0]
-            for _ in range(self.num_bisections):
-                middle = float(np.sqrt(low * high))
-                self.train(variant, middle, seed, "refine")
-                last = self.trials[-1]
-                if last["status"] == "trained" and last["final_val_accuracy"] >= threshold:
-                    low = middle
-                else:
-                    high = middle
+            if upper:
+                inside, beyond = stable.max(), [rate for rate in self.grid if rate > stable.max()][:1]
+            else:
+                inside, beyond = stable.min(), [rate for rate in self.grid if rate < stable.min()][-1:]
+            if beyond:
+                self.bisect(variant, seed, threshold, inside, beyond[0])
+
+    def bisect(self, variant, seed, threshold, inside, outside):
+        for _ in range(self.num_bisections):
+            middle = float(np.sqrt(inside * outside))
+            self.train(variant, middle, seed, "refine")
+            last = self.trials[-1]
+            if last["status"] == "trained" and last["final_val_accuracy"] >= threshold:
+                inside = middle
+            else:
+                outside = middle
 
     def confirm(self, decisions):
         for cell in decisions["confirm"]:
@@ -427,6 +450,7 @@ class _Maker:
             trials=trials,
             curves=_frame(self.curves, CURVE_FRAME),
             probes=_frame(self.probes, PROBE_FRAME),
+            steps_s=self.steps_s(),
         )
 
     def schema(self):
@@ -466,7 +490,8 @@ class _Maker:
             },
             "network": {"blocks": 3, "width": 8, "dropout": 0.15},
             "init": {"gains": list(GAINS) if self.with_gains else []},
-            "optimizer": {"name": "sgd", "momentum": 0.9},
+            "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0},
+            "schedule": {"name": "constant"},
             "budget": {
                 "num_steps": self.num_steps,
                 "batch_size": 64,
@@ -481,7 +506,7 @@ class _Maker:
                 "num_bisections": self.num_bisections,
                 "num_extensions": 2,
             },
-            "seeds": {"sweep": self.seeds, "confirm": self.confirm_seeds},
+            "seeds": {"sweep": self.seeds, "confirm": self.confirm_seeds, "first": 0},
             "judge": {"statistics": "reestimated", "rho": RHO},
             "probes": {
                 "enabled": ["gradients", "activations"] * self.with_probes

@@ -96,7 +96,7 @@ LAYERS = {
         {"analysis.__main__"},
         {"analysis.commands"},
         {"analysis.report", "analysis.printing", "analysis.calibration"},
-        {"analysis.matrix"},
+        {"analysis.matrix", "analysis.replications"},
         {"analysis.claims", "analysis.figures"},
         {"analysis.measures"},
         {"analysis.stats", "analysis.data"},

@@ -19,12 +19,14 @@ FLAGS = {
     "benchmark": {
         "plan": {**TRACKED, "--set": [], "--device": "auto"},
         "run": {**TRACKED, "--set": [], "--device": "auto"},
+        "replicate": {**TRACKED, "--set": [], "--device": "auto"},
         "status": {**TRACKED, "--set": []},
         "throughput": {"--device": "auto", "--quick": False, "--out": None},
     },
     "analysis": {
         "report": {**TRACKED, "--run": None, "--out": None},
         "claims": {**TRACKED, "--run": None},
+        "replications": {**TRACKED, "--run": None},
         "calibrate": {"--studies": 1000, "--out": None},
         "throughput": {"CSV": None},
     },

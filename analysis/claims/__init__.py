@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.claims import (
     _competitors,
     _document,
     _judge,
+    _robustness,
     faster_at_best_rate,
     faster_at_same_rate,
     fewer_failures,
@@ -29,12 +31,20 @@ from analysis.claims._base import (
     NotEvaluable,
     Outcome,
     Pair,
+    Robustness,
     Sample,
     Verdict,
     show_effect,
     show_interval,
 )
-from analysis.claims._sensitivity import selection_flips, selection_shares, sensitivity_table
+from analysis.claims._better_rates import better_rates_frame
+from analysis.claims._sensitivity import (
+    AS_IS,
+    MOVING_AVERAGES,
+    selection_flips,
+    selection_shares,
+    sensitivity_table,
+)
 from analysis.results import Results
 
 CLAIMS: dict[str, Claim] = {
@@ -74,6 +84,16 @@ def judge(
     return _judge.judge(results, chosen, np.random.default_rng(_SEED) if rng is None else rng)
 
 
+def with_robustness(verdicts: Sequence[Verdict], table: pd.DataFrame) -> list[Verdict]:
+    """The verdicts, with what the other choices of `sensitivity_table` make of them."""
+    return _robustness.with_robustness(verdicts, table, CLAIMS)
+
+
+def judge_outcomes(results: Results) -> list[Verdict]:
+    """All verdicts, but for how many seeds an open one would need, which takes most of the time."""
+    return _judge.judge(results, list(CLAIMS.values()), rng=None)
+
+
 def judge_against_competitors(results: Results) -> dict[str, list[Verdict]]:
     """Batch normalization judged against each competitor without normalization, in the plain net's place.
 
@@ -89,21 +109,27 @@ def verdicts_document(results: Results, verdicts: Iterable[Verdict]) -> dict[str
 
 
 __all__ = [
+    "AS_IS",
     "CLAIMS",
+    "MOVING_AVERAGES",
     "NOT_EVALUABLE",
     "OUTCOMES",
     "Claim",
     "NotEvaluable",
     "Outcome",
     "Pair",
+    "Robustness",
     "Sample",
     "Verdict",
+    "better_rates_frame",
     "judge",
     "judge_against_competitors",
+    "judge_outcomes",
     "selection_flips",
     "selection_shares",
     "sensitivity_table",
     "show_effect",
     "show_interval",
     "verdicts_document",
+    "with_robustness",
 ]

@@ -8,7 +8,7 @@ under any choice, only wider than a study run under that choice would have made 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,16 @@ def with_rho(results: Results, rho: Rho) -> Results:
     return _with_variants(
         results, lambda variant, decided: {"stability_threshold": stability_threshold(results, variant, rho)}
     )
+
+
+def with_common_threshold(results: Results) -> Results:
+    """Stable trials of an activation all pass one threshold: the unnormalized variant's."""
+
+    def of_reference(variant: str, decided: dict[str, Any]) -> dict[str, Any]:
+        reference = select.decided(results, select.reference_of(results, variant))
+        return {"stability_threshold": reference["stability_threshold"]} if reference else {}
+
+    return _with_variants(results, of_reference)
 
 
 def with_median_cells(results: Results) -> Results:
@@ -64,13 +74,26 @@ def with_target(results: Results, quantile: float = 0.5, share: float = TARGET_S
     return _decided(results, targets=targets)
 
 
-def at_sweep_rates(results: Results, rates: Mapping[str, float]) -> Results:
-    """The confirm stage replaced by sweep trials, each variant at the rate given as its eta*.
+def at_sweep_rates(
+    results: Results,
+    rates: Mapping[str, float],
+    stages: Sequence[str] = ("sweep",),
+    seeds: Sequence[int] | None = None,
+) -> Results:
+    """The confirm stage replaced by trials before it, each variant at the rate given as its eta*.
 
     For asking what the claims at the best rate would be, had selection picked another rate. The unnormalized
     variant's rate is also the others' `x1`.
+
+    Args:
+        results: a study's.
+        rates: by variant.
+        stages: whose trials.
+        seeds: of these alone, ascending; None for all of the sweep.
     """
-    sweep = select.ended_trials(results, "sweep")
+    seeds = select.sweep_seeds(results) if seeds is None else seeds
+    tried = select.ended_trials(results, *stages)
+    tried = tried[tried["seed"].isin(seeds)]
     confirm: list[dict[str, Any]] = []
     chosen = []
     for variant, rate in rates.items():
@@ -80,28 +103,29 @@ def at_sweep_rates(results: Results, rates: Mapping[str, float]) -> Results:
         if plain is not None and variant != reference:
             confirm.append({"variant": variant, "learning_rate": plain, "roles": [select.SAME_RATE]})
     for cell in confirm:
-        at_rate = select.same_rate(sweep["learning_rate"], cell["learning_rate"])
-        chosen.append(sweep[(sweep["variant"] == cell["variant"]) & at_rate])
-    trials = pd.concat(chosen).drop_duplicates("trial_hash") if chosen else sweep.iloc[:0]
-    trials = trials.assign(stage="confirm", seed=trials["seed"] + CONFIRM_SEED_OFFSET)
+        at_rate = select.same_rate(tried["learning_rate"], cell["learning_rate"])
+        chosen.append(tried[(tried["variant"] == cell["variant"]) & at_rate])
+    trials = pd.concat(chosen).drop_duplicates("trial_hash") if chosen else tried.iloc[:0]
+    first = CONFIRM_SEED_OFFSET + select.sweep_seeds(results).start
+    numbers = {seed: first + position for position, seed in enumerate(seeds)}
+    trials = _renumbered(trials, trials, numbers)
     rewritten = _with_variants(
         _decided(results, confirm=confirm),
         lambda variant, decided: {"best_learning_rate": rates.get(variant), "at_edge": False},
     )
     return dataclasses.replace(
         rewritten,
-        study=results.study
-        | {"seeds": results.study["seeds"] | {"confirm": results.study["seeds"]["sweep"]}},
+        study=results.study | {"seeds": results.study["seeds"] | {"confirm": len(seeds)}},
         trials=trials,
-        curves=_renumbered(results.curves, trials),
-        probes=_renumbered(results.probes, trials),
+        curves=_renumbered(results.curves, trials, numbers),
+        probes=_renumbered(results.probes, trials, numbers),
     )
 
 
-def _renumbered(frame: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows of these trials, as rows of the confirm stage."""
+def _renumbered(frame: pd.DataFrame, trials: pd.DataFrame, numbers: Mapping[int, int]) -> pd.DataFrame:
+    """The rows of these trials, as rows of the confirm stage under other seeds."""
     rows = frame[frame["trial_hash"].isin(trials["trial_hash"])]
-    return rows.assign(stage="confirm", seed=rows["seed"] + CONFIRM_SEED_OFFSET)
+    return rows.assign(stage="confirm", seed=rows["seed"].map(numbers).astype(rows["seed"].dtype))
 
 
 def _with_best_cells(results: Results, trials: pd.DataFrame, statistic: str) -> Results:

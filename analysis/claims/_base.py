@@ -24,6 +24,9 @@ ONE_SIDED_RISK = (
 )
 
 
+CONDITIONAL = "Conditional on this split: all seeds share one validation set"
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """What is known of the paired effect of every seed.
@@ -116,6 +119,10 @@ class Claim:
         inconclusive: sentence, without {effect}: it can be unknown.
         best_guess: the effect in that sentence's second half, with {effect}.
         activations: the claim is about these alone; None for all.
+        reads_validation: the measure, or the rate at which it is read, comes from the validation set, which
+            all seeds share.
+        narrowed_by: of what more between those tried would narrow the seeds' intervals; empty where nothing
+            that is searched would.
         needs: the study's switch that logs what it reads beyond the standard metrics; empty for none.
         caveat: stands beside every verdict of the claim; empty for none.
         primary: the study's main question.
@@ -139,6 +146,8 @@ class Claim:
     inconclusive: str
     best_guess: str = "{effect}"
     activations: tuple[str, ...] | None = None
+    reads_validation: bool = True
+    narrowed_by: str = ""
     needs: str = ""
     caveat: str = ""
     primary: bool = False
@@ -152,6 +161,23 @@ class Claim:
     def planned_activations(self, results: Results) -> list[str]:
         """The study's activations that the claim is about."""
         return [a for a in results.activations if self.activations is None or a in self.activations]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """How an outcome fares under other choices (protocol, 8).
+
+    Attributes:
+        num_same: choices under which the outcome is the same.
+        num_choices: that were tried.
+        brief: those under which it is not, in words.
+        words: the same with the figures there; a sentence without its full stop.
+    """
+
+    num_same: int
+    num_choices: int
+    brief: str
+    words: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +206,7 @@ class Verdict:
         survives_holm_over_all: does the outcome hold when all planned tests are adjusted together? None where
             there is nothing to survive.
         sample: the pairs; None where not evaluable.
+        robustness: under other choices; None where none was tried.
     """
 
     claim: str
@@ -202,6 +229,7 @@ class Verdict:
     exploratory: bool
     survives_holm_over_all: bool | None
     sample: Sample | None
+    robustness: Robustness | None = None
 
     @property
     def normalizer(self) -> str:
@@ -214,6 +242,11 @@ class Verdict:
         return self.pair.activation
 
     @property
+    def in_full(self) -> str:
+        """The sentence, and what other choices make of it."""
+        return f"{self.sentence} {self.robustness.words}." if self.robustness else self.sentence
+
+    @property
     def samples(self) -> pd.DataFrame:
         """The pairs as a frame: seed, low, high."""
         if self.sample is None:
@@ -224,7 +257,9 @@ class Verdict:
 NOT_MEASURABLE = "not measurable here"
 
 
-def show_effect(show: Callable[[float], str], effect: float, least: float, greatest: float) -> str:
+def show_effect(
+    show: Callable[[float], str], effect: float, least: float, greatest: float, delta: float
+) -> str:
     """An effect in words; of an infinite or unknown one, the bound that there is.
 
     Args:
@@ -232,9 +267,12 @@ def show_effect(show: Callable[[float], str], effect: float, least: float, great
         effect: pseudo-median of the pairs' midpoints.
         least: pseudo-median of the least effects.
         greatest: pseudo-median of the greatest effects.
+        delta: an effect that is known no better than that is said to be the middle of what is known.
     """
     if math.isfinite(effect):
-        return show(effect)
+        coarse = math.isfinite(greatest - least) and greatest - least > delta
+        known = f" (the middle of {show_interval(show, least, greatest)})" if coarse else ""
+        return f"{show(effect)}{known}"
     if math.isfinite(least):
         return f"at least {show(least)}"
     if math.isfinite(greatest):

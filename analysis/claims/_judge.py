@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from analysis.claims._base import (
+    CONDITIONAL,
     NOT_EVALUABLE,
     NOT_MEASURABLE,
     Claim,
@@ -22,7 +23,7 @@ from analysis.claims._base import (
 )
 from analysis.claims._requirements import unmet
 from analysis.results import Results
-from analysis.stats import Estimate, decide, estimate, holm, seeds_needed, tests_of
+from analysis.stats import Estimate, decide, estimate, holm, seeds_needed, settled_if_narrowed, tests_of
 from benchmark.contract import BASELINE, CONFIRMATORY, least_seeds
 
 
@@ -120,7 +121,9 @@ def _verdict(results: Results, test: _Test, standing: _Standing, rng: np.random.
         else:
             needed = seeds_needed(found.low, found.high, claim.delta, standing.num_tests, rng)
         reason = " ".join(_caveats(results, claim, found, standing.num_tests))
-        sentence = _sentence(results, test, outcome, size, needed)
+        sentence = _sentence(results, test, outcome, size)
+        if not settled:
+            sentence += _what_settles(claim, found, needed, standing.num_tests)
     return Verdict(
         claim=claim.id,
         pair=test.pair,
@@ -148,10 +151,10 @@ def _verdict(results: Results, test: _Test, standing: _Standing, rng: np.random.
 _NOTHING = Estimate(effect=np.nan, effect_low=np.nan, effect_high=np.nan, low=np.nan, high=np.nan, n=0)
 
 
-def _sentence(results: Results, test: _Test, outcome: Outcome, size: Estimate, needed: int | None) -> str:
+def _sentence(results: Results, test: _Test, outcome: Outcome, size: Estimate) -> str:
     """The outcome in plain words, with its figures."""
     claim = test.claim
-    effect = show_effect(claim.show, size.effect, size.effect_low, size.effect_high)
+    effect = show_effect(claim.show, size.effect, size.effect_low, size.effect_high, claim.delta)
     # Only an unsettled effect can be without any bound: a settled one's interval excludes delta.
     guess = f"the effect is {effect}" if effect == NOT_MEASURABLE else f"the best guess is {claim.best_guess}"
     templates = {
@@ -165,14 +168,20 @@ def _sentence(results: Results, test: _Test, outcome: Outcome, size: Estimate, n
         effect=effect,
         delta=claim.show(claim.delta).lstrip("+"),
     )
-    text = f"{text[0].upper()}{text[1:]} ({_interval_words(claim, size)}, {size.n} seeds)."
-    if outcome == "INCONCLUSIVE":
-        text += (
-            f" About {needed} seeds would likely settle it."
-            if needed is not None
-            else " More seeds alone would not likely settle it."
-        )
-    return text
+    return f"{text[0].upper()}{text[1:]} ({_interval_words(claim, size)}, {size.n} seeds)."
+
+
+def _what_settles(claim: Claim, sample: Sample, needed: int | None, num_tests: int) -> str:
+    """What would likely settle an inconclusive verdict: more rates (or gains) for them, or more seeds."""
+    finer = claim.narrowed_by
+    if finer and settled_if_narrowed(sample.low, sample.high, claim.delta, num_tests):
+        return f" More {finer} between those tried would likely settle it, with the same seeds."
+    seeds = (
+        "More seeds alone would not likely settle it."
+        if needed is None
+        else f"About {needed} seeds would likely settle it."
+    )
+    return f" More {finer} between those tried would not likely settle it. {seeds}" if finer else f" {seeds}"
 
 
 def _interval_words(claim: Claim, size: Estimate) -> str:
@@ -190,7 +199,8 @@ def _not_evaluable_sentence(results: Results, test: _Test, found: NotEvaluable) 
 
 def _caveats(results: Results, claim: Claim, sample: Sample, num_tests: int) -> list[str]:
     """Sentences that qualify a judged claim."""
-    said = [f"{text}." for text in (claim.caveat, *sample.caveats) if text]
+    conditional = CONDITIONAL if claim.reads_validation else ""
+    said = [f"{text}." for text in (conditional, claim.caveat, *sample.caveats) if text]
     n = sample.seeds.size
     blank = int((np.isneginf(sample.low) & np.isposinf(sample.high)).sum())
     if blank:

@@ -8,12 +8,12 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.claims._base import NotEvaluable, Pair, Requirement
-from analysis.measures import max_stable_rate, select
+from analysis.measures import select, stable_band
 from analysis.results import Results
-from benchmark.contract import BEST
+from benchmark.contract import BEST, USABLE_SHARE, share_above_chance
 
 EDGE_RESOLUTION = 0.15
-"""Decades within which refinement is to know the stability edge (protocol, 4)."""
+"""Decades within which refinement is to know an edge of the stable rates (protocol, 4)."""
 
 
 def unmet(results: Results, pair: Pair, requirements: Iterable[Requirement]) -> NotEvaluable | None:
@@ -81,15 +81,36 @@ def usable(results: Results, pair: Pair) -> str | None:
     for variant in pair.both:
         if not select.decided(results, variant)["usable"]:
             return (
-                f"{variant} never trained at any rate within {results.study['budget']['num_steps']} steps, "
-                "so there is nothing to measure against (fewer-failures is the claim that judges this)"
+                f"{_hardly_trained(results, variant)}, so there is nothing to measure against "
+                "(fewer-failures is the claim that judges this)"
             )
     return None
 
 
+def _hardly_trained(results: Results, variant: str) -> str:
+    """How far an unusable variant came: never trained, or in so few trials, or so little."""
+    within = f"within {results.study['budget']['num_steps']} steps"
+    sweep = select.ended_trials(results, "sweep", variant=variant)
+    trained = sweep[sweep["status"] == "trained"]
+    if trained.empty:
+        return f"{variant} never trained at any rate {within}"
+    best_of_study = max(of["best_cell_accuracy"] for of in results.decisions["variants"].values())
+    needed = share_above_chance(best_of_study, results.chance, USABLE_SHARE)
+    reached, mean = (
+        trained["final_val_accuracy"].max(),
+        select.decided(results, variant)["best_cell_accuracy"],
+    )
+    return (
+        f"{variant} hardly trained {within}: {len(trained)} of its {len(sweep)} trials on the grid did, the "
+        f"best to an accuracy of {reached:.3f}, but no rate's mean over seeds is above {mean:.3f}, where "
+        f"{needed:.3f} would make it usable (chance, {results.chance:.3f}, and a tenth of the study's best "
+        "gain on it)"
+    )
+
+
 def edges_refined(results: Results, pair: Pair) -> str | None:
     """The refine stage has run, so far as the study's status tells."""
-    wide = wide_edges(results, pair)
+    wide = wide_edges(results, pair, both_edges=False)
     if wide and results.status != "complete":
         return (
             f"the refine stage is unfinished: {wide} stability edges are not yet known within "
@@ -98,15 +119,16 @@ def edges_refined(results: Results, pair: Pair) -> str | None:
     return None
 
 
-def wide_edges(results: Results, pair: Pair) -> int:
-    """Number of seeds and variants whose edge was bracketed but not bisected to the promised width."""
-    return sum(_wide_edges_of(results, variant) for variant in pair.both)
+def wide_edges(results: Results, pair: Pair, *, both_edges: bool) -> int:
+    """Number of edges, upper ones or all, that were bracketed but not bisected to the promised width."""
+    which = ("upper", "lower") if both_edges else ("upper",)
+    return sum(_wide_edges_of(results, variant, edge) for variant in pair.both for edge in which)
 
 
 @lru_cache(maxsize=select.CACHED)
-def _wide_edges_of(results: Results, variant: str) -> int:
-    edges = max_stable_rate(results, variant)
-    width = edges["high"].to_numpy(dtype=float) - edges["low"].to_numpy(dtype=float)
+def _wide_edges_of(results: Results, variant: str, edge: str) -> int:
+    edges = stable_band(results, variant)
+    width = edges[f"{edge}_high"].to_numpy(dtype=float) - edges[f"{edge}_low"].to_numpy(dtype=float)
     return int((np.isfinite(width) & (width > EDGE_RESOLUTION)).sum())
 
 

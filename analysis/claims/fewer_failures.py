@@ -36,5 +36,6 @@ CLAIM = Claim(
         "whether {norm} lets the {act} net train at more of the learning rates tried, by over {delta}, "
         "is not settled"
     ),
+    narrowed_by="rates",
     caveat="A share on this range of rates: another range gives another share",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.claims import _requirements as needs
 from analysis.claims._base import Claim, Pair, Sample, show_times
+from analysis.claims._search import search_caveats
 from analysis.measures import max_stable_rate, paired_difference
 from analysis.results import Results
 
@@ -17,9 +18,8 @@ def evaluate(results: Results, pair: Pair, *, contiguous: bool = False) -> Sampl
         contiguous: count only rates stable in an unbroken run from eta* (a sensitivity row).
     """
     reference, variant = (max_stable_rate(results, name, contiguous=contiguous) for name in pair.both)
-    wide = needs.wide_edges(results, pair)
-    coarse = f"{wide} stability edges are known to no better than {needs.EDGE_RESOLUTION} decades"
-    return Sample.of(paired_difference(variant, reference), [coarse] if wide else [])
+    caveats = search_caveats(results, pair, both_edges=False)
+    return Sample.of(paired_difference(variant, reference), caveats)
 
 
 CLAIM = Claim(
@@ -52,5 +52,6 @@ CLAIM = Claim(
         "not settled"
     ),
     best_guess="{effect} as high",
+    narrowed_by="rates",
     primary=True,
 )

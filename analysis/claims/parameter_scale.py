@@ -66,5 +66,6 @@ CLAIM = Claim(
         "whether {norm} lets the {act} net train at more of the scales of its initial weights, by over "
         "{delta}, is not settled"
     ),
+    narrowed_by="gains",
     needs="several values in init.gains",
 )

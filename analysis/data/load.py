@@ -10,13 +10,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from analysis.data import checks
+from analysis.data import checks, trial_checks
 from analysis.data.frames import stack, trials_frame
 from analysis.data.store import SQLITE, ClientRecords, Store, has_ended
 from analysis.errors import InputError
@@ -25,6 +26,7 @@ from analysis.family import (
     differ_in_optimizer_alone,
     of_one_family,
     position_of,
+    replicates,
     same_rules,
     varies_data,
 )
@@ -32,6 +34,7 @@ from analysis.results import CURVE_FRAME, PROBE_FRAME, Results, Variant
 from benchmark.contract import (
     CURVES_FILE,
     DECISIONS_FILE,
+    ENGINES_FILE,
     ENVIRONMENT_FILE,
     PROBES_FILE,
     PROGRESS_FILE,
@@ -39,6 +42,8 @@ from benchmark.contract import (
     STUDY_FILE,
     Tag,
     local_artifacts,
+    replication_name,
+    timing_rounds,
 )
 
 DEFAULT_TRACKING_URI = "sqlite:///mlruns/mlflow.db"
@@ -106,6 +111,30 @@ def load_family(newest: Results, tracking_uri: str | None = None) -> Family:
     return Family(tuple(members[position] for position in sorted(members)), newest)
 
 
+def load_replications(results: Results, tracking_uri: str | None = None) -> Results:
+    """The results with those of every complete replication, by number: the newest run of each.
+
+    Args:
+        results: from `load`.
+        tracking_uri: as for `load`.
+    """
+    uri = resolve_uri(tracking_uri)
+    store, study = Store(uri), str(results.study["name"])
+    known = set(store.experiments.values())
+    found = []
+    for name in takewhile(known.__contains__, (replication_name(study, number) for number in count(1))):
+        for run in store.study_runs(name):
+            artifacts = store.artifacts(run)
+            if (
+                run.data.tags.get(Tag.STATUS) == "complete"
+                and same_rules(artifacts.json(SCHEMA_FILE), results.schema)
+                and replicates(artifacts.json(STUDY_FILE), results.study)
+            ):
+                found.append(load(name, uri, run.info.run_id))
+                break
+    return replace(results, replications=tuple(found))
+
+
 def log_report(results: Results, folder: Path, tracking_uri: str | None = None) -> None:
     """Put a report's folder under `report/` of the study's MLflow run, where the MLflow UI shows it."""
     uri = resolve_uri(tracking_uri)
@@ -145,7 +174,10 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
     checks.check_schema(where, schema, normalizations)
     decisions, status = artifacts.json(DECISIONS_FILE), run.data.tags.get(Tag.STATUS, "running")
     variants = [Variant(n, a).name for a in activations for n in normalizations]
-    checks.check_decisions(where, decisions, variants, complete=status == "complete")
+    complete = status == "complete"
+    checks.check_decisions(where, decisions, variants, complete=complete)
+    engines = artifacts.json(ENGINES_FILE)
+    rounds = timing_rounds(study["seeds"]["sweep"], study["seeds"]["confirm"])
     return Results(
         study=study,
         schema=schema,
@@ -160,6 +192,7 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
         curves=pd.DataFrame(columns=list(CURVE_FRAME)),
         probes=pd.DataFrame(columns=list(PROBE_FRAME)),
         status=status,
+        steps_s=checks.steps_s(where, engines, variants, rounds, complete=complete),
     )
 
 
@@ -167,10 +200,10 @@ def _tables(store: Store, trial: Any, own: Results) -> tuple[pa.Table | None, pa
     """A trial's curves and probes; none of a trial without an outcome, whose files are not whole."""
     if not has_ended(trial):
         return None, None
-    artifacts, label = store.artifacts(trial), checks.label_of(trial)
-    curves = checks.check_curves(artifacts.table(CURVES_FILE), trial, own.study)
+    artifacts, label = store.artifacts(trial), trial_checks.label_of(trial)
+    curves = trial_checks.check_curves(artifacts.table(CURVES_FILE), trial, own.study)
     enabled, declared = own.study["probes"]["enabled"], own.schema["probes"]
-    return curves, checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
+    return curves, trial_checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
 
 
 def _same_data(run: Any, own: Results) -> bool:

@@ -53,6 +53,7 @@ from analysis.measures.speed import (
     target_accuracy,
     time_to_target,
 )
+from analysis.measures.statistics import moving_average_table, moving_average_words
 from analysis.measures.tables import cell_table, probe_cost, rate_multiples_table, time_table, variant_table
 
 __all__ = [
@@ -87,6 +88,8 @@ __all__ = [
     "log_speedup",
     "loss_spikes",
     "max_stable_rate",
+    "moving_average_table",
+    "moving_average_words",
     "over_levels",
     "paired_difference",
     "planned_gains",

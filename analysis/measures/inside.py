@@ -27,7 +27,7 @@ GAINS = (0.1, 10.0)
 """The range of init gains that a claim is about (protocol, 9)."""
 
 
-def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
+def attenuation(probes: pd.DataFrame, probe: str = GRADIENT_NORM) -> pd.DataFrame:
     """How fast the gradient dies towards the input, per trial and evaluation.
 
     The attenuation slope is the least-squares slope of log10 ||dL/dW_l|| on the layer's index, over the
@@ -35,6 +35,7 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         probes: rows of `Results.probes`, of any trials and steps.
+        probe: what is read per layer in the gradient norm's place.
 
     Returns:
         frame with columns trial_hash, variant, stage, trial_learning_rate, seed, step, slope (decades per
@@ -42,7 +43,7 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
         norm was zero though a layer nearer to the input had a gradient: that layer was off, which vanishing
         on the way back to the input cannot make it; as the branches of SkipInit are at first).
     """
-    wanted = (probes["probe"] == GRADIENT_NORM) & in_hidden_layers(probes)
+    wanted = (probes["probe"] == probe) & in_hidden_layers(probes)
     keys = ["trial_hash", "variant", "stage", "trial_learning_rate", "seed", "step"]
     if not wanted.any():
         return pd.DataFrame(columns=[*keys, "slope", "first_last_ratio", "floored", "switched_off"])
@@ -70,15 +71,15 @@ def in_hidden_layers(probes: pd.DataFrame) -> pd.Series[bool]:
 
 
 @lru_cache(maxsize=select.CACHED)
-def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:
+def attenuation_at_init(results: Results, variant: str, probe: str = GRADIENT_NORM) -> pd.DataFrame:
     """Per sweep seed, the attenuation slope at init. Init does not depend on the rate: the lowest one's.
 
     Returns:
         frame with columns seed, value (decades per layer; smaller is better), floored, switched_off.
     """
-    probes = select.probe_rows(results, GRADIENT_NORM, variant)
+    probes = select.probe_rows(results, probe, variant)
     at_init = probes[(probes["step"] == 0) & (probes["stage"] == "sweep")]
-    slopes = attenuation(at_init).sort_values("trial_learning_rate").drop_duplicates("seed")
+    slopes = attenuation(at_init, probe).sort_values("trial_learning_rate").drop_duplicates("seed")
     slopes = slopes.sort_values("seed")
     return slopes.rename(columns={"slope": "value"})[["seed", "value", "floored", "switched_off"]]
 

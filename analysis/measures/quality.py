@@ -18,16 +18,31 @@ SPIKE_MADS = 5.0
 
 
 def generalization_gap(
-    results: Results, reference: str, variant: str, at: str = BEST, at_reference: str = BEST
+    results: Results,
+    reference: str,
+    variant: str,
+    at: str = BEST,
+    at_reference: str = BEST,
+    *,
+    factor: float = 1.0,
 ) -> pd.DataFrame:
     """Per confirm seed, the generalization gaps of a pair at the same training loss.
 
     Gap = clean validation loss - clean training loss, nats. The matched training loss is the higher of the
     pair's two minima; each curve is read at its first crossing of it, by linear interpolation.
 
+    Args:
+        results: a study's.
+        reference: the variant whose gap comes first.
+        variant: the other.
+        at: its confirm cell.
+        at_reference: the reference's.
+        factor: at least 1; the curves are read at this multiple of the matched loss, which both pass earlier.
+
     Returns:
         frame with columns seed, low, high: gap of the reference - gap of the variant, nats, (-inf, inf)
-        for a pair with an untrained trial; and training_loss, gap_reference, gap_variant (NaN there).
+        for a pair with an untrained trial, or that starts below the loss; and training_loss, gap_reference,
+        gap_variant (NaN there).
     """
     cells = []
     for name, role in ((reference, at_reference), (variant, at)):
@@ -41,7 +56,10 @@ def generalization_gap(
         if len(pair) < 2:
             rows.append((seed, -np.inf, np.inf, np.nan, np.nan, np.nan))
             continue
-        level = max(float(curve["clean_train_loss"].min()) for curve in pair)
+        level = factor * max(float(curve["clean_train_loss"].min()) for curve in pair)
+        if any(level > float(curve["clean_train_loss"].iloc[0]) for curve in pair):
+            rows.append((seed, -np.inf, np.inf, level, np.nan, np.nan))  # a multiple that no training crosses
+            continue
         gaps = [gap_at(curve, level) for curve in pair]
         rows.append((seed, gaps[0] - gaps[1], gaps[0] - gaps[1], level, *gaps))
     return pd.DataFrame(
@@ -121,7 +139,7 @@ def count_spikes(loss: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def best_after_k(results: Results, variant: str) -> pd.DataFrame:
-    """Expected best validation accuracy after trying k rates of the sweep at random.
+    """Expected best validation accuracy after k draws, with replacement, among the rates of the sweep.
 
     Returns:
         frame with columns k (1 to the number of rates), value. Greater is better.

@@ -27,12 +27,15 @@ def reference_of(results: Results, variant: str, reference: str = BASELINE) -> s
 
 def sweep_seeds(results: Results) -> range:
     """Seeds of the sweep and of the refinement."""
-    return range(int(results.study["seeds"]["sweep"]))
+    seeds = results.study["seeds"]
+    return range(int(seeds["first"]), int(seeds["first"]) + int(seeds["sweep"]))
 
 
 def confirm_seeds(results: Results) -> range:
     """Seeds of the confirm stage, disjoint from the sweep's."""
-    return range(CONFIRM_SEED_OFFSET, CONFIRM_SEED_OFFSET + int(results.study["seeds"]["confirm"]))
+    seeds = results.study["seeds"]
+    first = CONFIRM_SEED_OFFSET + int(seeds["first"])
+    return range(first, first + int(seeds["confirm"]))
 
 
 def sweep_grid(results: Results) -> list[float]:

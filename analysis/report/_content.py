@@ -1,7 +1,7 @@
 """Everything the templates show, in words and in order; reads what was computed, computes nothing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import pandas as pd
 from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval
 from analysis.matrix import Matrix, against_competitors, by_normalizer
 from analysis.measures import ranking_words
+from analysis.replications import agreement_words
+from analysis.report._averages import averages
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, pvalue
 from analysis.report._tables import Table
@@ -51,6 +53,7 @@ class Section:
     num_tests: int
     pictures: list[Picture]
     seen: list[Picture]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Content:
     matrices: list[Matrix]
     competitors: list[Matrix]
     ranking: list[str]
+    averages: list[str]
     by_normalizer: dict[str, list[tuple[Claim, list[Judged]]]]
     sections: list[Section]
     pictures: list[Picture]
@@ -75,6 +79,7 @@ class Content:
     environment: dict[str, str]
     command: str
     other_optimizer: str
+    agreement: list[str]
 
 
 def assemble(
@@ -87,7 +92,8 @@ def assemble(
     """Put the report's parts in the order they are read in."""
     judged = [_judged(verdict) for verdict in verdicts]
     primary = next(claim for claim in CLAIMS.values() if claim.primary)
-    sections = _sections(judged, [picture for picture in pictures if not picture.skipped])
+    better = tables["better-rates"].frame
+    sections = _sections(judged, [picture for picture in pictures if not picture.skipped], better)
     shown = {picture.id for section in sections for picture in section.pictures}
     return Content(
         results=results,
@@ -97,6 +103,7 @@ def assemble(
         matrices=by_normalizer(verdicts),
         competitors=against_competitors(rivals),
         ranking=ranking_words(results, tables["ranking"].frame),
+        averages=averages(results, tables["moving-averages"].frame, tables["sensitivity"].frame),
         by_normalizer=_by_normalizer(results, judged),
         sections=sections,
         pictures=[picture for picture in pictures if not picture.skipped and picture.id not in shown],
@@ -112,6 +119,7 @@ def assemble(
         },
         command=command_of(results),
         other_optimizer=_other_optimizer(results),
+        agreement=agreement_words(tables["replications"].frame),
     )
 
 
@@ -129,7 +137,7 @@ def _judged(verdict: Verdict) -> Judged:
 
 
 def _effect(claim: Claim, verdict: Verdict) -> str:
-    return show_effect(claim.show, verdict.effect, verdict.effect_low, verdict.effect_high)
+    return show_effect(claim.show, verdict.effect, verdict.effect_low, verdict.effect_high, verdict.delta)
 
 
 def _strip(verdict: Verdict) -> Strip:
@@ -163,7 +171,7 @@ def _by_normalizer(results: Results, judged: Sequence[Judged]) -> dict[str, list
     }
 
 
-def _sections(judged: Sequence[Judged], pictures: Sequence[Picture]) -> list[Section]:
+def _sections(judged: Sequence[Judged], pictures: Sequence[Picture], better: pd.DataFrame) -> list[Section]:
     """A section per judged claim; a figure stands where it is first needed and is linked from there on."""
     shown: set[str] = set()
     sections = []
@@ -175,8 +183,27 @@ def _sections(judged: Sequence[Judged], pictures: Sequence[Picture]) -> list[Sec
         fresh = [picture for picture in wanted if picture.id not in shown]
         shown |= {picture.id for picture in fresh}
         seen = [picture for picture in wanted if picture not in fresh]
-        sections.append(Section(claim, own, own[0].verdict.num_tests, fresh, seen))
+        notes = [
+            _at_better_rates(claim, row) for row in better[better["claim"] == claim.id].to_dict("records")
+        ]
+        sections.append(Section(claim, own, own[0].verdict.num_tests, fresh, seen, notes))
     return sections
+
+
+def _at_better_rates(claim: Claim, row: Mapping[Hashable, Any]) -> str:
+    """What the claim is where refinement came upon a better rate than the grid's best, in words."""
+    where = (
+        f"{row['normalizer']} on the {row['activation']} net: refinement came upon a better rate than the "
+        f"grid's best, {row['instead']}."
+    )
+    if not row["n"]:
+        return f"{where} There nothing can be said: {row['reason']}."
+    effect = show_effect(claim.show, row["effect"], row["effect_low"], row["effect_high"], claim.delta)
+    between = show_interval(claim.show, row["low"], row["high"])
+    return (
+        f"{where} There the effect is {effect} (90% interval: {between}; {row['n']} seeds, as sweep and "
+        f"refinement were evaluated; {row['outcome']} by itself), which decides nothing."
+    )
 
 
 def _notices(results: Results) -> list[str]:

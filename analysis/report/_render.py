@@ -5,6 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.matrix import LEGEND
+from analysis.replications import AGREE
 from analysis.report._content import Content
 from analysis.report._family_content import FamilyContent
 from analysis.report._format import number
@@ -46,6 +47,7 @@ def _environment(autoescape: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.globals["legend"] = LEGEND
+    environment.globals["agree"] = AGREE
     environment.filters["number"] = number
     environment.filters["md"] = lambda text: str(text).translate(MARKDOWN_SPECIALS)
     return environment

@@ -20,6 +20,7 @@ from analysis.stats.outcomes import (
     decide,
     holm,
     seeds_needed,
+    settled_if_narrowed,
     tests_of,
 )
 from analysis.stats.ranks import Ranks, min_seeds_to_rank, rank_intervals
@@ -56,6 +57,7 @@ __all__ = [
     "restricted_mean",
     "restricted_mean_difference",
     "seeds_needed",
+    "settled_if_narrowed",
     "signed_rank_pvalue",
     "signed_rank_pvalues",
     "signed_rank_rejects",

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.stats.signed_rank import Floats, Screened, check_pairs, signed_rank_pvalue
+from analysis.stats.signed_rank import Floats, Screened, check_pairs, estimate, signed_rank_pvalue
 from benchmark.contract import ALPHA, least_seeds
 
 SUPPORTED = "SUPPORTED"
@@ -56,6 +56,28 @@ def decide(p_supported: float, p_refuted: float, alpha: float = ALPHA) -> str:
 
 _PARTS = 20
 """In how many parts the resamples that no bound decides are judged, while they can change the answer."""
+
+
+def settled_if_narrowed(low: ArrayLike, high: ArrayLike, delta: float, num_tests: int) -> bool:
+    """Would these pairs likely decide, were each one's effect known, not just between two bounds?
+
+    Each pair is taken at its middle; one that is open to one side at its bound; one of which nothing is known
+    at the others' pseudo-median. Then a test is to reject at alpha / num_tests (Holm's first step).
+
+    Args:
+        low: Least effect each pair allows, [n].
+        high: Greatest effect each pair allows, [n].
+        delta: Smallest effect of interest.
+        num_tests: Number of hypotheses that Holm corrects together.
+    """
+    low, high = check_pairs(low, high)
+    bounded = np.where(np.isinf(low), high, low), np.where(np.isinf(high), low, high)
+    known = np.isfinite(bounded[0])
+    if not known.any():
+        return False
+    middles = np.where(known, bounded[0], 0.0) / 2 + np.where(known, bounded[1], 0.0) / 2
+    middles[~known] = estimate(middles[known], middles[known]).effect
+    return bool(min(tests_of(middles, middles, delta)) <= ALPHA / num_tests)
 
 
 def seeds_needed(

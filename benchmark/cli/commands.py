@@ -1,7 +1,8 @@
-"""What the verbs `run` and `plan` do; `status.py` has the third."""
+"""What the verbs `run`, `replicate` and `plan` do; `status.py` has the fourth."""
 
 import argparse
 import time
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -18,7 +19,9 @@ from benchmark.execution.choice import num_workers
 from benchmark.stages.axis import run_studies
 from benchmark.study import plan as planning
 from benchmark.study.files import load_studies
+from benchmark.study.replication import replication_of
 from benchmark.study.spec import StudySpec
+from benchmark.tracking.mlflow.count import is_complete
 from benchmark.tracking.mlflow.store import default_uri
 from benchmark.tracking.mlflow.study_log import MlflowStudyLog
 from benchmark.tracking.protocol import StudyLog
@@ -26,7 +29,28 @@ from benchmark.tracking.protocol import StudyLog
 
 def run(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Run a study to its end: 0, or 1 if trials failed."""
+    return _run(load_studies(options.study, options.overrides), options, folder, again)
+
+
+def replicate(options: argparse.Namespace, folder: Path, again: str) -> int:
+    """Run a study's next replication to its end, or go on with one: 0, or 1 if trials failed."""
     studies = load_studies(options.study, options.overrides)
+    uri = options.tracking_uri or default_uri(folder)
+    for number in count(1):  # until there are no seeds left, which `replication_of` says
+        replications = [replication_of(study, number) for study in studies]
+        if not all(is_complete(uri, one, _fingerprint(one, folder)) for one in replications):
+            break
+    one = replications[0]
+    changed = {"name": one.name, "seeds.first": one.seeds.first, "data.split_seed": one.data.split_seed}
+    words = [again.replace(" replicate ", " run ", 1), *(f"--set {key}={changed[key]}" for key in changed)]
+    return _run(replications, options, folder, " ".join(words))
+
+
+def _fingerprint(study: StudySpec, folder: Path) -> str:
+    return load(study.data, torch.device("cpu"), folder / "data").fingerprint
+
+
+def _run(studies: list[StudySpec], options: argparse.Namespace, folder: Path, again: str) -> int:
     device = choose_device(options.device)
     uri = options.tracking_uri or default_uri(folder)
     environment = describe_environment(device)

@@ -36,6 +36,7 @@ class DataSpec(Section):
             nothing: natural images then lie within about +-128.
         validation: 'split' sets training images apart; 'test' validates on the test split, as the source did.
         num_validation: size of the validation split; unused under 'test'.
+        split_seed: which split into training and validation images; unused under 'test'.
         limit_train: most training images, for quick looks; 0 for all.
         augmentation: of training images; None for none.
     """
@@ -45,6 +46,7 @@ class DataSpec(Section):
     preprocessing: Literal["standardize", "notebook"] = "standardize"
     validation: Literal["split", "test"] = "split"
     num_validation: int = Field(default=360, ge=1)
+    split_seed: int = Field(default=0, ge=0)
     limit_train: int = Field(default=0, ge=0)
     augmentation: Augmentation | None = None
 
@@ -142,6 +144,7 @@ def load(spec: DataSpec, device: torch.device, cache_dir: Path) -> DeviceData:
         validation=spec.validation,
         num_validation=spec.num_validation,
         limit_train=spec.limit_train,
+        split_seed=spec.split_seed,
     )
     train_images = raw.train_images[parts.train]
     offset, scale = _preprocessing(train_images, spec.preprocessing)

@@ -1,5 +1,6 @@
 """Which images serve for what: fixed by the dataset and the study, never by a trial's seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,7 @@ def partition(
     validation: Literal["split", "test"],
     num_validation: int,
     limit_train: int,
+    split_seed: int = 0,
 ) -> Partition:
     """Divide the training images, each part with the classes' shares of the whole.
 
@@ -50,6 +52,7 @@ def partition(
         validation: 'split' sets training images apart for validation; 'test' leaves them all to train.
         num_validation: size of the validation split; unused under 'test'.
         limit_train: most training images; 0 for no limit.
+        split_seed: which of the many splits into training and validation; the test split stays.
 
     Raises:
         InputError: a part would be too small to hold every class.
@@ -63,7 +66,7 @@ def partition(
                 f"num_validation: expected {num_classes} to {most} (an image per class for validation and for"
                 f" training), found {num_validation}"
             )
-        held_out = stratified_subset(labels, num_validation, VALIDATION_SEED)
+        held_out = stratified_subset(labels, num_validation, [VALIDATION_SEED, split_seed])
         train = np.setdiff1d(train, held_out)
     if limit_train:
         if limit_train < num_classes:
@@ -80,7 +83,7 @@ def partition(
     )
 
 
-def stratified_subset(labels: Indices, size: int, seed: int) -> Indices:
+def stratified_subset(labels: Indices, size: int, seed: int | Sequence[int]) -> Indices:
     """Choose `size` images at random (all, if there are fewer), each class by its share.
 
     Sizes per class are those of the largest remainder method. Unlike scikit-learn's stratified splits it also
@@ -90,7 +93,7 @@ def stratified_subset(labels: Indices, size: int, seed: int) -> Indices:
     Args:
         labels: [N] int64.
         size: images to choose.
-        seed: of the random order.
+        seed: of the random order; several numbers are one seed (a zero at their end changes nothing).
 
     Returns:
         [min(size, N)] int64 indices, ascending.

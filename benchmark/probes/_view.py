@@ -35,11 +35,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A forward and backward pass: the mean loss, its gradient by parameter, what entered the activations."""
+    """A forward and backward pass.
+
+    Attributes:
+        loss: mean of the batch.
+        gradients: by parameter.
+        preactivations: what entered the activations, by layer.
+        effective: what a layer multiplied by and the gradient by it, of layers with reparametrized weights.
+    """
 
     loss: Tensor
     gradients: dict[str, Tensor]
     preactivations: dict[str, Tensor]
+    effective: dict[str, tuple[Tensor, Tensor]]
 
 
 class View:
@@ -120,10 +128,21 @@ class View:
         """[N, F, H, W], what enters each hidden unit's activation, by layer; of an mlp [N, F, 1, 1]."""
         return self._here.preactivations
 
+    def threshold(self, layer: str) -> Tensor | None:
+        """[F], below which a hidden unit's activation gives the same of all inputs; None: it learns none."""
+        name = self._weight_names[layer].rsplit(".", 2)[0] + ".activation.threshold"
+        return self._tensors.get(name)
+
     @cached_property
     def gradients(self) -> dict[str, Tensor]:
         """dL/dW of each layer's weights, of the batch's mean loss."""
         return {layer: self._here.gradients[name] for layer, name in self._weight_names.items()}
+
+    @cached_property
+    def effective(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What each layer multiplies by (its weights, or what these become), and dL by it."""
+        own = {layer: (weight, self.gradients[layer]) for layer, weight in self.weights.items()}
+        return own | self._here.effective
 
     @cached_property
     def gradient(self) -> Tensor:
@@ -183,6 +202,12 @@ class View:
             unit.activation.register_forward_pre_hook(_keep_input(preactivations, name))
             for name, unit in self._network.hidden().items()
         ]
+        effective: dict[str, Tensor] = {}
+        hooks += [
+            unit.reparametrization.register_forward_hook(_keep_output(effective, name))
+            for name, unit in self._network.hidden().items()
+            if unit.reparametrization is not None
+        ]
         self._network.train()
         try:
             logits = functional_call(self._network, own, (self._batch.images, None, noise))
@@ -190,8 +215,17 @@ class View:
             for hook in hooks:
                 hook.remove()
         loss = self._batch.loss(logits, self._batch.labels)
-        gradients = torch.autograd.grad(loss, tuple(parameters.values()))
-        return _Pass(loss.detach(), dict(zip(parameters, gradients, strict=True)), preactivations)
+        gradients = torch.autograd.grad(loss, (*parameters.values(), *effective.values()))
+        of_effective = gradients[len(parameters) :]
+        return _Pass(
+            loss.detach(),
+            dict(zip(parameters, gradients, strict=False)),  # the effective weights' follow
+            preactivations,
+            {
+                name: (weight.detach(), gradient)
+                for (name, weight), gradient in zip(effective.items(), of_effective, strict=True)
+            },
+        )
 
 
 def _flat(parts: Mapping[str, Tensor]) -> Tensor:
@@ -201,6 +235,15 @@ def _flat(parts: Mapping[str, Tensor]) -> Tensor:
 def _keep_input(into: dict[str, Tensor], layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         into[layer] = inputs[0].detach()
+
+    return hook
+
+
+def _keep_output(
+    into: dict[str, Tensor], layer: str
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        into[layer] = output
 
     return hook
 

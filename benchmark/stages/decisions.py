@@ -50,6 +50,8 @@ class Decisions:
         at_edge: whether its best rate lies on the grid's edge.
         targets: per activation, the accuracy to reach and the variant whose sweep set it.
         confirm: the cells of the confirm stage.
+        searched: per variant, the seeds that trained on the grid but were stable nowhere on it, ascending:
+            the refinement looked for a stable rate beside their best one.
         loss: the study's.
     """
 
@@ -62,6 +64,7 @@ class Decisions:
     at_edge: dict[Variant, bool] = field(default_factory=dict)
     targets: dict[str, tuple[float, Variant]] = field(default_factory=dict)
     confirm: list[ConfirmCell] = field(default_factory=list)
+    searched: dict[Variant, list[int]] = field(default_factory=dict)
     loss: Loss = CROSS_ENTROPY
 
     def select(self, study: StudySpec, sweep: Cells) -> None:
@@ -93,12 +96,32 @@ class Decisions:
         """Section 5: whether a variant trains at all, next to the study's best."""
         return is_usable(self.best_accuracy[variant], max(self.best_accuracy.values()), self._chance)
 
-    def edges(self, variant: Variant, results: Mapping[float, Result]) -> tuple[float | None, float | None]:
-        """One seed's stability edge: the highest stable rate tried, and the next rate tried above it."""
-        stable = [rate for rate, result in results.items() if self.is_stable(variant, result)]
-        if not stable:
-            return None, None
-        return max(stable), min((rate for rate in results if rate > max(stable)), default=None)
+    def gaps(
+        self, variant: Variant, results: Mapping[float, Result]
+    ) -> tuple[list[tuple[float, float]], bool]:
+        """Which gaps between one seed's rates the refinement halves next (section 4).
+
+        Args:
+            variant: whose.
+            results: the seed's, by rate, as far as it was tried.
+
+        Returns:
+            the gaps at both edges of the stable rates, the upper one first; where no rate is stable but some
+            trained, those on both sides of the best of these; none where none trained. And whether it was so.
+        """
+        rates = sorted(results)
+        stable = [rate for rate in rates if self.is_stable(variant, results[rate])]
+        trained = [rate for rate in rates if results[rate].status == "trained"]
+        if not trained:
+            return [], False
+        ends = stable or [max(trained, key=lambda rate: (results[rate].accuracy, -results[rate].loss))]
+        above = [(ends[-1], rate) for rate in rates if rate > ends[-1]][:1]
+        below = [(rate, ends[0]) for rate in rates if rate < ends[0]][-1:]
+        return [*above, *below], not stable
+
+    def note_searched(self, variant: Variant, seed: int) -> None:
+        """Remember that the refinement looked for a stable rate of this seed."""
+        self.searched[variant] = sorted({*self.searched.get(variant, []), seed})
 
     def document(self) -> dict[str, Any]:
         """The study run's `decisions.json`; what is not decided yet is left out."""
@@ -114,6 +137,7 @@ class Decisions:
                     "best_cell_accuracy": self.best_accuracy[variant],
                     "stability_threshold": self.threshold(variant),
                     "usable": self.is_usable(variant),
+                    "searched_seeds": self.searched.get(variant, []),
                 }
                 for variant, rate in self.best.items()
             },

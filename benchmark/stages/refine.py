@@ -1,4 +1,4 @@
-"""Refine: bisect every variant's and seed's stability edge."""
+"""Refine: bisect both edges of every variant's and seed's stable rates."""
 
 from collections.abc import Collection
 
@@ -28,15 +28,19 @@ def _chain(
     of_variant = session.sweep_results[variant]
     results = {rate: seeds[seed] for rate, seeds in of_variant.items() if seed in seeds}
     for _ in range(session.study.search.num_bisections):
-        stable, unstable = session.decisions.edges(variant, results)
-        if stable is None or unstable is None:
+        gaps, none_stable = session.decisions.gaps(variant, results)
+        if not gaps:
             return
-        rate = plan.bisect_rate(stable, unstable)
-        tried = None if (rate, seed) in known else search.try_rate(rate, seed)
-        trials = session.trials(variant, rate, [seed], STAGE)
+        if none_stable:
+            session.decisions.note_searched(variant, seed)
+        rates = [plan.bisect_rate(*gap) for gap in gaps]
+        tried = [None if (rate, seed) in known else search.try_rate(rate, seed) for rate in rates]
+        trials = [trial for rate in rates for trial in session.trials(variant, rate, [seed], STAGE)]
         outcomes = yield trials
-        if tried is not None:
-            session.tell(tried, trials, outcomes)
-        if outcomes[0] is None:
+        for cell, trial, outcome in zip(tried, trials, outcomes, strict=True):
+            if cell is not None:
+                session.tell(cell, [trial], [outcome])
+            if outcome is not None:
+                results[trial.learning_rate] = result_of(outcome)
+        if None in outcomes:
             return
-        results[rate] = result_of(outcomes[0])

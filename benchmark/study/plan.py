@@ -35,9 +35,9 @@ def extend_grid(rates: Sequence[float], *, upwards: bool) -> tuple[float, ...]:
     return (*(round_rate(rates[0] / ratio**i) for i in range(_EXTENSION_RATES, 0, -1)), *rates)
 
 
-def bisect_rate(stable: float, unstable: float) -> float:
+def bisect_rate(one: float, other: float) -> float:
     """The rate halfway between two in log10."""
-    return round_rate((stable * unstable) ** 0.5)
+    return round_rate((one * other) ** 0.5)
 
 
 def round_rate(rate: float) -> float:
@@ -47,12 +47,13 @@ def round_rate(rate: float) -> float:
 
 def sweep_seeds(study: StudySpec) -> range:
     """Seeds of sweep and refine."""
-    return range(study.seeds.sweep)
+    return range(study.seeds.first, study.seeds.first + study.seeds.sweep)
 
 
 def confirm_seeds(study: StudySpec) -> range:
     """Seeds of confirm: fresh ones."""
-    return range(CONFIRM_SEED_OFFSET, CONFIRM_SEED_OFFSET + study.seeds.confirm)
+    first = CONFIRM_SEED_OFFSET + study.seeds.first
+    return range(first, first + study.seeds.confirm)
 
 
 def most_alike(study: StudySpec) -> int:
@@ -107,7 +108,7 @@ def stage_sizes(study: StudySpec) -> list[StageSize]:
     )
     if study.search.sampler == "fixed":
         return [sweep]
-    num_edges = num_variants * study.seeds.sweep
+    num_edges = 2 * num_variants * study.seeds.sweep
     normalized = [v for v in study.variants.product() if v.normalization != BASELINE]
     has_baseline = BASELINE in study.variants.normalizations
     num_confirm = num_variants + (len(normalized) * len(RATE_MULTIPLES) if has_baseline else 0)

@@ -7,13 +7,14 @@ from pydantic import Field, field_validator, model_validator
 
 from benchmark.base.registry import lookup
 from benchmark.base.section import Section
-from benchmark.contract import ALPHA, LANDSCAPE, STABLE_SHARE, least_seeds
+from benchmark.contract import ALPHA, CONFIRM_SEED_OFFSET, LANDSCAPE, STABLE_SHARE, least_seeds
 from benchmark.data.datasets import DataSpec
 from benchmark.probes.watch import ProbesSpec
 from benchmark.training.engines import AUTO, ENGINES
 from benchmark.training.losses import CrossEntropy, LossSpec
 from benchmark.training.optimizers import OptimizerSpec, Sgd
 from benchmark.training.precision import Precision
+from benchmark.training.schedules import Constant, ScheduleSpec
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.networks import AnyNetworkSpec, NetworkSpec
 from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
@@ -91,7 +92,7 @@ class SearchSpec(Section):
             the one rate `low`, nothing searched.
         low, high: the range of learning rates.
         num_rates: rates per variant; of the grid, equispaced in log10.
-        num_bisections: refinements of the stability edge, per variant and seed; grid only.
+        num_bisections: of each edge of the stable rates, per variant and seed; grid only.
         num_extensions: how often the grid may grow by two rates at an edge where the best rate lies.
         pruning: stop a rate's remaining seeds when it is clearly worse than the best (Wilcoxon); tpe only.
     """
@@ -146,10 +147,27 @@ class InitSpec(Section):
 
 
 class SeedsSpec(Section):
-    """The `[seeds]` section: how many seeds; sweep has 0, 1, ...; confirm 1000, 1001, ..."""
+    """The `[seeds]` section: which seeds.
+
+    Attributes:
+        sweep: how many sweep and refine have: first, first + 1, ...
+        confirm: how many confirm has: first + 1000, first + 1001, ..., none of them a sweep's of any study.
+        first: where they begin; another value, beyond another study's last, is for repeating that study.
+    """
 
     sweep: int = Field(ge=1)
     confirm: int = Field(ge=0)
+    first: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> "SeedsSpec":
+        end = self.first + max(self.sweep, self.confirm)
+        if end > CONFIRM_SEED_OFFSET:
+            raise ValueError(
+                f"first: expected first + the number of seeds to be at most {CONFIRM_SEED_OFFSET}, where the "
+                f"seeds of confirm begin, found {end}"
+            )
+        return self
 
 
 class JudgeSpec(Section):
@@ -242,6 +260,7 @@ class StudySpec(Section):
     network: AnyNetworkSpec = NetworkSpec()
     loss: LossSpec = CrossEntropy()
     optimizer: OptimizerSpec = Sgd()
+    schedule: ScheduleSpec = Constant()
     budget: BudgetSpec
     search: SearchSpec
     seeds: SeedsSpec

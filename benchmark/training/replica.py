@@ -17,6 +17,7 @@ from benchmark.training.evaluate import Judgement, is_trained
 from benchmark.training.events import CurveRow, Evaluation, Outcome
 from benchmark.training.losses import loss_cap
 from benchmark.training.population import Reading, Row
+from benchmark.training.schedules import factors_on
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import BatchOrder, Problem, StreamKeys, noise_draws
 from benchmark.training.trial import Trial
@@ -112,6 +113,8 @@ class Replica:
             self.trial.loss,
             self._normalization.clip_norm,
             self.trial.precision,
+            self._normalization.unit_clip,
+            factors_on(self.trial.schedule, self.trial.num_steps, self._data.train.labels.device),
         )
 
     def row(self) -> Row:

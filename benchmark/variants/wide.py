@@ -72,6 +72,8 @@ def _widen_unit(unit: Unit, num_rows: int) -> None:
     if unit.reparametrization is not None:
         _widen_layer(unit.reparametrization, num_rows, channel_dim=0)
     _widen_layer(unit.norm, num_rows, channel_dim=1)
+    if any(True for _ in unit.activation.parameters()):  # others are elementwise
+        _widen_layer(unit.activation, num_rows, channel_dim=1)
     if unit.residual_scale is not None:
         unit.residual_scale = nn.Parameter(unit.residual_scale.detach().repeat(num_rows))
 

@@ -133,7 +133,6 @@ def curve_of(accuracies, every=10, **columns):
         {
             "step": steps,
             "examples": steps * 64,
-            "train_seconds": steps * 0.5,
             "val_accuracy": accuracies,
             "val_loss": 1.0,
             **columns,
@@ -146,7 +145,10 @@ def with_confirm_curve(results, variant, curve, status="trained"):
     trial = measures.confirm_trials(results, variant).iloc[[0]].assign(status=status)
     keys = {"trial_hash": trial["trial_hash"].iloc[0], "variant": variant, "seed": trial["seed"].iloc[0]}
     return dataclasses.replace(
-        results, trials=trial, curves=curve.assign(**keys).reindex(columns=results.curves.columns)
+        results,
+        trials=trial,
+        steps_s={variant: (0.5, 0.25)},
+        curves=curve.assign(**keys).reindex(columns=results.curves.columns),
     )
 
 
@@ -159,13 +161,23 @@ def with_confirm_curve(results, variant, curve, status="trained"):
         ([0.1, 0.5], "steps", (0, 10)),  # at the target counts as there
         ([0.1, 0.4, 0.4], "steps", (200, np.inf)),  # censored at the budget, though the curve stopped early
         ([0.1, 0.4, 0.4], "examples", (200 * 64, np.inf)),
-        ([0.1, 0.4, 0.4], "seconds", (10, np.inf)),  # censored at what it trained for
+        ([0.1, 0.4, 0.4], "seconds", (100, np.inf)),
     ],
 )
 def test_time_to_target_is_the_interval_of_the_first_arrival(results, accuracies, unit, expected):
     changed = with_confirm_curve(results, "batch-relu", curve_of(accuracies))
     found = measures.time_to_target(changed, "batch-relu", unit=unit, target=0.5)
     assert tuple(found.loc[0, ["low", "high"]]) == expected
+
+
+def test_each_seeds_seconds_are_counted_by_a_round_of_its_own(results):
+    rounds = tuple(0.001 * 2.0**number for number in range(8))
+    timed = dataclasses.replace(results, steps_s={"batch-relu": rounds})
+    steps = measures.time_to_target(timed, "batch-relu").set_index("seed")
+    seconds = measures.time_to_target(timed, "batch-relu", unit="seconds").set_index("seed")
+    factors = seconds["high"] / steps["high"]
+    assert np.isfinite(factors).all()
+    assert sorted(factors) == pytest.approx(rounds)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -217,6 +229,24 @@ def test_generalization_gap_matches_at_the_higher_of_the_two_minima(results):
         minima.append(curves.loc[curves["seed"] == found["seed"], "clean_train_loss"].min())
     assert found["training_loss"] == max(minima)
     assert found["low"] == found["high"] == found["gap_reference"] - found["gap_variant"]
+
+
+def test_at_a_multiple_of_the_matched_loss_the_curves_are_read_earlier(results):
+    at = {
+        factor: measures.generalization_gap(results, "none-relu", "batch-relu", factor=factor)
+        for factor in (1.0, 1.5, 1000.0)
+    }
+    assert at[1.5]["training_loss"].to_numpy() == pytest.approx(1.5 * at[1.0]["training_loss"].to_numpy())
+    curves = {
+        name: measures.curves_of(results, measures.confirm_trials(results, name)).groupby("seed")
+        for name in ("none-relu", "batch-relu")
+    }
+    for row in at[1.5].to_dict("records"):
+        gaps = [measures.gap_at(own.get_group(row["seed"]), row["training_loss"]) for own in curves.values()]
+        assert row["low"] == row["high"] == pytest.approx(gaps[0] - gaps[1])
+    # a loss above that of the untrained nets is crossed by none
+    assert (at[1000.0]["low"] == -np.inf).all()
+    assert (at[1000.0]["high"] == np.inf).all()
 
 
 def test_a_pair_with_an_untrained_trial_says_nothing_about_the_gap(results):

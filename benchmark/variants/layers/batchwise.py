@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_POSITIONS = (0, 2, 3)  # what a channel's statistics are taken over
+POSITIONS = (0, 2, 3)  # what a channel's statistics are taken over
 _PLAIN_SHARE = 0.05  # of the budget, in which batch renormalization is batch normalization
 
 
@@ -45,7 +45,7 @@ class MeanOnlyBatchNorm(RunningNorm):
         """[N, C, H, W] -> [N, C, H, W]."""
         mean = self.running_mean
         if self.training:
-            mean = x.mean(_POSITIONS)
+            mean = x.mean(POSITIONS)
             self._track(self.momentum, running_mean=mean)
         return x - (mean - self.bias)[:, None, None]
 
@@ -100,8 +100,8 @@ class BatchRenorm(RunningNorm):
         """[N, C, H, W] -> [N, C, H, W]."""
         mean, std = self.running_mean, self.running_std
         if self.training:
-            mean = x.mean(_POSITIONS)
-            std = (x.var(_POSITIONS, correction=0) + self.eps).sqrt()
+            mean = x.mean(POSITIONS)
+            std = (x.var(POSITIONS, correction=0) + self.eps).sqrt()
         normalized = (x - mean[:, None, None]) / std[:, None, None]
         if self.training:
             r, d = self._corrections(mean.detach(), std.detach())

@@ -152,6 +152,14 @@ class Network(nn.Module, ABC):
                 "larger maps (larger images, or fewer blocks)"
             )
 
+        size = self._normalization.group_size
+        if size is not None and batch_size % size:
+            raise InputError(
+                f"budget.batch_size: expected a multiple of {size} for normalization "
+                f"{self.variant.normalization!r}, of which so many examples share statistics, found "
+                f"{batch_size}: choose another batch size, or another normalization"
+            )
+
     def _with_noise(self, noise: Sequence[Tensor] | None) -> Iterator[tuple[Unit, Tensor | None]]:
         """Each unit, by depth, and its draws; None where it takes none."""
         draws = iter(noise) if noise is not None else None

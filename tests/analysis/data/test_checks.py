@@ -239,7 +239,18 @@ DOCUMENTS = {
         "confirm: expected a planned variant in roles of best, x1, x5, x30, found ",
     ),
 }
-FILES = {"study": "study", "metrics": "schema", "probes": "schema", "words": "schema"}
+DOCUMENTS |= {
+    case: (edit, "engines.json: expected batch-relu.steps_s with 2 times in seconds, found ")
+    for case, edit in {
+        "a variant not timed": lambda d: d.pop("batch-relu"),
+        "a round less": lambda d: d["batch-relu"]["steps_s"].pop(),
+        "a time of zero": lambda d: d["batch-relu"].update(steps_s=[0.0, 0.1]),
+        "times as text": lambda d: d["batch-relu"].update(steps_s=["0.1", "0.1"]),
+    }.items()
+}
+FILES = dict.fromkeys(
+    ("a variant not timed", "a round less", "a time of zero", "times as text"), "engines"
+) | {"study": "study", "metrics": "schema", "probes": "schema", "words": "schema"}
 
 
 @pytest.mark.parametrize("case", DOCUMENTS)

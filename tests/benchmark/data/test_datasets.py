@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from benchmark.base.errors import InputError
 from benchmark.data.datasets import DataSpec, channel_statistics, load
 from benchmark.data.sources import DATASETS
-from benchmark.data.splits import stratified_subset
+from benchmark.data.splits import VALIDATION_SEED, stratified_subset
 
 CPU = torch.device("cpu")
 
@@ -43,6 +43,25 @@ def rows(split):
         bytes([label]) + image.tobytes()
         for image, label in zip(split.images.numpy(), split.labels, strict=True)
     }
+
+
+def test_another_split_seed_is_another_validation_split_of_the_same_images(tmp_path):
+    first, second, same = (load(DataSpec(split_seed=seed), CPU, tmp_path) for seed in (0, 1, 0))
+    assert rows(first.validation) == rows(same.validation)
+    assert len(second.validation) == len(first.validation) == 360
+    shared = len(rows(first.validation) & rows(second.validation))
+    assert 60 < shared < 120  # of 1437 images two draws of 360 share 90 by chance
+    assert rows(second.train) | rows(second.validation) == rows(first.train) | rows(first.validation)
+    assert rows(second.train).isdisjoint(rows(second.validation))
+    assert rows(second.test) == rows(first.test)
+    assert first.fingerprint == same.fingerprint != second.fingerprint
+
+
+def test_the_first_split_is_the_one_there_always_was():
+    labels = np.random.default_rng(0).integers(10, size=500)
+    np.testing.assert_array_equal(
+        stratified_subset(labels, 90, [VALIDATION_SEED, 0]), stratified_subset(labels, 90, VALIDATION_SEED)
+    )
 
 
 def test_splits_are_disjoint_stratified_and_whole(tmp_path):

@@ -44,6 +44,7 @@ def observed(rows):
 
 def view_of(preactivations, activation="relu", **others):
     """What a probe reads, made up."""
+    others = {"threshold": lambda layer: None, **others}
     return SimpleNamespace(preactivations=preactivations, activation=ACTIVATIONS[activation], **others)
 
 
@@ -62,6 +63,47 @@ def test_gradients_are_plain_autograds(variant):
         assert found["gradient_ratio", layer] == pytest.approx(gradient / norm, rel=1e-4)
         assert found["weight_norm", layer] == pytest.approx(norm, rel=1e-5)
         assert found["update_ratio", layer] == pytest.approx(0.5, rel=1e-5)
+
+
+def loss_and_effective(network, data):
+    """A plain pass, with what layers multiply by as their weights: norms of these times their gradients."""
+    images = (data.reestimation.images[:20].float() - data.train.offset) * data.train.scale
+    for unit in network.units:
+        if unit.reparametrization is not None:
+            with torch.no_grad():
+                unit.layer.weight.copy_(unit.reparametrization(unit.layer.weight))
+            unit.reparametrization = None
+    network.train()
+    nn.CrossEntropyLoss()(network(images), data.reestimation.labels[:20]).backward()
+    return {
+        layer: module.weight.grad.norm().item() * module.weight.norm().item()
+        for layer, module in network.weighted_layers().items()
+    }
+
+
+@pytest.mark.parametrize("variant", ["none-sigmoid", "batch-relu", "weight-relu", "weight-std-group2-tanh"])
+def test_gradient_times_weight_is_of_what_the_layer_multiplies_by(variant):
+    probes, network, tensors, data = make_probes(variant)
+    found = observed(probes.observe(7, tensors, None))
+    for layer, expected in loss_and_effective(network, data).items():
+        assert found["gradient_times_weight", layer] == pytest.approx(expected, rel=1e-4)
+        if found["weight_norm", layer] and variant in ("none-sigmoid", "batch-relu"):
+            product = found["gradient_norm", layer] * found["weight_norm", layer]
+            assert found["gradient_times_weight", layer] == pytest.approx(product, rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["weight-relu", "weight-std-group2-relu", "batch-no-affine-relu"])
+def test_the_scale_of_weights_that_does_nothing_changes_the_gradient_alone(variant):
+    """d/d(aW) = (1/a) d/dW where no output depends on the weights' scale (1502.03167, section 3.3)."""
+    probes, _, tensors, _ = make_probes(variant)
+    before = observed(probes.observe(7, tensors, None))
+    scaled = {name: 4 * value if name.endswith("conv.weight") else value for name, value in tensors.items()}
+    after = observed(probes.observe(7, scaled, None))
+    for layer in ("conv1", "conv2", "conv3"):
+        assert after["gradient_norm", layer] == pytest.approx(before["gradient_norm", layer] / 4, rel=0.05)
+        assert after["gradient_times_weight", layer] == pytest.approx(
+            before["gradient_times_weight", layer], rel=0.05
+        )
 
 
 def test_activations_are_those_of_a_plain_pass():

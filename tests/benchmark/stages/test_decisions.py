@@ -126,20 +126,45 @@ def test_stable_is_trained_and_near_the_variants_best(rho, result, stable):
 S, U = trained(0.2, 0.9), trained(0.2, 0.5)
 
 
+T = trained(0.2, 0.81)  # trained, and just not stable: the threshold is 0.82
+
+
 @pytest.mark.parametrize(
-    ("results", "edges"),
+    ("results", "gaps"),
     [
-        ({0.01: S, 0.1: S, 1.0: U}, (0.1, 1.0)),
-        ({0.01: S, 0.1: S, 1.0: S}, (1.0, None)),  # unbounded above
-        ({0.01: U, 0.1: U, 1.0: DIVERGED}, (None, None)),  # nothing known
-        ({0.01: U, 0.1: U, 1.0: S}, (1.0, None)),
-        ({0.01: S, 0.1: U, 1.0: S}, (1.0, None)),  # the highest stable rate, gaps or not
-        ({1.0: DIVERGED, 0.316: U, 0.01: S, 0.1: S}, (0.1, 0.316)),  # whatever the order; next rate tried
+        ({0.01: S, 0.1: S, 1.0: U}, [(0.1, 1.0)]),  # unbounded below
+        ({0.01: S, 0.1: S, 1.0: S}, []),
+        ({0.01: DIVERGED, 0.1: S, 1.0: S}, [(0.01, 0.1)]),
+        ({0.01: U, 0.1: S, 1.0: DIVERGED}, [(0.1, 1.0), (0.01, 0.1)]),  # both edges
+        ({0.01: S, 0.1: U, 1.0: S}, []),  # the outermost stable rates, gaps or not
+        ({1.0: DIVERGED, 0.316: U, 0.01: S, 0.1: S}, [(0.1, 0.316)]),  # whatever the order; next rate tried
     ],
 )
-def test_the_edge_of_stability(results, edges):
+def test_both_edges_of_the_stable_rates_are_refined(results, gaps):
     cells = {rate: by_seed(S) for rate in GRID}
-    assert decide({NONE: cells, BATCH: cells}).edges(BATCH, results) == edges
+    assert decide({NONE: cells, BATCH: cells}).gaps(BATCH, results) == (gaps, False)
+
+
+@pytest.mark.parametrize(
+    ("results", "gaps"),
+    [
+        ({0.01: U, 0.1: T, 1.0: DIVERGED}, [(0.1, 1.0), (0.01, 0.1)]),  # one image short of stable
+        ({0.01: T, 0.1: U, 1.0: U}, [(0.01, 0.1)]),
+        (
+            {0.01: trained(0.9, 0.81), 0.1: T, 1.0: STUCK},
+            [(0.1, 1.0), (0.01, 0.1)],
+        ),  # of equals, the least loss
+    ],
+)
+def test_a_seed_that_is_stable_nowhere_is_searched_beside_its_best_trained_rate(results, gaps):
+    cells = {rate: by_seed(S) for rate in GRID}
+    assert decide({NONE: cells, BATCH: cells}).gaps(BATCH, results) == (gaps, True)
+
+
+def test_a_seed_that_never_trained_is_not_searched():
+    cells = {rate: by_seed(S) for rate in GRID}
+    results = {0.01: STUCK, 0.1: STUCK, 1.0: DIVERGED}
+    assert decide({NONE: cells, BATCH: cells}).gaps(BATCH, results) == ([], False)
 
 
 def accuracies(*values):
@@ -205,6 +230,8 @@ def test_the_document_has_what_analysis_reads():
     }
     decisions = decide(sweep, grid=(0.1, 1.0, 10.0))
     decisions.num_extensions = 1
+    for seed in (3, 0, 3):
+        decisions.note_searched(BATCH, seed)
     decisions.confirm = confirm_cells(make_study(), decisions.best)
     document = decisions.document()
     assert json.loads(json.dumps(document)) == document
@@ -220,6 +247,7 @@ def test_the_document_has_what_analysis_reads():
                 "best_cell_accuracy": pytest.approx(0.8),
                 "stability_threshold": pytest.approx(0.73),
                 "usable": True,
+                "searched_seeds": [],
             },
             "batch-relu": {
                 "best_learning_rate": 1.0,
@@ -227,6 +255,7 @@ def test_the_document_has_what_analysis_reads():
                 "best_cell_accuracy": pytest.approx(0.9),
                 "stability_threshold": pytest.approx(0.82),
                 "usable": True,
+                "searched_seeds": [0, 3],
             },
         },
         "targets": {"relu": {"accuracy": pytest.approx(0.1 + 0.95 * 0.7), "variant": "none-relu"}},

@@ -25,7 +25,9 @@ def changed(study, **sections):
     )
 
 
-STUDY = make_study(data={"augmentation": {}}, optimizer={"name": "rmsprop"})
+BASE_SECTIONS = {"data": {"augmentation": {}}, "optimizer": {"name": "rmsprop"}}
+STUDY = make_study(**BASE_SECTIONS)
+SCHEDULED = ({"name": "warmup"}, {"name": "warmup", "share": 0.1}, {"name": "warmup-cosine"})
 FIXED = {"sampler": "fixed", "low": 0.1, "high": 0.1, "num_rates": 1}
 AXIS = make_study(axis={"key": "network.width", "label": "width", "values": [3, 6]}).axis
 
@@ -40,6 +42,7 @@ DETERMINES = {
         STUDY.model_copy(update={"optimizer": make_study().optimizer}),
         changed(STUDY, optimizer={"epsilon_inside": True}),
     ],
+    "schedule": [make_study(**BASE_SECTIONS, schedule=own) for own in SCHEDULED],
     "loss": [changed(STUDY, loss={"label_smoothing": 0.1})],
     "probes": [changed(STUDY, probes={"enabled": ("gradients",)})],
     "data.augmentation": [changed(STUDY, data={"augmentation": None})],
@@ -64,6 +67,7 @@ LEAVES = {
     "data.preprocessing": changed(STUDY, data={"preprocessing": "notebook"}),
     "data.validation": changed(STUDY, data={"validation": "test"}),
     "data.num_validation": changed(STUDY, data={"num_validation": 100}),
+    "data.split_seed": changed(STUDY, data={"split_seed": 1}),
     "data.limit_train": changed(STUDY, data={"limit_train": 100}),
     "search.low": changed(STUDY, search={"low": 1e-4}),
     "search.high": changed(STUDY, search={"high": 1.0}),
@@ -73,6 +77,7 @@ LEAVES = {
     "search.pruning": changed(STUDY, search={"pruning": True}),
     "seeds.sweep": changed(STUDY, seeds={"sweep": 20}),
     "seeds.confirm": changed(STUDY, seeds={"confirm": 20}),
+    "seeds.first": changed(STUDY, seeds={"first": 6}),
     "judge.rho": changed(STUDY, judge={"rho": 0.5}),
     "init.gains": changed(STUDY, init={"gains": (1.0, 2.0)}),
     "axis": STUDY.model_copy(update={"axis": AXIS}),
@@ -192,6 +197,7 @@ def other_values():
         "augmentation": None,
         "network": DETERMINES["network"][0].network,
         "optimizer": study.optimizer,
+        "schedule": DETERMINES["schedule"][0].schedule,
         "loss": study.loss,
         "statistics": "moving-average",
         "probes": study.probes,

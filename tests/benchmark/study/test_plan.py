@@ -16,7 +16,7 @@ NONE, BATCH = Variant("none", "relu"), Variant("batch", "relu")
 
 def test_the_grid_is_equispaced_in_decades():
     grid = plan.grid(load_study("quick"))
-    assert grid == (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+    assert grid == (0.000316228, 0.001, 0.00316228, 0.01, 0.0316228, 0.1, 0.316228, 1.0)
     grid = plan.grid(load_study("cifar100"))
     assert (len(grid), grid[0], grid[-1]) == (12, 1e-4, 10.0)
     np.testing.assert_allclose(np.diff(np.log10(grid)), 5 / 11, atol=1e-5)
@@ -51,6 +51,9 @@ def test_seeds_of_the_stages_are_disjoint():
     study = make_study(seeds={"sweep": 7, "confirm": 9})
     assert list(plan.sweep_seeds(study)) == [0, 1, 2, 3, 4, 5, 6]
     assert list(plan.confirm_seeds(study)) == list(range(1000, 1009))
+    later = make_study(seeds={"sweep": 7, "confirm": 9, "first": 200})
+    assert list(plan.sweep_seeds(later)) == list(range(200, 207))
+    assert list(plan.confirm_seeds(later)) == list(range(1200, 1209))
 
 
 def test_confirm_has_each_best_and_multiples_of_the_unnormalized_ones():
@@ -97,9 +100,10 @@ def test_multiples_are_of_the_same_activations_rate():
 
 def test_sizes_of_the_shipped_quick_study():
     sizes = {s.stage: (s.num_cells, s.num_trials, s.is_bound) for s in plan.stage_sizes(load_study("quick"))}
-    assert sizes["sweep"] == (24, 24 * 8, False)  # 4 variants x 6 rates x 8 seeds
-    assert sizes["refine"] == (96, 96, True)  # 4 variants x 8 seeds x 3 bisections
-    assert sizes["confirm"] == (10, 80, True)  # 4 bests and 2 x 3 multiples, x 8 seeds
+    assert sizes["sweep"] == (48, 48 * 10, False)  # 6 variants x 8 rates x 10 seeds
+    assert sizes["refine"] == (240, 240, True)  # 6 variants x 10 seeds x 2 edges x 2 bisections
+    assert sizes["gains"] == (12, 120, True)  # 6 variants x 2 gains beside 1, x 10 seeds
+    assert sizes["confirm"] == (15, 150, True)  # 6 bests and 3 x 3 multiples, x 10 seeds
 
 
 def test_sizes_are_those_of_what_the_stages_make():
@@ -110,7 +114,7 @@ def test_sizes_are_those_of_what_the_stages_make():
     cells = list(itertools.product(variants, plan.grid(study)))
     assert sizes["sweep"].num_cells == len(cells)
     assert sizes["sweep"].num_trials == len(cells) * len(plan.sweep_seeds(study))
-    assert sizes["refine"].num_trials == len(variants) * len(plan.sweep_seeds(study)) * 2
+    assert sizes["refine"].num_trials == len(variants) * len(plan.sweep_seeds(study)) * 2 * 2
     assert sizes["gains"].num_trials == len(variants) * 2 * len(plan.sweep_seeds(study))
     confirm = plan.confirm_cells(study, dict(zip(variants, (0.1, 0.7), strict=True)))
     assert sizes["confirm"].num_cells == len(confirm)

@@ -19,6 +19,7 @@ from benchmark.training.engines import ENGINES
 from benchmark.training.optimizers import OPTIMIZERS
 from benchmark.training.population import Population
 from benchmark.training.replica import Replica
+from benchmark.training.schedules import SCHEDULES
 from benchmark.training.step import dropout_masks
 from benchmark.variants.networks import FAMILIES
 from benchmark.variants.norms import NORMALIZATIONS
@@ -107,12 +108,25 @@ def test_in_double_precision_engines_agree_over_fifty_steps(data, tmp_path, norm
 
 
 @pytest.mark.parametrize("engine", WIDE, ids=lambda engine: engine.name)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "sgd with decay"])
 @pytest.mark.parametrize("normalization", ["none", "batch", "rms"])
 def test_so_they_do_with_every_optimizer(data, tmp_path, normalization, name, engine):
+    name, *decays = name.split(" with ")
     rows = ROWS if name == "sgd" else [{**row, "learning_rate": row["learning_rate"] / 20} for row in ROWS]
     optimizer = {"name": name} if name != "rmsprop" else {"name": name, "epsilon": 1e-3}
+    optimizer |= {"weight_decay": 0.05} if decays else {}
     population = population_of(data, tmp_path, normalization, rows, optimizer=optimizer)
+    assert far_apart(population, engine) <= 1
+
+
+@pytest.mark.parametrize("engine", OTHERS, ids=lambda engine: engine.name)
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "constant"])
+def test_and_every_schedule_each_row_at_its_own_step(data, tmp_path, name, engine):
+    schedule = {"name": name, "share": 0.3}
+    population = population_of(data, tmp_path, rows=ROWS[: engine.max_rows], schedule=schedule)
+    for ahead, row in enumerate(population.rows):  # as rows are that joined later
+        population.state.step[ahead] = 7 * ahead
+        population.rows[ahead] = replace(row, num_steps_done=7 * ahead)
     assert far_apart(population, engine) <= 1
 
 
@@ -195,7 +209,13 @@ class Freezing(Faulty):
             population.state.buffers[name].copy_(value)
 
 
-FAULTS = [swapped_rates, shifted_dropout, neighbours_seed, momentum_off]
+def schedule_off(population):
+    factors = torch.full((100,), 1.01)
+    problem = replace(population.problem, rate_factors=factors, _bound={})
+    return replace(population, problem=problem)
+
+
+FAULTS = [schedule_off, swapped_rates, shifted_dropout, neighbours_seed, momentum_off]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

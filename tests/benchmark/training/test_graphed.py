@@ -24,6 +24,7 @@ from benchmark.training.loop import train
 from benchmark.training.losses import LOSSES
 from benchmark.training.optimizers import OPTIMIZERS
 from benchmark.training.population import Population
+from benchmark.training.schedules import SCHEDULES
 from benchmark.variants.norms import NORMALIZATIONS
 
 FUSED = ENGINES["fused"]
@@ -40,12 +41,19 @@ MANY = [{"learning_rate": 0.01 * (1 + i), "seed": i, "init_gain": 1 - 0.1 * i} f
 
 
 def made(
-    data, folder, normalization="batch", rows=MANY[:3], rule=RULES[0], loss=JUDGES[0], activation="tanh"
+    data,
+    folder,
+    normalization="batch",
+    rows=MANY[:3],
+    rule=RULES[0],
+    loss=JUDGES[0],
+    activation="tanh",
+    **own,
 ):
     """A population of small networks, dropout and augmentation on."""
     network = network_of(normalization)
     network |= {"dropout": 0.2} if "dropout" in network else {}
-    case = Case(normalization, activation, rule, loss, network)
+    case = Case(normalization, activation, rule, loss, network, **own)
     return population_of([case.trial(**row) for row in rows], data, folder)
 
 
@@ -88,6 +96,13 @@ def test_recorded_steps_are_those_of_fused_to_the_bit(data, tmp_path, engine, no
 def test_so_they_are_with_every_optimizer(data, tmp_path, engine, name):
     population = made(data, tmp_path, rows=MANY[:2], rule={"name": name})
     assert_equal(*both(population, engine, K, 2, 1))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_and_with_every_schedule(data, on_device, tmp_path, engine, name):
+    """Whose step is counted on the device: nothing is waited for or copied."""
+    assert_equal(*both(made(data, tmp_path / "cpu", schedule=name), engine, K, 2, 1))
+    assert notes_of(made(on_device, tmp_path / "device", schedule=name)) == []
 
 
 def test_a_lone_row_is_recorded_alone(data, tmp_path, engine):

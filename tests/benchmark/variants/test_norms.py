@@ -77,6 +77,14 @@ FORMULAS = {
     "weight-mean-batch": lambda norm, x: x - x.mean((0, 2, 3), keepdim=True) + norm.bias[:, None, None],
     "none-noisy": lambda norm, x: x,  # without its noise
     **{name: lambda norm, x: x for name, entry in NORMALIZATIONS.items() if entry.is_competitor},
+    "dynamic-tanh": lambda norm, x: affine(norm, torch.tanh(norm.alpha * x)),
+    "filter-response": lambda norm, x: affine(norm, x / (x.square().mean((2, 3), keepdim=True) + EPS).sqrt()),
+    "batch-centre": lambda norm, x: affine(norm, x - x.mean((0, 2, 3), keepdim=True)),
+    "batch-scale": lambda norm, x: affine(
+        norm, x / (x.var((0, 2, 3), correction=0, keepdim=True) + EPS).sqrt()
+    ),
+    # Six examples are one group: no group of 4, 8 or 16 divides them. Whole groups: `TestGhost`.
+    **{f"ghost{k}": lambda norm, x: affine(norm, standardized(x, (0, 2, 3))) for k in (4, 8, 16)},
 }
 
 
@@ -105,11 +113,16 @@ def test_what_does_not_couple_examples_evaluates_as_it_trains(name):
 
 COUPLED = [
     "batch",
+    "batch-centre",
     "batch-fast",
     "batch-last",
     "batch-no-affine",
     "batch-noisy",
     "batch-renorm",
+    "batch-scale",
+    "ghost4",
+    "ghost8",
+    "ghost16",
     "weight-mean-batch",
 ]
 
@@ -132,6 +145,8 @@ def test_batch_norms_evaluate_by_running_statistics(name):
     expected = {
         "weight-mean-batch": lambda: centred + norm.bias[:, None, None],
         "batch-no-affine": lambda: centred / scale[:, None, None],
+        "batch-centre": lambda: affine(norm, centred),
+        "batch-scale": lambda: affine(norm, x / scale[:, None, None]),
     }.get(name, lambda: affine(norm, centred / scale[:, None, None]))()
     together = norm.eval()(x)
     torch.testing.assert_close(together, expected)
@@ -184,6 +199,8 @@ def test_a_batch_of_one(name):
     """Has statistics over its positions; where there is one position, it is refused."""
     norm, x = build(name, is_last=True), maps(1)
     assert norm.train()(x).isfinite().all()
+    if NORMALIZATIONS[name].group_size is not None:
+        return  # no study has such a batch
     deep = NetworkSpec(blocks=4, width=3)
     for batch_size in (1, 2):
         build_network(NetworkSpec(blocks=3, width=3), Variant(name, "relu"), (1, 8, 8), 4, 100, batch_size)
@@ -199,6 +216,9 @@ COSTS = {  # beyond the unnormalized layer of C filters
     "rms": lambda c: c,
     "weight": lambda c: c,
     "weight-mean-batch": lambda c: c,  # g and b, less the layer's bias
+    "filter-response": lambda c: 3 * c,  # with its unit's thresholds
+    "dynamic-tanh": lambda c: 2 * c + 1,
+    "none-agc": lambda c: c,
 }
 
 
@@ -475,7 +495,7 @@ class TestWeights:
             assert changed == (scales if name == "weight-mean-batch" else set())
 
 
-@pytest.mark.parametrize("name", ["weight-mean-batch", "batch-noisy", "batch-last"])
+@pytest.mark.parametrize("name", ["weight-mean-batch", "batch-noisy", "batch-last", "batch-centre", "ghost8"])
 def test_statistics_are_reestimated(name):
     """The first layer's, whose input depends on no other's: averages over batches of what enters it."""
     network, data = make_network(name), make_data()
