@@ -99,6 +99,8 @@ def test_everything_is_there(folder: Path) -> None:
                 "sensitivity",
                 "selection-shares",
                 "selection-flips",
+                "better-rates",
+                "replications",
                 "probe-cost",
                 "cells",
             ]
