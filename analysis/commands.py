@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.claims import judge, judge_outcomes
+from analysis.claims import Verdict, judge, judge_outcomes, sensitivity_table, with_robustness
 from analysis.data.load import load, load_family, load_replications, log_report
 from analysis.errors import InputError
 from analysis.matrix import by_normalizer, by_value
@@ -72,14 +72,14 @@ def claims(options: argparse.Namespace) -> None:
     results = _load(options)
     console = Console()
     if not results.study.get("axis"):
-        verdicts = judge(results)
+        verdicts = _judged(results)
         print_verdicts(console, verdicts, _title(results))
         print_matrices(console, by_normalizer(verdicts))
         return
     family = load_family(results, options.tracking_uri)
     judged = []
     for member in family.members:
-        verdicts = judge(member)
+        verdicts = _judged(member)
         print_verdicts(console, verdicts, f"{_title(member)}: {family.label} = {family.name_of(member)}")
         judged.append((family.name_of(member), "", verdicts))
     print_matrices(console, by_value(judged))
@@ -107,6 +107,10 @@ def replications(options: argparse.Namespace) -> None:
     for member in found:
         frame = replications_frame(member, judge_outcomes(member))
         print_replications(console, frame, _title(member))
+
+
+def _judged(results: Results) -> list[Verdict]:
+    return with_robustness(judge(results), sensitivity_table(results))
 
 
 def _title(results: Results) -> str:

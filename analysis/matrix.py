@@ -60,7 +60,7 @@ def entry(verdict: Verdict, page: str = "", *, linked: bool = True) -> Entry:
     return Entry(
         letters=LETTERS[verdict.outcome],
         outcome=verdict.outcome,
-        sentence=verdict.sentence,
+        sentence=verdict.in_full,
         link=f"{page}#claim-{verdict.claim}" if linked else "",
     )
 

@@ -22,7 +22,7 @@ def print_verdicts(console: Console, verdicts: Iterable[Verdict], title: str) ->
     console.print(verdict_table(verdicts, title))
     for verdict in verdicts:
         console.print(
-            f"[bold]{verdict.claim}[/], {verdict.pair.variant}: {verdict.sentence}",
+            f"[bold]{verdict.claim}[/], {verdict.pair.variant}: {verdict.in_full}",
             highlight=False,
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -54,6 +55,8 @@ class Results:
         schema: the versions, units and directions of the logged metrics, and the normalizations in words.
         decisions: what the stages decided; keys are absent until decided.
         environment: software and hardware.
+        steps_s: by variant, seconds that a step of one trial takes, a number for each round in which all
+            variants took turns, as many as there are confirm seeds; empty until they were measured.
         progress: planned numbers of trials per stage, wall time, command.
         run_id: the study's MLflow run.
         study_hash: 8 hex digits.
@@ -87,6 +90,7 @@ class Results:
     siblings: tuple[Results, ...] = ()
     replications: tuple[Results, ...] = ()
     run_ids_on_other_data: tuple[str, ...] = ()
+    steps_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def normalizations(self) -> list[str]:

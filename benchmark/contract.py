@@ -57,6 +57,9 @@ DIVERGENCE_FACTOR = 1000.0
 relative-loss rule after Bjorck et al. (1806.02375)."""
 USABLE_SHARE = 0.1
 """Of the study's best accuracy above chance: a variant whose best cell keeps less is unusable (section 5)."""
+RUNNING_WEIGHT = 0.01
+"""Of the newest batch in the moving averages of batch statistics: Keras' default momentum, 0.99. The variants
+that are judged by their averages have their own."""
 TARGET_SHARE = 0.95
 """Of the unnormalized variant's accuracy above chance: the target (section 6), after AlgoPerf."""
 TRAINED_SEEDS_SHARE = 0.5
@@ -117,6 +120,16 @@ def is_stable(status: Any, accuracy: Any, threshold: Any) -> Any:
 def capped_loss(loss: float, cap: float) -> float:
     """A loss that counts at most as the constant predictor's; so does one that is NaN (section 5)."""
     return cap if loss >= cap or math.isnan(loss) else loss
+
+
+def timing_rounds(sweep: int, confirm: int) -> int:
+    """How many times a step of each variant is timed (section 11): once per confirm seed, or else sweep seed.
+
+    Args:
+        sweep: how many seeds.
+        confirm: the same.
+    """
+    return confirm or sweep
 
 
 def eval_every_key(stage: str) -> str:
@@ -206,16 +219,22 @@ WHOLE_NETWORK, CLASSIFIER = "all", "dense"
 
 # Probes that analysis reads by name.
 GRADIENT_NORM = "gradient_norm"
+GRADIENT_TIMES_WEIGHT = "gradient_times_weight"
 SATURATED_SHARE, DEAD_SHARE = "saturated_share", "dead_share"
 COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE = "covariate_shift", "covariate_shift_cosine"
+COVARIATE_SHIFT_RELATIVE = "covariate_shift_relative"
 PREACTIVATION_P15, PREACTIVATION_P50 = "preactivation_p15", "preactivation_p50"
 PREACTIVATION_P85 = "preactivation_p85"
 LANDSCAPE = "landscape"
 """The entry of `probes.enabled` that logs nothing where it has no rate to walk at."""
+STEP_PROBE = "covariate-shift"
+"""The one that reads what the last step did: nothing of a trial that is watched at its start alone."""
 LANDSCAPE_SMOOTHNESS = "landscape_smoothness"
 LANDSCAPE_LOSS_MIN, LANDSCAPE_LOSS_MAX = "landscape_loss_min", "landscape_loss_max"
 LANDSCAPE_GRADIENT_CHANGE_MIN = "landscape_gradient_change_min"
 LANDSCAPE_GRADIENT_CHANGE_MAX = "landscape_gradient_change_max"
+OWN_RATE = "_own_rate"
+"""What follows these names where a walk is at the trial's own rate, not at the one that variants share."""
 
 SILENT_MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 """MLflow reports its use to its makers unless told not to, in the environment, before it is imported."""
@@ -243,7 +262,7 @@ CURVE_METRICS: Mapping[str, tuple[str, str, str]] = {
     "epoch": ("epochs", "none", "training examples seen, in multiples of the training set"),
     "examples": ("examples", "none", "training examples seen"),
     "train_seconds": ("s", "min", "time spent training, without warm-up, evaluation and probes"),
-    "learning_rate": ("1", "none", "the optimizer's learning rate"),
+    "learning_rate": ("1", "none", "the optimizer's learning rate, before the schedule"),
     "train_loss": (LOSS_UNIT, "min", "mean loss of the interval's training batches, as trained"),
     "train_accuracy": ("share", "max", "mean accuracy of the interval's training batches, as trained"),
     "gradient_norm": ("loss/weight", "none", "mean over the interval of the whole gradient's norm"),

@@ -51,9 +51,16 @@ class Case:
     loss: dict
     network: dict
     image_shape: tuple[int, int, int] = SMALL
+    schedule: str = "constant"
 
     def __str__(self):
-        words = (self.normalization, self.activation, self.optimizer["name"], self.loss["name"])
+        words = (
+            self.normalization,
+            self.activation,
+            self.optimizer["name"],
+            self.loss["name"],
+            self.schedule,
+        )
         return "-".join((*words, self.network["family"], str(self.image_shape[-1])))
 
     def trial(self, **fields):
@@ -67,6 +74,7 @@ class Case:
             network=self.network,
             optimizer=self.optimizer,
             loss=self.loss,
+            schedule={"name": self.schedule},
             data={"augmentation": {}},
             probes={"enabled": list(PROBES), "every": 2, "num_images": 8},
         )
@@ -84,6 +92,7 @@ def network_of(normalization, family=None):
 
 # Lists of lengths without a common divisor, so that their entries meet in ever other pairs.
 RULES = [*({"name": name} for name in OPTIMIZERS), {"name": "rmsprop", "epsilon_inside": True}]
+DECAYED = {"name": "sgd", "weight_decay": 0.01}
 JUDGES = [*({"name": name} for name in LOSSES), {"name": "cross-entropy", "label_smoothing": 0.1}]
 CASES = [
     Case(normalization, activation, rule, judge, network_of(normalization))
@@ -101,6 +110,7 @@ OTHERS = [
     Case(
         "batch", "relu", RULES[0], JUDGES[0], {"family": "resnet", "blocks_per_stage": 1, "width": 4}, CIFAR
     ),
+    Case("batch", "relu", DECAYED, JUDGES[0], network_of("batch"), SMALL, "warmup-cosine"),
 ]
 BATCH = Case("batch", "relu", RULES[0], JUDGES[0], network_of("batch"))
 

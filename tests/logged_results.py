@@ -66,6 +66,7 @@ def log_study(client, experiment, results, schema=None, status="complete", finge
         "study.json": results.study,
         "decisions.json": results.decisions,
         "environment.json": results.environment,
+        "engines.json": {variant: {"steps_s": steps_s} for variant, steps_s in results.steps_s.items()},
     }
     for name, content in artifacts.items():
         client.log_text(run.info.run_id, json.dumps(content), name)

@@ -126,6 +126,15 @@ class _Maker:
         self.trials, self.curves, self.probes = [], [], []
         self.edge_of = {}
 
+    def steps_s(self):
+        """Of every variant, a round per confirm seed."""
+        confirm = 0 if self.sampler == "fixed" else self.confirm_seeds
+        return {
+            variant: (self.of(self.seconds_per_step, variant, 0.014),)
+            * contract.timing_rounds(self.seeds, confirm)
+            for variant in self.variants
+        }
+
     def make(self) -> Results:
         for variant in self.variants:
             for rate in self.grid:
@@ -265,9 +274,11 @@ class _Maker:
         values = {
             contract.GRADIENT_NORM: 10**log_norm,
             "gradient_ratio": 10 ** (log_norm - 0.5),
+            contract.GRADIENT_TIMES_WEIGHT: 3 * 10**log_norm,
             "weight_norm": 3 * ones,
             "update_ratio": np.where(steps[:, None] == 0, np.nan, 1e-3 * ones),
             contract.COVARIATE_SHIFT: 0.1 * (depth > 0) * ones,
+            contract.COVARIATE_SHIFT_RELATIVE: 0.1 * depth * ones,
             contract.COVARIATE_SHIFT_COSINE: ones,
             "preactivation_mean": 0.1 * ones,
             "preactivation_std": spread,
@@ -292,7 +303,7 @@ class _Maker:
     def landscape_probe(self, variant, steps):
         """[probes x steps] values of a walk, in long form."""
         level = self.of(self.smoothness, variant, 5.0)
-        factors = {
+        factors = {  # of the walk with the same steps
             contract.LANDSCAPE_SMOOTHNESS: 1.0,
             contract.LANDSCAPE_LOSS_MIN: 0.1,
             contract.LANDSCAPE_LOSS_MAX: 0.3,
@@ -301,6 +312,8 @@ class _Maker:
         }
         values = np.exp(0.1 * self.rng.normal(size=(len(factors), len(steps))))
         values *= level * np.array(list(factors.values()))[:, None]
+        factors |= {f"{name}{contract.OWN_RATE}": 2 * factor for name, factor in factors.items()}
+        values = np.concatenate([values, 2 * values])
         return {
             "step": np.tile(steps, len(factors)),
             "probe": np.repeat(list(factors), len(steps)),
@@ -437,6 +450,7 @@ class _Maker:
             trials=trials,
             curves=_frame(self.curves, CURVE_FRAME),
             probes=_frame(self.probes, PROBE_FRAME),
+            steps_s=self.steps_s(),
         )
 
     def schema(self):
@@ -476,7 +490,8 @@ class _Maker:
             },
             "network": {"blocks": 3, "width": 8, "dropout": 0.15},
             "init": {"gains": list(GAINS) if self.with_gains else []},
-            "optimizer": {"name": "sgd", "momentum": 0.9},
+            "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0},
+            "schedule": {"name": "constant"},
             "budget": {
                 "num_steps": self.num_steps,
                 "batch_size": 64,

@@ -22,7 +22,7 @@ SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "OMP_NUM_T
 NORMALIZATIONS = (
     *("none", "batch", "layer", "rms", "instance", "weight", "batch-renorm", "batch-no-affine"),
     *("batch-fast", "group2", "group4", "none-he", "none-lecun", "none-orthogonal", "none-lsuv"),
-    *("none-clip", "batch-last", "weight-mean-batch", "weight-std-group2", "layer-channel", "batch-noisy"),
+    *("none-clip1", "batch-last", "weight-mean-batch", "weight-std-group2", "layer-channel", "batch-noisy"),
 )
 ACTIVATIONS = ("sigmoid", "relu", "tanh", "elu", "selu", "gelu")
 PER_VARIANT = 125

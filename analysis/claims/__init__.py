@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.claims import (
     _competitors,
     _document,
     _judge,
+    _robustness,
     faster_at_best_rate,
     faster_at_same_rate,
     fewer_failures,
@@ -29,13 +31,21 @@ from analysis.claims._base import (
     NotEvaluable,
     Outcome,
     Pair,
+    Robustness,
     Sample,
     Verdict,
     show_effect,
     show_interval,
+    show_middle,
 )
 from analysis.claims._better_rates import better_rates_frame
-from analysis.claims._sensitivity import selection_flips, selection_shares, sensitivity_table
+from analysis.claims._sensitivity import (
+    AS_IS,
+    MOVING_AVERAGES,
+    selection_flips,
+    selection_shares,
+    sensitivity_table,
+)
 from analysis.results import Results
 
 CLAIMS: dict[str, Claim] = {
@@ -75,6 +85,11 @@ def judge(
     return _judge.judge(results, chosen, np.random.default_rng(_SEED) if rng is None else rng)
 
 
+def with_robustness(verdicts: Sequence[Verdict], table: pd.DataFrame) -> list[Verdict]:
+    """The verdicts, with what the other choices of `sensitivity_table` make of them."""
+    return _robustness.with_robustness(verdicts, table, CLAIMS)
+
+
 def judge_outcomes(results: Results) -> list[Verdict]:
     """All verdicts, but for how many seeds an open one would need, which takes most of the time."""
     return _judge.judge(results, list(CLAIMS.values()), rng=None)
@@ -95,13 +110,16 @@ def verdicts_document(results: Results, verdicts: Iterable[Verdict]) -> dict[str
 
 
 __all__ = [
+    "AS_IS",
     "CLAIMS",
+    "MOVING_AVERAGES",
     "NOT_EVALUABLE",
     "OUTCOMES",
     "Claim",
     "NotEvaluable",
     "Outcome",
     "Pair",
+    "Robustness",
     "Sample",
     "Verdict",
     "better_rates_frame",
@@ -113,5 +131,7 @@ __all__ = [
     "sensitivity_table",
     "show_effect",
     "show_interval",
+    "show_middle",
     "verdicts_document",
+    "with_robustness",
 ]

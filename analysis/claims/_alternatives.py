@@ -29,6 +29,16 @@ def with_rho(results: Results, rho: Rho) -> Results:
     )
 
 
+def with_common_threshold(results: Results) -> Results:
+    """Stable trials of an activation all pass one threshold: the unnormalized variant's."""
+
+    def of_reference(variant: str, decided: dict[str, Any]) -> dict[str, Any]:
+        reference = select.decided(results, select.reference_of(results, variant))
+        return {"stability_threshold": reference["stability_threshold"]} if reference else {}
+
+    return _with_variants(results, of_reference)
+
+
 def with_median_cells(results: Results) -> Results:
     """A cell's accuracy is the median over its seeds, not the mean, wherever the best cell counts."""
     return _with_best_cells(results, results.trials, "median")

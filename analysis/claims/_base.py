@@ -24,6 +24,9 @@ ONE_SIDED_RISK = (
 )
 
 
+CONDITIONAL = "Conditional on this split: all seeds share one validation set"
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """What is known of the paired effect of every seed.
@@ -116,6 +119,8 @@ class Claim:
         inconclusive: sentence, without {effect}: it can be unknown.
         best_guess: the effect in that sentence's second half, with {effect}.
         activations: the claim is about these alone; None for all.
+        reads_validation: the measure, or the rate at which it is read, comes from the validation set, which
+            all seeds share.
         narrowed_by: of what more between those tried would narrow the seeds' intervals; empty where nothing
             that is searched would.
         needs: the study's switch that logs what it reads beyond the standard metrics; empty for none.
@@ -141,6 +146,7 @@ class Claim:
     inconclusive: str
     best_guess: str = "{effect}"
     activations: tuple[str, ...] | None = None
+    reads_validation: bool = True
     narrowed_by: str = ""
     needs: str = ""
     caveat: str = ""
@@ -155,6 +161,23 @@ class Claim:
     def planned_activations(self, results: Results) -> list[str]:
         """The study's activations that the claim is about."""
         return [a for a in results.activations if self.activations is None or a in self.activations]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """How an outcome fares under other choices (protocol, 8).
+
+    Attributes:
+        num_same: choices under which the outcome is the same.
+        num_choices: that were tried.
+        brief: those under which it is not, in words.
+        words: the same with the figures there; a sentence without its full stop.
+    """
+
+    num_same: int
+    num_choices: int
+    brief: str
+    words: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +206,7 @@ class Verdict:
         survives_holm_over_all: does the outcome hold when all planned tests are adjusted together? None where
             there is nothing to survive.
         sample: the pairs; None where not evaluable.
+        robustness: under other choices; None where none was tried.
     """
 
     claim: str
@@ -205,6 +229,7 @@ class Verdict:
     exploratory: bool
     survives_holm_over_all: bool | None
     sample: Sample | None
+    robustness: Robustness | None = None
 
     @property
     def normalizer(self) -> str:
@@ -215,6 +240,11 @@ class Verdict:
     def activation(self) -> str:
         """Of both nets."""
         return self.pair.activation
+
+    @property
+    def in_full(self) -> str:
+        """The sentence, and what other choices make of it."""
+        return f"{self.sentence} {self.robustness.words}." if self.robustness else self.sentence
 
     @property
     def samples(self) -> pd.DataFrame:
@@ -243,6 +273,21 @@ def show_effect(show: Callable[[float], str], effect: float, least: float, great
     if math.isfinite(greatest):
         return f"at most {show(greatest)}"
     return NOT_MEASURABLE
+
+
+def show_middle(show: Callable[[float], str], least: float, greatest: float, delta: float) -> str:
+    """Of an effect that is known no better than delta, between what it is the middle; else empty.
+
+    Args:
+        show: of the claim.
+        least: pseudo-median of the least effects.
+        greatest: pseudo-median of the greatest effects.
+        delta: smallest effect of interest.
+    """
+    if not math.isfinite(least) or not math.isfinite(greatest) or greatest - least <= delta:
+        return ""
+    low, high = (show(end).partition(" ")[0] for end in (least, greatest))
+    return f"the middle of {low} to {high}"
 
 
 def show_interval(show: Callable[[float], str], low: float, high: float) -> str:

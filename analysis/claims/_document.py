@@ -10,7 +10,7 @@ from analysis.claims._base import Claim, Verdict
 from analysis.results import Results
 from benchmark.contract import ALPHA
 
-VERDICTS_SCHEMA_VERSION = 1
+VERDICTS_SCHEMA_VERSION = 2
 RENAMED = {"family": "tests_together", "family_size": "num_tests"}
 """Keys of the document that our attributes have another name for: here `Family` is a study with an axis."""
 CLAIM_FIELDS = (
@@ -72,7 +72,8 @@ def verdicts_document(
             if claim.id in judged
         },
         "verdicts": [
-            {field: _field(verdict, field) for field in VERDICT_FIELDS} | {"samples": _samples(verdict)}
+            {field: _field(verdict, field) for field in VERDICT_FIELDS}
+            | {"robustness": _robustness(verdict), "samples": _samples(verdict)}
             for verdict in verdicts
         ],
     }
@@ -80,6 +81,14 @@ def verdicts_document(
 
 def _field(source: Claim | Verdict, field: str) -> Any:
     return _safe(getattr(source, RENAMED.get(field, field)))
+
+
+def _robustness(verdict: Verdict) -> dict[str, Any] | None:
+    """How the outcome fares under other choices; None where none was tried."""
+    found = verdict.robustness
+    if found is None:
+        return None
+    return {"num_same": found.num_same, "num_choices": found.num_choices, "words": found.words}
 
 
 def _samples(verdict: Verdict) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from analysis.claims._base import (
+    CONDITIONAL,
     NOT_EVALUABLE,
     NOT_MEASURABLE,
     Claim,
@@ -19,6 +20,7 @@ from analysis.claims._base import (
     Verdict,
     show_effect,
     show_interval,
+    show_middle,
 )
 from analysis.claims._requirements import unmet
 from analysis.results import Results
@@ -184,10 +186,13 @@ def _what_settles(claim: Claim, sample: Sample, needed: int | None, num_tests: i
 
 
 def _interval_words(claim: Claim, size: Estimate) -> str:
-    """The 90% interval; an open one is said in words."""
+    """Where the effect is known no better than delta, that; and the 90% interval, an open one in words."""
     if np.isinf(size.low) and np.isinf(size.high):
-        return "no bounded 90% interval"
-    return f"90% interval: {show_interval(claim.show, size.low, size.high)}"
+        interval = "no bounded 90% interval"
+    else:
+        interval = f"90% interval: {show_interval(claim.show, size.low, size.high)}"
+    middle = show_middle(claim.show, size.effect_low, size.effect_high, claim.delta)
+    return f"{middle}; {interval}" if middle else interval
 
 
 def _not_evaluable_sentence(results: Results, test: _Test, found: NotEvaluable) -> str:
@@ -198,7 +203,8 @@ def _not_evaluable_sentence(results: Results, test: _Test, found: NotEvaluable) 
 
 def _caveats(results: Results, claim: Claim, sample: Sample, num_tests: int) -> list[str]:
     """Sentences that qualify a judged claim."""
-    said = [f"{text}." for text in (claim.caveat, *sample.caveats) if text]
+    conditional = CONDITIONAL if claim.reads_validation else ""
+    said = [f"{text}." for text in (conditional, claim.caveat, *sample.caveats) if text]
     n = sample.seeds.size
     blank = int((np.isneginf(sample.low) & np.isposinf(sample.high)).sum())
     if blank:

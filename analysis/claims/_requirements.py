@@ -10,7 +10,7 @@ import numpy as np
 from analysis.claims._base import NotEvaluable, Pair, Requirement
 from analysis.measures import select, stable_band
 from analysis.results import Results
-from benchmark.contract import BEST
+from benchmark.contract import BEST, USABLE_SHARE, share_above_chance
 
 EDGE_RESOLUTION = 0.15
 """Decades within which refinement is to know an edge of the stable rates (protocol, 4)."""
@@ -81,10 +81,31 @@ def usable(results: Results, pair: Pair) -> str | None:
     for variant in pair.both:
         if not select.decided(results, variant)["usable"]:
             return (
-                f"{variant} never trained at any rate within {results.study['budget']['num_steps']} steps, "
-                "so there is nothing to measure against (fewer-failures is the claim that judges this)"
+                f"{_hardly_trained(results, variant)}, so there is nothing to measure against "
+                "(fewer-failures is the claim that judges this)"
             )
     return None
+
+
+def _hardly_trained(results: Results, variant: str) -> str:
+    """How far an unusable variant came: never trained, or in so few trials, or so little."""
+    within = f"within {results.study['budget']['num_steps']} steps"
+    sweep = select.ended_trials(results, "sweep", variant=variant)
+    trained = sweep[sweep["status"] == "trained"]
+    if trained.empty:
+        return f"{variant} never trained at any rate {within}"
+    best_of_study = max(of["best_cell_accuracy"] for of in results.decisions["variants"].values())
+    needed = share_above_chance(best_of_study, results.chance, USABLE_SHARE)
+    reached, mean = (
+        trained["final_val_accuracy"].max(),
+        select.decided(results, variant)["best_cell_accuracy"],
+    )
+    return (
+        f"{variant} hardly trained {within}: {len(trained)} of its {len(sweep)} trials on the grid did, the "
+        f"best to an accuracy of {reached:.3f}, but no rate's mean over seeds is above {mean:.3f}, where "
+        f"{needed:.3f} would make it usable (chance, {results.chance:.3f}, and a tenth of the study's best "
+        "gain on it)"
+    )
 
 
 def edges_refined(results: Results, pair: Pair) -> str | None:

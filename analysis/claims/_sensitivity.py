@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,39 +16,129 @@ from analysis.claims import (
     faster_at_best_rate,
     faster_at_same_rate,
     higher_learning_rate,
+    no_vanishing_gradient,
     regularizes,
     worth_its_cost,
 )
-from analysis.claims._base import Claim, Verdict
+from analysis.claims._base import Claim, Pair, Sample, Verdict
 from analysis.claims._judge import judge
 from analysis.measures import select
 from analysis.measures.rates import capped_losses
 from analysis.results import Results, Variant
-from benchmark.contract import BASELINE, best_cell
+from benchmark.contract import BASELINE, GRADIENT_TIMES_WEIGHT, best_cell
 
-Choice = Callable[[Results], Results]
+
+def _judged_by(claim: Claim, evaluate: Callable[[Results, Pair], Sample]) -> Claim:
+    """The claim with another measure in its own one's place."""
+    return dataclasses.replace(claim, evaluate=evaluate)
+
 
 PRIMARY = higher_learning_rate.CLAIM
-CONTIGUOUS = dataclasses.replace(PRIMARY, evaluate=partial(higher_learning_rate.evaluate, contiguous=True))
+CONTIGUOUS = _judged_by(PRIMARY, partial(higher_learning_rate.evaluate, contiguous=True))
 TARGET_CLAIMS = (faster_at_best_rate.CLAIM, faster_at_same_rate.CLAIM, worth_its_cost.CLAIM)
 SELECTED_CLAIMS = (*TARGET_CLAIMS, regularizes.CLAIM)
 """Claims whose confirm cells depend on which rate was selected as eta*."""
 
 AS_IS = "as the protocol says"
-PRIMARY_CHOICES: Mapping[str, Choice] = {
-    "stable at half of the best accuracy above chance (rho 0.5)": lambda r: alternatives.with_rho(r, 0.5),
-    "stable at 90% of the best accuracy above chance (rho 0.9)": lambda r: alternatives.with_rho(r, 0.9),
-    "stable means trained, at any accuracy": lambda r: alternatives.with_rho(r, "trained"),
-    "best cell by the median over seeds, not the mean": alternatives.with_median_cells,
-    "moving-average statistics, not re-estimated ones": alternatives.on_moving_averages,
-}
-TARGET_CHOICES: Mapping[str, Choice] = {
-    "target from the lower quartile of seeds": lambda r: alternatives.with_target(r, quantile=0.25),
-    "target from the upper quartile of seeds": lambda r: alternatives.with_target(r, quantile=0.75),
-    "target at 90% of the accuracy above chance": lambda r: alternatives.with_target(r, share=0.90),
-    "target at 99% of the accuracy above chance": lambda r: alternatives.with_target(r, share=0.99),
-    "moving-average statistics, not re-estimated ones": alternatives.on_moving_averages,
-}
+AS_JUDGED = (PRIMARY, *TARGET_CLAIMS, no_vanishing_gradient.CLAIM, regularizes.CLAIM)
+"""Claims that have rows, as the protocol has them."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Another choice, which a critic would try.
+
+    Attributes:
+        name: of its row.
+        short: within a sentence, after "not".
+        claims: what is judged under it, each as it is judged there.
+        change: the study as it would have been.
+    """
+
+    name: str
+    short: str
+    claims: tuple[Claim, ...]
+    change: Callable[[Results], Results] = lambda results: results
+
+
+STABLE_SHARES = (0.5, 0.9)
+MOVING_AVERAGES = Choice(
+    "moving-average statistics, not re-estimated ones",
+    "by moving averages",
+    (PRIMARY, *TARGET_CLAIMS),
+    alternatives.on_moving_averages,
+)
+CHOICES = (
+    *(
+        Choice(
+            f"stable at {share:.0%} of the best accuracy above chance (rho {share})",
+            f"at rho {share}",
+            (PRIMARY,),
+            partial(alternatives.with_rho, rho=share),
+        )
+        for share in STABLE_SHARES
+    ),
+    Choice(
+        "stable means trained, at any accuracy",
+        "with stable meaning trained",
+        (PRIMARY,),
+        partial(alternatives.with_rho, rho="trained"),
+    ),
+    Choice(
+        "one threshold of stability for all nets of an activation: the unnormalized net's",
+        "under one threshold for both nets",
+        (PRIMARY,),
+        alternatives.with_common_threshold,
+    ),
+    Choice(
+        "best cell by the median over seeds, not the mean",
+        "by median cells",
+        (PRIMARY,),
+        alternatives.with_median_cells,
+    ),
+    Choice(
+        "only rates in an unbroken stable run from the best rate",
+        "over an unbroken stable run",
+        (CONTIGUOUS,),
+    ),
+    MOVING_AVERAGES,
+    *(
+        Choice(
+            f"target from the {which} quartile of seeds",
+            f"with the {which} quartile's target",
+            TARGET_CLAIMS,
+            partial(alternatives.with_target, quantile=quantile),
+        )
+        for which, quantile in (("lower", 0.25), ("upper", 0.75))
+    ),
+    *(
+        Choice(
+            f"target at {share:.0%} of the accuracy above chance",
+            f"with a target at {share:.0%}",
+            TARGET_CLAIMS,
+            partial(alternatives.with_target, share=share),
+        )
+        for share in (0.90, 0.99)
+    ),
+    Choice(
+        "slope of gradient norm times weight norm, which no layer's scale changes",
+        "by gradient times weights",
+        (
+            _judged_by(
+                no_vanishing_gradient.CLAIM,
+                partial(no_vanishing_gradient.evaluate, probe=GRADIENT_TIMES_WEIGHT),
+            ),
+        ),
+    ),
+    *(
+        Choice(
+            f"at {factor:g} times the matched training loss",
+            f"at {factor:g} times the loss",
+            (_judged_by(regularizes.CLAIM, partial(regularizes.evaluate, factor=factor)),),
+        )
+        for factor in (1.1, 1.25, 1.5)
+    ),
+)
 TABLE_COLUMNS = [
     "claim",
     "normalizer",
@@ -72,21 +163,21 @@ NUM_BOOTSTRAPS = 2000
 
 
 def sensitivity_table(results: Results) -> pd.DataFrame:
-    """The primary claim and the time claims under choices a critic would try.
+    """The claims under choices a critic would try.
 
-    Another optimizer is a study of its own: there is a row for every one among `results.siblings`.
+    Another optimizer is a study of its own: there is a row for every one among `results.siblings`. A choice
+    that the study itself made (its own rho) is none.
 
     Returns:
         frame with a row per claim, normalizer, activation and choice (the protocol's own first): claim,
         normalizer, activation, choice, outcome, effect, low, high (in unit), unit, p_supported, p_refuted
         (adjusted in their family), n, flips (the outcome is not the protocol's), reason.
     """
+    choices = [choice for choice in CHOICES if choice.short != f"at rho {results.study['judge']['rho']}"]
     studies = [
-        (AS_IS, [PRIMARY, *TARGET_CLAIMS], results),
-        *((name, [PRIMARY], change(results)) for name, change in PRIMARY_CHOICES.items()),
-        ("only rates in an unbroken stable run from the best rate", [CONTIGUOUS], results),
+        (AS_IS, AS_JUDGED, results),
+        *((choice.name, choice.claims, choice.change(results)) for choice in choices),
         *((_optimizers(results, sibling), [PRIMARY], sibling) for sibling in results.siblings),
-        *((name, TARGET_CLAIMS, change(results)) for name, change in TARGET_CHOICES.items()),
     ]
     rows = [
         _row(verdict) | {"choice": choice}
@@ -98,7 +189,7 @@ def sensitivity_table(results: Results) -> pd.DataFrame:
     base = table[table["choice"] == AS_IS].set_index(keys)["outcome"]
     protocol = [base[tuple(row)] for row in table[keys].itertuples(index=False)]
     table["flips"] = table["outcome"] != protocol
-    order = {claim.id: i for i, claim in enumerate([PRIMARY, *TARGET_CLAIMS])}
+    order = {claim.id: i for i, claim in enumerate(AS_JUDGED)}
     ranked = table.assign(rank=table["claim"].map(order))
     return ranked.sort_values(["rank", "normalizer", "activation"], kind="stable", ignore_index=True)[
         TABLE_COLUMNS

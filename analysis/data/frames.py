@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.data.checks import check_trial
+from analysis.data.trial_checks import check_trial
 from analysis.results import TRIAL_FRAME, TRIAL_KEYS
 from benchmark.contract import ENDED, FINAL_METRICS, INIT_GAIN, Tag
 

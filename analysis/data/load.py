@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.data import checks
+from analysis.data import checks, trial_checks
 from analysis.data.frames import stack, trials_frame
 from analysis.data.store import SQLITE, ClientRecords, Store, has_ended
 from analysis.errors import InputError
@@ -34,6 +34,7 @@ from analysis.results import CURVE_FRAME, PROBE_FRAME, Results, Variant
 from benchmark.contract import (
     CURVES_FILE,
     DECISIONS_FILE,
+    ENGINES_FILE,
     ENVIRONMENT_FILE,
     PROBES_FILE,
     PROGRESS_FILE,
@@ -42,6 +43,7 @@ from benchmark.contract import (
     Tag,
     local_artifacts,
     replication_name,
+    timing_rounds,
 )
 
 DEFAULT_TRACKING_URI = "sqlite:///mlruns/mlflow.db"
@@ -172,7 +174,10 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
     checks.check_schema(where, schema, normalizations)
     decisions, status = artifacts.json(DECISIONS_FILE), run.data.tags.get(Tag.STATUS, "running")
     variants = [Variant(n, a).name for a in activations for n in normalizations]
-    checks.check_decisions(where, decisions, variants, complete=status == "complete")
+    complete = status == "complete"
+    checks.check_decisions(where, decisions, variants, complete=complete)
+    engines = artifacts.json(ENGINES_FILE)
+    rounds = timing_rounds(study["seeds"]["sweep"], study["seeds"]["confirm"])
     return Results(
         study=study,
         schema=schema,
@@ -187,6 +192,7 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
         curves=pd.DataFrame(columns=list(CURVE_FRAME)),
         probes=pd.DataFrame(columns=list(PROBE_FRAME)),
         status=status,
+        steps_s=checks.steps_s(where, engines, variants, rounds, complete=complete),
     )
 
 
@@ -194,10 +200,10 @@ def _tables(store: Store, trial: Any, own: Results) -> tuple[pa.Table | None, pa
     """A trial's curves and probes; none of a trial without an outcome, whose files are not whole."""
     if not has_ended(trial):
         return None, None
-    artifacts, label = store.artifacts(trial), checks.label_of(trial)
-    curves = checks.check_curves(artifacts.table(CURVES_FILE), trial, own.study)
+    artifacts, label = store.artifacts(trial), trial_checks.label_of(trial)
+    curves = trial_checks.check_curves(artifacts.table(CURVES_FILE), trial, own.study)
     enabled, declared = own.study["probes"]["enabled"], own.schema["probes"]
-    return curves, checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
+    return curves, trial_checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
 
 
 def _same_data(run: Any, own: Results) -> bool:

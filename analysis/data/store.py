@@ -16,9 +16,9 @@ from urllib.request import url2pathname
 
 import pyarrow as pa
 
-from analysis.data import checks
 from analysis.data.files import read_json, read_table
 from analysis.data.sqlite import SqliteRecords, can_be_read
+from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
 
@@ -128,7 +128,7 @@ class Store:
                 chosen[key] = run  # of a trial that was tried again, the latest run counts
             elif has_ended(run):
                 raise InputError(
-                    f"{checks.label_of(run)}: expected one run with an outcome, found "
+                    f"{label_of(run)}: expected one run with an outcome, found "
                     f"{before.info.run_id} and {run.info.run_id}; delete one of them"
                 )
         return list(chosen.values())

@@ -38,6 +38,18 @@ def best_trials(results: Results) -> pd.DataFrame:
     return pd.concat(chosen, ignore_index=True) if chosen else results.trials.iloc[:0]
 
 
+@lru_cache(maxsize=8)
+def equal_rate_trials(results: Results) -> pd.DataFrame:
+    """Each variant's confirm trials at the unnormalized variant's eta*: the rate is the same for all.
+
+    Of a study of one rate, all its trials.
+    """
+    if results.study["search"]["sampler"] == "fixed":
+        return best_trials(results)
+    cells = [select.confirm_trials(results, variant, select.SAME_RATE) for variant in results.variants]
+    return pd.concat(cells, ignore_index=True) if cells else results.trials.iloc[:0]
+
+
 def in_study_order(frame: pd.DataFrame, results: Results) -> pd.DataFrame:
     """Rows by the study's order of variants; within a variant, as they were."""
     order = {variant: position for position, variant in enumerate(results.variants)}

@@ -17,22 +17,28 @@ CAPTION = (
     "Final validation error, 1 - accuracy, of each variant at its own best learning rate for that value. "
     "Large marks: the mean over {n} fresh seeds with its 95% bootstrap interval. Small marks: the seeds. A "
     "diverged trial counts as chance. Variants stand a little beside each other, so that none hides another. "
+    "Hollow marks, where they differ by more than .001: the mean error of the same nets by the moving "
+    "averages of normalization statistics, as they would be deployed. "
     "A variant without a best rate at a value has no mark there. Conditional on this split."
 )
 INTERVAL_SEED = 20180322
+VISIBLE = 1e-3
+"""Errors that differ by less have one mark."""
 
 
 def prepare(family: Family) -> pd.DataFrame:
     """Each seed's error with its variant's mean and interval.
 
     Returns:
-        frame with columns position, value, x, variant, activation, seed, error, mean, low, high, n,
-        normalization, label, numeric.
+        frame with columns position, value, x, variant, activation, seed, error, error_ema, mean, low, high,
+        mean_ema, n, normalization, label, numeric.
     """
     table = axis_table(family, np.random.default_rng(INTERVAL_SEED))
-    means = table.rename(columns={"error_mean": "mean", "error_low": "low", "error_high": "high"})
+    means = table.rename(
+        columns={"error_mean": "mean", "error_low": "low", "error_high": "high", "error_ema_mean": "mean_ema"}
+    )
     keys = ["position", "variant"]
-    frame = axis_errors(family).merge(means[[*keys, "mean", "low", "high", "n"]], on=keys)
+    frame = axis_errors(family).merge(means[[*keys, "mean", "low", "high", "mean_ema", "n"]], on=keys)
     return _axis.with_axis(frame, family)
 
 
@@ -57,6 +63,16 @@ def _paint(panel: Axes, rows: pd.DataFrame, places: "np.ndarray[Any, Any]") -> N
         marker=style.marker,
         markersize=7,
         markeredgecolor="white",
+    )
+    apart = (means["mean_ema"] - means["mean"]).abs() > VISIBLE
+    panel.plot(
+        at[apart.to_numpy()],
+        means.loc[apart, "mean_ema"],
+        color=style.colour,
+        linestyle="",
+        marker=style.marker,
+        markersize=7,
+        markerfacecolor="none",
     )
 
 

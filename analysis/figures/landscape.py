@@ -1,4 +1,4 @@
-"""How the loss and its gradient change along the gradient, through the training."""
+"""How the loss and its gradient change along the gradient, through the training, in walks of two rates."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,6 +8,7 @@ from analysis.figures import _style
 from analysis.figures._base import Drawing, in_unit
 from analysis.figures._cells import in_study_order
 from analysis.figures.gradient_depth import probes_of
+from analysis.measures import steps_along_the_gradient
 from analysis.results import Results
 from benchmark.contract import (
     LANDSCAPE,
@@ -16,13 +17,17 @@ from benchmark.contract import (
     LANDSCAPE_LOSS_MAX,
     LANDSCAPE_LOSS_MIN,
     LANDSCAPE_SMOOTHNESS,
+    OWN_RATE,
 )
 
 TITLE = "Along the gradient: how smooth the loss is"
 CAPTION = (
-    "After Fig. 4 of Santurkar et al. (2018): a walk along the gradient of one fixed batch, and of one "
-    "draw of any noise that a normalization injects, with the same steps for all variants of an activation, "
-    "each variant at its own best learning rate. Loss, and l2 change of the gradient: from the least to "
+    "After Fig. 4 of Santurkar et al. (2018): walks along the gradient of one fixed batch, and of one "
+    "draw of any noise that a normalization injects; each variant trains at its own best learning rate. "
+    "Upper row of an activation: with the same steps for all its variants, 1/2 to 4 times the unnormalized "
+    "net's best rate; lower row: 1/2 to 4 times the rate at which each trains. Nets at one step are not "
+    "equally far in their training: the next figure compares them where they are. "
+    "Loss, and l2 change of the gradient: from the least to "
     "the greatest on the walk, each end a median over {n} seeds (those whose walk stays finite). Effective "
     "smoothness: the greatest change of the gradient per length walked; less is smoother; line: median over "
     "the seeds, band: from the least to the greatest of them. "
@@ -38,16 +43,28 @@ PANELS = {
     "gradient_change": "change of the gradient",
     LANDSCAPE_SMOOTHNESS: "effective smoothness",
 }
+WALKS = {"": "same steps", OWN_RATE: "own steps"}
+"""What follows a probe's name -> what the walk is called."""
 
 
 def prepare(results: Results) -> pd.DataFrame:
     """Over seeds: medians of the walk's ends; of the smoothness median and range.
 
     Returns:
-        frame with columns variant, normalization, activation, panel (of `PANELS`), step, low, median (NaN for
-        the walk's ends), high, n, unit.
+        frame with columns variant, normalization, activation, walk (of `WALKS`), panel (of `PANELS`), step,
+        low, median (NaN for the walk's ends), high, n, unit.
     """
-    probes = probes_of(results, (*ENDS["loss"], *ENDS["gradient_change"], LANDSCAPE_SMOOTHNESS))
+    walks = [_of_walk(results, suffix).assign(walk=walk) for suffix, walk in WALKS.items()]
+    columns = ["variant", "walk", "panel", "step", "low", "median", "high", "n", "unit"]
+    return results.with_names(pd.concat(walks, ignore_index=True).reindex(columns=columns))
+
+
+def _of_walk(results: Results, suffix: str) -> pd.DataFrame:
+    probes = probes_of(
+        results,
+        tuple(f"{name}{suffix}" for name in (*ENDS["loss"], *ENDS["gradient_change"], LANDSCAPE_SMOOTHNESS)),
+    )
+    probes = probes.assign(probe=probes["probe"].str.removesuffix(suffix))
     groups = probes.groupby(["variant", "probe", "step"], sort=False)["value"]
     seeds = groups.agg(low="min", median="median", high="max", n="count").reset_index()
     smoothness = seeds[seeds["probe"] == LANDSCAPE_SMOOTHNESS]
@@ -61,28 +78,31 @@ def prepare(results: Results) -> pd.DataFrame:
         ends = over_seeds.median().assign(n=over_seeds["low"].count())
         unit = results.loss_unit if panel == "loss" else "loss/weight"
         pieces.append(in_study_order(ends.reset_index().assign(panel=panel, unit=unit), results))
-    columns = ["variant", "panel", "step", "low", "median", "high", "n", "unit"]
-    return results.with_names(pd.concat(pieces, ignore_index=True).reindex(columns=columns))
+    return pd.concat(pieces, ignore_index=True)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """A row per group of variants, a panel per quantity."""
+    """Two rows per group of variants, one per walk; a panel per quantity."""
     shown = [panel for panel in PANELS if (frame["panel"] == panel).any()]
+    walks = [walk for walk in WALKS.values() if (frame["walk"] == walk).any()]
     styles = _style.styles(frame)
-    groups = _style.grouped(frame)
-    figure, axes = _style.panels(len(groups), len(shown), 2.8)
-    for row, (activation, own) in zip(axes, groups, strict=True):
-        for panel, name in zip(row, shown, strict=True):
-            rows = frame[(frame["panel"] == name) & frame["variant"].isin(own)].sort_values("step")
-            values = rows[["low", "high"]].to_numpy(dtype=float)
+    rows = [(*group, walk) for group in _style.grouped(frame) for walk in walks]
+    figure, axes = _style.panels(len(rows), len(shown), 2.6)
+    for line, (activation, own, walk) in zip(axes, rows, strict=True):
+        for panel, name in zip(line, shown, strict=True):
+            of_panel = frame["panel"] == name
+            on_scale = frame[of_panel & frame["variant"].isin(own)]
+            values = on_scale[["low", "high"]].to_numpy(dtype=float)
             positive = values[values > 0]
             floor = positive.min() / 2 if len(positive) else 1.0  # zero has no logarithm
+            here = on_scale[on_scale["walk"] == walk].sort_values("step")
             for variant in own:
-                of_variant = rows[rows["variant"] == variant]
+                of_variant = here[here["variant"] == variant]
                 _draw_variant(panel, styles[variant], of_variant, floor, len(own) <= _style.MAX_BANDS)
-            label = in_unit(PANELS[name], frame.loc[frame["panel"] == name, "unit"].iloc[0])
-            panel.set(title=activation, xlabel="optimizer step", ylabel=label, yscale="log")
-            panel.set_ylim(bottom=floor)
+            label = in_unit(PANELS[name], frame.loc[of_panel, "unit"].iloc[0])
+            title = f"{activation}, {walk}" if activation else walk
+            panel.set(title=title, xlabel="optimizer step", ylabel=label, yscale="log")
+            panel.set_ylim(floor, 2 * values.max() if len(positive) else None)
     _style.legend_above(figure, _style.variant_handles(styles))
     return figure
 
@@ -102,10 +122,10 @@ def _draw_variant(
 
 
 def applies(results: Results) -> str | None:
-    """Needs landscape probes."""
+    """Needs landscape probes, and an optimizer that steps along the gradient."""
     if prepare(results).empty:
         return f'the study logged no walks along the gradient (switch: "{LANDSCAPE}" in probes.enabled)'
-    return None
+    return steps_along_the_gradient(results)
 
 
 DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("smoother-landscape",))

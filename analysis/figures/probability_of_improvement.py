@@ -15,9 +15,11 @@ TITLE = "Probability of improvement"
 CAPTION = (
     "How often a normalized net ends with a higher validation accuracy than the unnormalized one of the "
     "same activation and seed, each at its own best learning rate ({n} pairs; a tie counts half), with a "
-    "95% bootstrap interval. Dotted: a coin toss. Dashed: 0.75, above which Bouthillier et al. (2021) "
-    "call it meaningful. It describes and decides nothing; when all pairs agree the bootstrap has no "
-    "width to show. A net whose seeds are not those of the other (it has no confirm trials) is left out."
+    "95% bootstrap interval. Dotted: a coin toss. Dashed: 0.75. Bouthillier et al. (2021) call an "
+    "improvement significant where the interval's lower end is above the dotted line, and meaningful too "
+    "where its upper end is above the dashed one. It describes and decides nothing; when all pairs agree the "
+    "bootstrap has no width to show. A net whose seeds are not those of the other (it has no confirm trials) "
+    "is left out."
 )
 INTERVAL_SEED = 20210301
 

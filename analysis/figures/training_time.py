@@ -5,31 +5,31 @@ from matplotlib.figure import Figure
 
 from analysis.figures import _style
 from analysis.figures._base import Drawing
-from analysis.figures._cells import best_trials
 from analysis.results import Results
 
 TITLE = "Training time per variant"
 CAPTION = (
-    "Seconds of training per 100 optimizer steps, at each variant's own best learning rate. Each mark is "
-    "a seed ({n} per variant), the bar their median. Compilation, warm-up and evaluation are not counted. "
-    "Trials that ran side by side share the machine, so read the ratio between variants rather than the "
-    "seconds."
+    "Seconds of training per 100 optimizer steps, by the engine that trains the variant. All variants were "
+    "timed in turns, before the first trial; each mark is a round ({n} per variant), the bar their median. "
+    "Evaluation is not counted. Read the ratio between variants rather than the seconds, which are this "
+    "machine's."
 )
 
 
 def prepare(results: Results) -> pd.DataFrame:
-    """Training time of each trial.
+    """What a step took, round by round.
 
     Returns:
-        frame with columns variant, normalization, activation, seed, seconds_per_100_steps, n (seeds of the
+        frame with columns variant, normalization, activation, round, seconds_per_100_steps, n (rounds of the
         variant).
     """
-    trials = best_trials(results)
-    trials = trials[(trials["num_steps_done"] > 0) & trials["train_seconds"].notna()]
-    frame = trials[["variant", "normalization", "activation", "seed"]].assign(
-        seconds_per_100_steps=100 * trials["train_seconds"] / trials["num_steps_done"]
-    )
-    return frame.assign(n=frame.groupby("variant")["seed"].transform("size")).reset_index(drop=True)
+    columns = ["variant", "round", "seconds_per_100_steps", "n"]
+    rows = [
+        (variant, number, 100 * seconds, len(rounds))
+        for variant, rounds in results.steps_s.items()
+        for number, seconds in enumerate(rounds)
+    ]
+    return results.with_names(pd.DataFrame(rows, columns=columns))
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -50,8 +50,8 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def applies(results: Results) -> str | None:
-    """Needs one trial with its time."""
-    return "no trial has logged its training time yet" if prepare(results).empty else None
+    """Needs the times, which are measured before the first trial."""
+    return None if results.steps_s else "no step has been timed yet"
 
 
 DRAWING: Drawing[Results] = Drawing(TITLE, CAPTION, prepare, draw, applies, claims=("worth-its-cost",))

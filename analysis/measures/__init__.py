@@ -11,12 +11,14 @@ from analysis.measures.axis import (
 from analysis.measures.inside import (
     attenuation,
     attenuation_at_init,
-    effective_smoothness,
     gain_stability,
     in_hidden_layers,
     layer_profile,
     planned_gains,
+    smoothness_ratio,
+    steps_along_the_gradient,
 )
+from analysis.measures.matched import at_levels, common_levels, over_levels, with_training_loss
 from analysis.measures.quality import (
     best_after_k,
     expected_maximum,
@@ -51,6 +53,7 @@ from analysis.measures.speed import (
     target_accuracy,
     time_to_target,
 )
+from analysis.measures.statistics import moving_average_table, moving_average_words
 from analysis.measures.tables import cell_table, probe_cost, rate_multiples_table, time_table, variant_table
 
 __all__ = [
@@ -58,6 +61,7 @@ __all__ = [
     "Rho",
     "anytime_accuracy",
     "as_points",
+    "at_levels",
     "attenuation",
     "attenuation_at_init",
     "axis_errors",
@@ -68,10 +72,10 @@ __all__ = [
     "best_after_k",
     "best_rate",
     "cell_table",
+    "common_levels",
     "confirm_rate",
     "confirm_trials",
     "curves_of",
-    "effective_smoothness",
     "expected_maximum",
     "failure_share",
     "gain_stability",
@@ -84,6 +88,9 @@ __all__ = [
     "log_speedup",
     "loss_spikes",
     "max_stable_rate",
+    "moving_average_table",
+    "moving_average_words",
+    "over_levels",
     "paired_difference",
     "planned_gains",
     "probe_cost",
@@ -92,11 +99,14 @@ __all__ = [
     "rate_multiples_table",
     "reference_of",
     "seed_spread",
+    "smoothness_ratio",
     "stability",
     "stability_threshold",
     "stable_band",
+    "steps_along_the_gradient",
     "target_accuracy",
     "time_table",
     "time_to_target",
     "variant_table",
+    "with_training_loss",
 ]

@@ -25,15 +25,22 @@ def axis_errors(family: Family) -> pd.DataFrame:
 
     Returns:
         frame with columns position, value (its name), x (where it stands, see `axis_places`), variant,
-        activation, seed, error (1 - judged accuracy; a diverged trial counts as chance).
+        activation, seed, error (1 - judged accuracy; a diverged trial counts as chance), error_ema (the
+        same by the moving averages of normalization statistics).
     """
     pieces = []
     for member in family.members:
         for variant in member.variants:
             trials = select.confirm_trials(member, variant)
-            errors = pd.DataFrame({"seed": trials["seed"], "error": 1 - trials["final_val_accuracy"]})
+            errors = pd.DataFrame(
+                {
+                    "seed": trials["seed"],
+                    "error": 1 - trials["final_val_accuracy"],
+                    "error_ema": 1 - trials["final_val_accuracy_ema"],
+                }
+            )
             pieces.append(errors.assign(**_keys(family, member, variant)))
-    columns = [*VALUE_COLUMNS, "variant", "activation", "seed", "error"]
+    columns = [*VALUE_COLUMNS, "variant", "activation", "seed", "error", "error_ema"]
     return pd.concat(pieces, ignore_index=True)[columns]
 
 
@@ -46,18 +53,18 @@ def axis_table(family: Family, rng: np.random.Generator) -> pd.DataFrame:
 
     Returns:
         frame with columns position, value, x, variant, activation, best_learning_rate (NaN: none);
-        error_mean, error_low, error_high (95% bootstrap interval of the mean), n (confirm seeds); stable_low,
-        stable_high: between them lies the median over the sweep seeds of the highest stable rate (0: half
-        the seeds have none; inf: stable at the highest rate tried), n_stable (sweep seeds).
+        error_mean, error_low, error_high (95% bootstrap interval of the mean), error_ema_mean (by moving
+        averages), n (confirm seeds); stable_low, stable_high: between them lies the median over the sweep
+        seeds of the highest stable rate (0: half the seeds have none; inf: stable at the highest rate tried),
+        n_stable (sweep seeds).
     """
     errors = axis_errors(family)
     rows = []
     for member in family.members:
         for variant in member.variants:
             keys = _keys(family, member, variant)
-            own = errors.loc[
-                (errors["position"] == keys["position"]) & (errors["variant"] == variant), "error"
-            ]
+            of_cell = errors[(errors["position"] == keys["position"]) & (errors["variant"] == variant)]
+            own = of_cell["error"]
             mean = low = high = np.nan
             if len(own):
                 size = bootstrap_interval(own.to_numpy(dtype=float), rng)
@@ -67,7 +74,8 @@ def axis_table(family: Family, rng: np.random.Generator) -> pd.DataFrame:
             rows.append(
                 keys
                 | {"best_learning_rate": np.nan if rate is None else rate}
-                | {"error_mean": mean, "error_low": low, "error_high": high, "n": len(own)}
+                | {"error_mean": mean, "error_low": low, "error_high": high}
+                | {"error_ema_mean": of_cell["error_ema"].mean(), "n": len(own)}
                 | {
                     "stable_low": 10 ** median_value(edges["low"], "lower"),
                     "stable_high": 10 ** median_value(edges["high"], "higher"),

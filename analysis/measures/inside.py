@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures import rates, select
+from analysis.measures.matched import at_levels, common_levels, with_training_loss
 from analysis.results import Results
 from benchmark.contract import (
     BASELINE,
@@ -26,7 +27,7 @@ GAINS = (0.1, 10.0)
 """The range of init gains that a claim is about (protocol, 9)."""
 
 
-def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
+def attenuation(probes: pd.DataFrame, probe: str = GRADIENT_NORM) -> pd.DataFrame:
     """How fast the gradient dies towards the input, per trial and evaluation.
 
     The attenuation slope is the least-squares slope of log10 ||dL/dW_l|| on the layer's index, over the
@@ -34,6 +35,7 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         probes: rows of `Results.probes`, of any trials and steps.
+        probe: what is read per layer in the gradient norm's place.
 
     Returns:
         frame with columns trial_hash, variant, stage, trial_learning_rate, seed, step, slope (decades per
@@ -41,7 +43,7 @@ def attenuation(probes: pd.DataFrame) -> pd.DataFrame:
         norm was zero though a layer nearer to the input had a gradient: that layer was off, which vanishing
         on the way back to the input cannot make it; as the branches of SkipInit are at first).
     """
-    wanted = (probes["probe"] == GRADIENT_NORM) & in_hidden_layers(probes)
+    wanted = (probes["probe"] == probe) & in_hidden_layers(probes)
     keys = ["trial_hash", "variant", "stage", "trial_learning_rate", "seed", "step"]
     if not wanted.any():
         return pd.DataFrame(columns=[*keys, "slope", "first_last_ratio", "floored", "switched_off"])
@@ -69,37 +71,71 @@ def in_hidden_layers(probes: pd.DataFrame) -> pd.Series[bool]:
 
 
 @lru_cache(maxsize=select.CACHED)
-def attenuation_at_init(results: Results, variant: str) -> pd.DataFrame:
+def attenuation_at_init(results: Results, variant: str, probe: str = GRADIENT_NORM) -> pd.DataFrame:
     """Per sweep seed, the attenuation slope at init. Init does not depend on the rate: the lowest one's.
 
     Returns:
         frame with columns seed, value (decades per layer; smaller is better), floored, switched_off.
     """
-    probes = select.probe_rows(results, GRADIENT_NORM, variant)
+    probes = select.probe_rows(results, probe, variant)
     at_init = probes[(probes["step"] == 0) & (probes["stage"] == "sweep")]
-    slopes = attenuation(at_init).sort_values("trial_learning_rate").drop_duplicates("seed")
+    slopes = attenuation(at_init, probe).sort_values("trial_learning_rate").drop_duplicates("seed")
     slopes = slopes.sort_values("seed")
     return slopes.rename(columns={"slope": "value"})[["seed", "value", "floored", "switched_off"]]
 
 
-def effective_smoothness(
-    results: Results, variant: str, at: str = select.SAME_RATE, reference: str = BASELINE
+def smoothness_ratio(
+    results: Results, reference: str, variant: str, at: str = select.SAME_RATE, normalization: str = BASELINE
 ) -> pd.DataFrame:
-    """Per confirm seed, max ||grad(w - a g) - g|| / ||a g|| along the gradient, median over the first half.
+    """Per confirm seed, log10 of the reference's smoothness by the variant's, at equal training loss.
 
-    After Santurkar et al. (1805.11604).
+    Effective smoothness is max ||grad(w - a g) - g|| / ||a g|| along the gradient, after Santurkar et al.
+    (1805.11604), of the walk with the same steps for both. Its logarithm is read where a net's clean training
+    loss first falls to each of the levels that both pass; the median over the levels counts. Read at equal
+    steps, a net on a plateau would pass for smooth.
+
+    Args:
+        results: of a study with landscape probes.
+        reference: the variant that is compared with.
+        variant: whose.
+        at: the role of the variant's confirm cell.
+        normalization: of the reference, which `at` goes by.
 
     Returns:
-        frame with columns seed, value (smaller is smoother; NaN without a finite probe), status.
+        frame with columns seed, low, high (decades, greater: the variant is smoother; (-inf, inf) for a pair
+        of which one did not train or whose losses share no level), num_levels.
     """
-    trials = select.confirm_trials(results, variant, at, reference)
-    probes = select.probe_rows(results, LANDSCAPE_SMOOTHNESS, variant)
-    first_half = probes["step"] <= results.study["budget"]["num_steps"] / 2
-    rows = probes[first_half & probes["trial_hash"].isin(trials["trial_hash"])]
-    finite = rows[np.isfinite(rows["value"].astype(float))]
-    medians = finite.groupby("trial_hash")["value"].median()
-    values = trials["trial_hash"].map(medians).astype(float)
-    return pd.DataFrame({"seed": trials["seed"], "value": values, "status": trials["status"]})
+    traces: list[dict[int, pd.DataFrame]] = []
+    seeds: list[set[int]] = []
+    for name, role in ((reference, BEST), (variant, at)):
+        trials = select.confirm_trials(results, name, role, normalization)
+        probes = select.probe_rows(results, LANDSCAPE_SMOOTHNESS, name)
+        trained = trials.loc[trials["status"] == "trained", "trial_hash"]
+        rows = with_training_loss(results, probes[probes["trial_hash"].isin(trained) & (probes["value"] > 0)])
+        traces.append({int(str(seed)): own for seed, own in rows.groupby("seed")})
+        seeds.append(set(trials["seed"].astype(int)))
+    found = []
+    for seed in sorted(seeds[0] & seeds[1]):
+        pair = [own[seed] for own in traces if seed in own]
+        levels = common_levels([own["clean_train_loss"] for own in pair]) if len(pair) == 2 else np.empty(0)
+        if levels.size == 0:
+            found.append((seed, -np.inf, np.inf, 0))
+            continue
+        logs = [at_levels(own["clean_train_loss"], np.log10(own["value"]), levels) for own in pair]
+        ratio = float(np.median(logs[0] - logs[1]))
+        found.append((seed, ratio, ratio, levels.size))
+    return pd.DataFrame(found, columns=["seed", "low", "high", "num_levels"])
+
+
+def steps_along_the_gradient(results: Results) -> str | None:
+    """None, or why a walk along the gradient says nothing of this study's steps."""
+    name = results.study["optimizer"]["name"]
+    if name == "sgd":
+        return None
+    return (
+        f"the study trains with {name}, whose steps do not follow the gradient: a learning rate times it is "
+        "no step of theirs; a study with sgd asks this"
+    )
 
 
 def layer_profile(results: Results, probe: str, at: str = BEST) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.measures import select
+from analysis.measures.matched import at_levels
 from analysis.results import Results
 from analysis.stats import iqm
 from benchmark.contract import BEST
@@ -17,16 +18,31 @@ SPIKE_MADS = 5.0
 
 
 def generalization_gap(
-    results: Results, reference: str, variant: str, at: str = BEST, at_reference: str = BEST
+    results: Results,
+    reference: str,
+    variant: str,
+    at: str = BEST,
+    at_reference: str = BEST,
+    *,
+    factor: float = 1.0,
 ) -> pd.DataFrame:
     """Per confirm seed, the generalization gaps of a pair at the same training loss.
 
     Gap = clean validation loss - clean training loss, nats. The matched training loss is the higher of the
     pair's two minima; each curve is read at its first crossing of it, by linear interpolation.
 
+    Args:
+        results: a study's.
+        reference: the variant whose gap comes first.
+        variant: the other.
+        at: its confirm cell.
+        at_reference: the reference's.
+        factor: at least 1; the curves are read at this multiple of the matched loss, which both pass earlier.
+
     Returns:
         frame with columns seed, low, high: gap of the reference - gap of the variant, nats, (-inf, inf)
-        for a pair with an untrained trial; and training_loss, gap_reference, gap_variant (NaN there).
+        for a pair with an untrained trial, or that starts below the loss; and training_loss, gap_reference,
+        gap_variant (NaN there).
     """
     cells = []
     for name, role in ((reference, at_reference), (variant, at)):
@@ -40,7 +56,10 @@ def generalization_gap(
         if len(pair) < 2:
             rows.append((seed, -np.inf, np.inf, np.nan, np.nan, np.nan))
             continue
-        level = max(float(curve["clean_train_loss"].min()) for curve in pair)
+        level = factor * max(float(curve["clean_train_loss"].min()) for curve in pair)
+        if any(level > float(curve["clean_train_loss"].iloc[0]) for curve in pair):
+            rows.append((seed, -np.inf, np.inf, level, np.nan, np.nan))  # a multiple that no training crosses
+            continue
         gaps = [gap_at(curve, level) for curve in pair]
         rows.append((seed, gaps[0] - gaps[1], gaps[0] - gaps[1], level, *gaps))
     return pd.DataFrame(
@@ -58,11 +77,9 @@ def gap_at(curve: pd.DataFrame, level: float) -> float:
     finite = curve[np.isfinite(curve["clean_train_loss"]) & np.isfinite(curve["val_loss"])]
     train = finite["clean_train_loss"].to_numpy(dtype=float)
     val = finite["val_loss"].to_numpy(dtype=float)
-    first = int(np.flatnonzero(train <= level)[0])
-    if first == 0:
+    if train[0] <= level:
         return float(val[0] - train[0])
-    share = (train[first - 1] - level) / (train[first - 1] - train[first])
-    return float(val[first - 1] + share * (val[first] - val[first - 1]) - level)
+    return float(at_levels(train, val, [level])[0] - level)
 
 
 def seed_spread(results: Results) -> pd.DataFrame:
@@ -122,7 +139,7 @@ def count_spikes(loss: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def best_after_k(results: Results, variant: str) -> pd.DataFrame:
-    """Expected best validation accuracy after trying k rates of the sweep at random.
+    """Expected best validation accuracy after k draws, with replacement, among the rates of the sweep.
 
     Returns:
         frame with columns k (1 to the number of rates), value. Greater is better.

@@ -149,7 +149,8 @@ def share_of_range(levels: NDArray[np.float64], counted: NDArray[np.bool_]) -> t
 def learning_rate_sensitivity(results: Results, variant: str) -> float:
     """Mean over the grid of min(final loss, C), minus the least cell's, nats. Smaller is better.
 
-    After Wortsman et al. (2309.14322). Diverged trials count as C; NaN without a sweep.
+    After Wortsman et al. (2309.14322), who cap at the loss at initialization; here the cap is the constant
+    predictor's, which is the same for all variants. Diverged trials count as C; NaN without a sweep.
     """
     sweep = select.ended_trials(results, "sweep", variant=variant)
     if sweep.empty:

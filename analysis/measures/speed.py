@@ -13,7 +13,6 @@ from analysis.results import Results
 from benchmark.contract import BASELINE, BEST
 
 Unit = Literal["steps", "examples", "seconds"]
-CLOCKS: dict[str, str] = {"steps": "step", "examples": "examples", "seconds": "train_seconds"}
 
 
 def target_accuracy(results: Results, activation: str) -> float:
@@ -22,12 +21,24 @@ def target_accuracy(results: Results, activation: str) -> float:
     return np.nan if target is None else float(target["accuracy"])
 
 
-def budget(results: Results, unit: Unit) -> float:
-    """The budget T in steps or examples. In seconds it differs by trial: inf."""
-    steps = float(results.study["budget"]["num_steps"])
-    if unit == "seconds":
-        return np.inf
-    return steps if unit == "steps" else steps * float(results.study["budget"]["batch_size"])
+def budget(results: Results) -> float:
+    """The budget T in steps."""
+    return float(results.study["budget"]["num_steps"])
+
+
+def step_in(results: Results, variant: str, seed: int, unit: Unit) -> float:
+    """What a step of a variant is in a unit.
+
+    In seconds: as measured in turns with the other variants before the study's first trial (protocol, section
+    6). There are as many rounds as confirm seeds, and each seed has one of its own: so the scatter of the
+    machine is in that of the paired effects.
+    """
+    if unit == "steps":
+        return 1.0
+    if unit == "examples":
+        return float(results.study["budget"]["batch_size"])
+    rounds = results.steps_s[variant]
+    return rounds[seed % len(rounds)]
 
 
 def time_to_target(
@@ -41,8 +52,8 @@ def time_to_target(
     """Per confirm seed, the interval that holds the time to the target accuracy (after AlgoPerf, airbench).
 
     (previous evaluation, t] at the first evaluation t at or above target; (T, inf) if there is none, also
-    for a trial that diverged: it would never have arrived. In seconds, which count training alone, T is what
-    the trial itself trained for; a diverged trial's is short, which claims less for either side.
+    for a trial that diverged: it would never have arrived. Examples and seconds are multiples of the steps
+    (`step_in`).
 
     Args:
         results: a study's.
@@ -69,7 +80,9 @@ def _times(
     rows = []
     for seed, curve in select.confirm_curves(results, variant, at, reference).items():
         wanted = float(target.get(seed, np.nan)) if isinstance(target, pd.Series) else float(target)
-        rows.append((seed, *_arrival(curve, wanted, unit, budget(results, unit))))
+        unit_per_step = step_in(results, variant, seed, unit)
+        low, high = _arrival(curve, wanted, budget(results))
+        rows.append((seed, low * unit_per_step, high * unit_per_step))
     return pd.DataFrame(rows, columns=["seed", "low", "high"])
 
 
@@ -98,7 +111,7 @@ def anytime_accuracy(results: Results, variant: str, at: str = BEST) -> pd.DataF
     Returns:
         frame with columns seed, value. Greater is better.
     """
-    num_steps = budget(results, "steps")
+    num_steps = budget(results)
     rows = []
     for seed, curve in select.confirm_curves(results, variant, at).items():
         lost = ~np.isfinite(curve["val_loss"].to_numpy(dtype=float))
@@ -116,12 +129,12 @@ def best_accuracy(results: Results, variant: str, at: str = BEST) -> pd.Series[f
     return curves.groupby("seed")["val_accuracy"].max().astype(float)
 
 
-def _arrival(curve: pd.DataFrame, target: float, unit: Unit, horizon: float) -> tuple[float, float]:
-    """The interval of the first arrival on one curve; a target met at init counts into the first interval."""
-    times = curve[CLOCKS[unit]].to_numpy(dtype=float)
+def _arrival(curve: pd.DataFrame, target: float, horizon: float) -> tuple[float, float]:
+    """The steps between which a curve first arrives; a target met at init counts into the first interval."""
+    times = curve["step"].to_numpy(dtype=float)
     arrived = np.flatnonzero(curve["val_accuracy"].to_numpy(dtype=float)[1:] >= target) + 1
     if arrived.size == 0:
-        return (horizon if np.isfinite(horizon) else float(times[-1])), np.inf
+        return horizon, np.inf
     first = int(arrived[0])
     return float(times[first - 1]), float(times[first])
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis.claims import Verdict, judge, judge_against_competitors, verdicts_document
+from analysis.claims import Verdict, judge, judge_against_competitors, verdicts_document, with_robustness
 from analysis.family import Family
 from analysis.figures import AXIS_FIGURES, FIGURES
 from analysis.report._content import assemble
@@ -97,6 +97,7 @@ def _write_into(results: Results, folder: Path, painters: Executor | None) -> li
     verdicts = judge(results)
     rivals = judge_against_competitors(results)
     frames = tables(results, verdicts, rivals)
+    verdicts = with_robustness(verdicts, frames["sensitivity"].frame)
     _write_tables(frames, folder)
     _write_json(folder / "verdicts.json", verdicts_document(results, verdicts))
     content = assemble(results, verdicts, rivals, frames, pictures())

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval
+from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval, show_middle
 from analysis.matrix import Matrix, against_competitors, by_normalizer
 from analysis.measures import ranking_words
 from analysis.replications import agreement_words
+from analysis.report._averages import averages
 from analysis.report._figures import Picture
 from analysis.report._format import MISSING, duration, pvalue
 from analysis.report._tables import Table
@@ -66,6 +67,7 @@ class Content:
     matrices: list[Matrix]
     competitors: list[Matrix]
     ranking: list[str]
+    averages: list[str]
     by_normalizer: dict[str, list[tuple[Claim, list[Judged]]]]
     sections: list[Section]
     pictures: list[Picture]
@@ -101,6 +103,7 @@ def assemble(
         matrices=by_normalizer(verdicts),
         competitors=against_competitors(rivals),
         ranking=ranking_words(results, tables["ranking"].frame),
+        averages=averages(results, tables["moving-averages"].frame, tables["sensitivity"].frame),
         by_normalizer=_by_normalizer(results, judged),
         sections=sections,
         pictures=[picture for picture in pictures if not picture.skipped and picture.id not in shown],
@@ -134,7 +137,9 @@ def _judged(verdict: Verdict) -> Judged:
 
 
 def _effect(claim: Claim, verdict: Verdict) -> str:
-    return show_effect(claim.show, verdict.effect, verdict.effect_low, verdict.effect_high)
+    size = verdict.effect_low, verdict.effect_high
+    parts = show_effect(claim.show, verdict.effect, *size), show_middle(claim.show, *size, verdict.delta)
+    return ", ".join(filter(None, parts))
 
 
 def _strip(verdict: Verdict) -> Strip:

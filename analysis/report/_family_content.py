@@ -204,6 +204,7 @@ AXIS_COLUMNS: dict[str, Callable[[Row], str]] = {
     "own best rate η*": lambda row: number(row["best_learning_rate"]),
     "final validation error, mean": lambda row: number(row["error_mean"]),
     "95% interval": lambda row: interval(row["error_low"], row["error_high"]),
+    "by moving averages": lambda row: number(row["error_ema_mean"]),
     "n": lambda row: number(row["n"]),
     "highest stable rate, median": _stable,
     "n (sweep)": lambda row: number(row["n_stable"]),

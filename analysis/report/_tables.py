@@ -21,6 +21,7 @@ from analysis.claims import (
 from analysis.matrix import matrix_frame
 from analysis.measures import (
     cell_table,
+    moving_average_table,
     probe_cost,
     ranking,
     rate_multiples_table,
@@ -82,6 +83,7 @@ def tables(
         "rate-multiples": Table(rate_multiples_table(results), MULTIPLES_COLUMNS),
         "times": Table(time_table(results, np.random.default_rng(SEED)), CENSORED_COLUMNS),
         "sensitivity": _sensitivity(results, sensitivity_table(results)),
+        "moving-averages": Table(moving_average_table(results), AVERAGES_COLUMNS),
         "selection-shares": Table(shares, SHARE_COLUMNS, shown=lambda row: row["share"] > 0),
         "selection-flips": Table(flips, FLIP_COLUMNS, marked=lambda row: row["flips"]),
         "better-rates": Table(better_rates_frame(results), {}),
@@ -107,8 +109,8 @@ def _sensitivity(results: Results, frame: pd.DataFrame) -> Table:
         cells = {row["activation"]: row for row in rows.to_dict("records")}
         view.append({"claim": claim, "choice": choice, "cells": cells, "flips": rows["flips"].any()})
     view.sort(key=lambda row: list(CLAIMS).index(row["claim"]))
-    if (batch["outcome"] == NOT_EVALUABLE).all():
-        view = []  # no choice changes anything
+    judged = set(batch.loc[batch["outcome"] != NOT_EVALUABLE, "claim"])
+    view = [row for row in view if row["claim"] in judged]  # of the others no choice changes anything
 
     def column(activation: str) -> Callable[[Row], str]:
         return lambda row: _judged_again(row["cells"][activation]) if activation in row["cells"] else MISSING
@@ -151,8 +153,8 @@ def _published(row: Row) -> str:
     if not row["published"]:
         return MISSING
     steps = row["published_steps_millions"]
-    ends = f"ends at {100 * row['published_accuracy']:.1f}%"
-    return f"{row['published']}: " + (ends if pd.isna(steps) else f"{steps:.1f}M steps")
+    most = f"at most {100 * row['published_accuracy']:.1f}%"
+    return f"{row['published']}: " + (most if pd.isna(steps) else f"{steps:.1f}M steps, {most}")
 
 
 def _mean_and_spread(mean: float, std: float) -> str:
@@ -216,7 +218,7 @@ VARIANT_COLUMNS: dict[str, Callable[[Row], str]] = {
     "stable band (decades)": lambda row: (
         interval(row["stable_band_low"], row["stable_band_high"]) if row["stable_band_low"] >= 0 else MISSING
     ),
-    "grid rates not trained": lambda row: share(row["failure_share"]),
+    "grid rates not trained": lambda row: share(row["rates_not_trained"]),
     "seeds at target": lambda row: share(row["share_reached"]),
     "steps to target, median": lambda row: _times(row["steps_to_target"]),
     "validation accuracy": lambda row: _mean_and_spread(row["accuracy_mean"], row["accuracy_std"]),
@@ -244,6 +246,15 @@ CENSORED_COLUMNS: dict[str, Callable[[Row], str]] = {
     "mean of min(t, T) (steps)": lambda row: number(row["restricted_mean_steps"]),
     "difference to unnormalized (steps)": lambda row: number(row["difference"]),
     "95% interval": lambda row: interval(row["difference_low"], row["difference_high"]),
+    "n": lambda row: number(row["n"]),
+}
+AVERAGES_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: row["variant"],
+    "learning rate": lambda row: number(row["learning_rate"]) + (" (η*)" if row["is_best"] else ""),
+    "validation accuracy, re-estimated": lambda row: number(row["accuracy"]),
+    "by moving averages": lambda row: number(row["accuracy_ema"]),
+    "stable seeds, re-estimated": lambda row: share(row["stable"]),
+    "stable by moving averages": lambda row: share(row["stable_ema"]),
     "n": lambda row: number(row["n"]),
 }
 SHARE_COLUMNS: dict[str, Callable[[Row], str]] = {

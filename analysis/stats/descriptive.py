@@ -34,13 +34,17 @@ class Band:
 
 
 def iqm(x: ArrayLike, axis: int | None = None) -> Floats:
-    """Interquartile mean: of the middle half. Source: rliable (Agarwal et al., 2108.13264).
+    """Interquartile mean: of the middle half, the scores at its edges in part where four does not divide n.
+
+    As Agarwal et al. (2108.13264) advise, whose rliable trims a whole number of scores and so keeps more than
+    half of, say, six (two thirds). Four copies of each score have a quarter that is whole.
 
     Args:
         x: Scores, any shape.
         axis: Reduced axis; None for all.
     """
-    return np.asarray(trim_mean(np.asarray(x, dtype=np.float64), proportiontocut=0.25, axis=axis))
+    scores = np.asarray(x, dtype=np.float64)
+    return np.asarray(trim_mean(np.repeat(scores, 4, axis=axis), proportiontocut=0.25, axis=axis))
 
 
 def median_value(values: ArrayLike, method: Literal["lower", "higher"]) -> float:
@@ -126,7 +130,8 @@ def probability_of_improvement(
 ) -> Interval:
     """P(A > B) over pairs of the same seed, ties counting half, with its percentile bootstrap interval.
 
-    Bouthillier et al. (2103.03098) call it meaningful above 0.75. All wins give the interval [1, 1]: the
+    Bouthillier et al. (2103.03098) call an improvement significant where the interval's lower end is above
+    0.5, and meaningful too where its upper end is above 0.75. All wins give the interval [1, 1]: the
     bootstrap can't see beyond its sample, one reason why nothing is decided by it.
 
     Args:

@@ -29,8 +29,8 @@ class Estimate:
         effect: Hodges-Lehmann pseudo-median of the pairs' midpoints. A half-infinite pair has its midpoint
             at that infinity (it stays an extreme rank, as in the test); a pair of which nothing is known,
             (-inf, inf), has none and is left out; NaN if that leaves no pair.
-        effect_low: Pseudo-median of the lower ends, all pairs.
-        effect_high: Pseudo-median of the upper ends, all pairs.
+        effect_low: Pseudo-median of the same pairs' lower ends; -inf if there is none.
+        effect_high: Pseudo-median of their upper ends; +inf if there is none.
         low: Lower end of the interval (one-sided confidence), -inf where n is too small to have one.
         high: Upper end of the interval (one-sided confidence), +inf where n is too small to have one.
         n: Number of pairs.
@@ -207,8 +207,8 @@ def estimate(low: ArrayLike, high: ArrayLike, confidence: float = 1 - ALPHA) -> 
     midpoints = np.where(both_finite, (finite_low + finite_high) / 2, half_infinite)[known]
     return Estimate(
         effect=_pseudo_median(midpoints) if known.any() else float("nan"),
-        effect_low=_pseudo_median(low),
-        effect_high=-_pseudo_median(-high),
+        effect_low=_pseudo_median(low[known]) if known.any() else -np.inf,
+        effect_high=-_pseudo_median(-high[known]) if known.any() else np.inf,
         low=_lower_end(low, 1 - confidence),
         high=-_lower_end(-high, 1 - confidence),
         n=low.size,

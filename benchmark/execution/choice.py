@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -29,6 +29,7 @@ _IMAGES = 256  # at most, that it evaluates on a CPU: of large nets a whole eval
 _ROUNDS = 3  # in which the candidates take turns
 _SECONDS = 20.0  # after which there is no further round
 _HOPELESS = 1.5  # times the best's cost in the first round: not measured again
+_TURN_S = 0.03  # that a variant steps at least in a turn of the clock that claims are judged by
 _GAIN = 0.95  # of what fewer rows cost: what more must come down to, or still more are not tried
 
 
@@ -71,12 +72,15 @@ class Choice:
         rows: replicas at once.
         cost: as it was measured.
         tried: of every candidate, `fused x 8`, the seconds per trial, or why it cannot be had here.
+        steps_s: seconds that a step of one trial takes, a number for each round in which all variants took
+            turns; what the seconds to a target are counted in.
     """
 
     engine: str
     rows: int
     cost: Cost
     tried: Mapping[str, float | str]
+    steps_s: tuple[float, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """For the study's log."""
@@ -85,7 +89,9 @@ class Choice:
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> "Choice":
         """From a `document`."""
-        return cls(**{**document, "cost": Cost(**document["cost"])})
+        return cls(
+            **{**document, "cost": Cost(**document["cost"]), "steps_s": tuple(document["steps_s"])},
+        )
 
 
 def choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choice:
@@ -114,14 +120,14 @@ def choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choic
 def _choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choice:
     began = time.monotonic()
     tried: dict[str, float | str] = {}
-    measures: dict[tuple[str, int], Callable[[], Cost]] = {}
+    measures: dict[tuple[str, int], Measurement] = {}
     costs: dict[tuple[str, int], list[Cost]] = {}
     for name in ENGINES if engine == AUTO else [engine]:
         fewer = math.inf
         for rows in _rows_of(ENGINES[name], most_rows):
             try:
-                measures[name, rows] = measurement(trial, data, name, rows)
-                costs[name, rows] = [measures[name, rows]()]
+                measures[name, rows] = Measurement(trial, data, name, rows)
+                costs[name, rows] = [measures[name, rows].cost()]
             except InputError as error:
                 tried[f"{name} x {rows}"] = str(error)
                 break
@@ -143,7 +149,7 @@ def _choose(trial: Trial, data: DeviceData, engine: str, most_rows: int) -> Choi
         if time.monotonic() - began > _SECONDS:
             break
         for candidate in hopeful:
-            costs[candidate].append(measures[candidate]())
+            costs[candidate].append(measures[candidate].cost())
     medians = {
         candidate: Cost(median(c.step_s for c in cost), median(c.evaluation_s for c in cost))
         for candidate, cost in costs.items()
@@ -159,39 +165,89 @@ def _rows_of(engine: Engine, most: int) -> list[int]:
     return several or [1]
 
 
-def measurement(trial: Trial, data: DeviceData, engine: str, rows: int) -> Callable[[], Cost]:
-    """What measures the cost of such a trial among `rows` of them.
+def time_steps(
+    choices: Mapping[Trial, Choice], data: DeviceData, rounds: int
+) -> dict[Trial, tuple[float, ...]]:
+    """Seconds that a step of one trial takes, as chosen, in rounds in which all of them take turns.
 
-    Raises:
-        InputError: the engine cannot run here.
+    Times that trials note while a study runs also hold what ran beside them: their first intervals above
+    all, while the runner writes what has just ended. Here nothing else of the study runs, and what else the
+    machine does meets neighbours in a round alike.
+
+    Args:
+        choices: how trials like these, one of each variant, are trained.
+        data: their data set, on the training device.
+        rounds: how many times each is measured.
     """
-    trainer = ENGINES[engine]
-    trainer.check(data.train.labels.device, trial.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        replicas = [
-            Replica(replace(trial, seed=trial.seed + row, engine=engine), data, Checkpoints(Path(folder)))
-            for row in range(rows)
-        ]
-    states = [replica.state for replica in replicas]
-    population = Population.of(replicas[0].problem(), [replica.row() for replica in replicas], states)
-    splits, reestimation = replicas[0].splits_next, replicas[0].reestimation
-    # Judged by its own statistics and by moving averages; what those are estimated on costs about as much.
-    num_images = sum(map(len, splits)) * (1 if reestimation is None else 2) + len(reestimation or ())
-    on_cpu = splits[0].images.device.type == "cpu"
-    sample = splits[0].first(_IMAGES) if on_cpu else splits[0]
-    num_steps = _STEPS if on_cpu else _STEPS_OF_A_DEVICE
-    start = population.state.clone()
-    trainer.advance(population, 1)
+    threads = torch.get_num_threads()
+    try:
+        clocks = {trial: _stepping(trial, data, choice) for trial, choice in choices.items()}
+        taken: dict[Trial, list[float]] = {trial: [] for trial in choices}
+        for _ in range(rounds):
+            for trial, (measured, num_steps) in clocks.items():
+                torch.set_num_threads(trial.threads)
+                taken[trial].append(measured.step_s(num_steps))
+        return {trial: tuple(seconds) for trial, seconds in taken.items()}
+    finally:
+        torch.set_num_threads(threads)
 
-    def measure() -> Cost:
-        population.state.copy_(start)  # one that diverges takes another time
-        population.read()
+
+def _stepping(trial: Trial, data: DeviceData, choice: Choice) -> tuple["Measurement", int]:
+    """What steps the trial as chosen, and how many steps make a turn."""
+    torch.set_num_threads(trial.threads)
+    measured = Measurement(trial, data, choice.engine, choice.rows)
+    of_population = choice.rows * measured.step_s(measured.num_steps)
+    return measured, max(measured.num_steps, math.ceil(_TURN_S / of_population))
+
+
+class Measurement:
+    """Measures the cost of a trial among `rows` of them.
+
+    Attributes:
+        num_steps: of one measurement.
+    """
+
+    def __init__(self, trial: Trial, data: DeviceData, engine: str, rows: int) -> None:
+        """Build the population, and take its first step.
+
+        Raises:
+            InputError: the engine cannot run here.
+        """
+        self._trainer, self._rows = ENGINES[engine], rows
+        self._trainer.check(data.train.labels.device, trial.threads)
+        with tempfile.TemporaryDirectory() as folder:
+            replicas = [
+                Replica(replace(trial, seed=trial.seed + row, engine=engine), data, Checkpoints(Path(folder)))
+                for row in range(rows)
+            ]
+        states = [replica.state for replica in replicas]
+        self._population = Population.of(
+            replicas[0].problem(), [replica.row() for replica in replicas], states
+        )
+        splits, reestimation = replicas[0].splits_next, replicas[0].reestimation
+        # Judged by its own statistics and by moving averages; what those are estimated on costs about as
+        # much.
+        judged = sum(map(len, splits))
+        self._num_images = judged if reestimation is None else 2 * judged + len(reestimation)
+        on_cpu = splits[0].images.device.type == "cpu"
+        self._sample = splits[0].first(_IMAGES) if on_cpu else splits[0]
+        self.num_steps = _STEPS if on_cpu else _STEPS_OF_A_DEVICE
+        self._start = self._population.state.clone()
+        self._trainer.advance(self._population, 1)
+
+    def step_s(self, num_steps: int) -> float:
+        """Seconds of a replica's step, from initial weights: one that diverges takes another time."""
+        self._population.state.copy_(self._start)
+        self._population.read()
         began = time.perf_counter()
-        trainer.advance(population, num_steps)
-        population.read()  # waits for the device
-        trained = time.perf_counter()
-        trainer.judge(population, [sample], None)
-        image = (time.perf_counter() - trained) / len(sample) / rows
-        return Cost((trained - began) / num_steps / rows, image * num_images)
+        self._trainer.advance(self._population, num_steps)
+        self._population.read()  # waits for the device
+        return (time.perf_counter() - began) / num_steps / self._rows
 
-    return measure
+    def cost(self) -> Cost:
+        """Of a step, and of an evaluation."""
+        step_s = self.step_s(self.num_steps)
+        began = time.perf_counter()
+        self._trainer.judge(self._population, [self._sample], None)
+        image_s = (time.perf_counter() - began) / len(self._sample) / self._rows
+        return Cost(step_s, image_s * self._num_images)

@@ -35,11 +35,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A forward and backward pass: the mean loss, its gradient by parameter, what entered the activations."""
+    """A forward and backward pass.
+
+    Attributes:
+        loss: mean of the batch.
+        gradients: by parameter.
+        preactivations: what entered the activations, by layer.
+        effective: what a layer multiplied by and the gradient by it, of layers with reparametrized weights.
+    """
 
     loss: Tensor
     gradients: dict[str, Tensor]
     preactivations: dict[str, Tensor]
+    effective: dict[str, tuple[Tensor, Tensor]]
 
 
 class View:
@@ -47,7 +55,8 @@ class View:
 
     Properties are computed when they are first read: weights and updates cost nothing, gradients and
     preactivations share one pass, and each displacement is a pass of its own. A normalization that takes
-    noise takes the draws of the step that comes next, the same in every pass, but for `partly_stepped`.
+    noise takes the draws of the step that comes next, the same in every pass; `partly_stepped` alone takes
+    those of the last one.
 
     Args:
         network: its own tensors are not read.
@@ -56,7 +65,8 @@ class View:
         tensors: parameters and buffers by name; they stay as they are.
         updates: what the last training step added to each parameter; None before the first.
         draws: how many steps from the next one (-1: the last) -> the draws of that step; None: no noise.
-        walk_rate: the learning rate that landscape walks step at; None: no walks.
+        walk_rate: the learning rate that all variants' landscape walks step at; None: no walks.
+        own_rate: the learning rate that this network trains at.
     """
 
     def __init__(
@@ -68,9 +78,11 @@ class View:
         updates: dict[str, Tensor] | None = None,
         draws: Callable[[int], Noise] = lambda offset: None,
         walk_rate: float | None = None,
+        own_rate: float = 1.0,
     ) -> None:
         self.activation = activation
         self.walk_rate = walk_rate
+        self.own_rate = own_rate
         self._network = network
         self._batch = batch
         self._tensors = tensors
@@ -116,10 +128,21 @@ class View:
         """[N, F, H, W], what enters each hidden unit's activation, by layer; of an mlp [N, F, 1, 1]."""
         return self._here.preactivations
 
+    def threshold(self, layer: str) -> Tensor | None:
+        """[F], below which a hidden unit's activation gives the same of all inputs; None: it learns none."""
+        name = self._weight_names[layer].rsplit(".", 2)[0] + ".activation.threshold"
+        return self._tensors.get(name)
+
     @cached_property
     def gradients(self) -> dict[str, Tensor]:
         """dL/dW of each layer's weights, of the batch's mean loss."""
         return {layer: self._here.gradients[name] for layer, name in self._weight_names.items()}
+
+    @cached_property
+    def effective(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What each layer multiplies by (its weights, or what these become), and dL by it."""
+        own = {layer: (weight, self.gradients[layer]) for layer, weight in self.weights.items()}
+        return own | self._here.effective
 
     @cached_property
     def gradient(self) -> Tensor:
@@ -138,11 +161,11 @@ class View:
     def partly_stepped(self, num_layers: int) -> Tensor:
         """The gradient [P] where the first so many layers have taken the last training step; a pass.
 
-        The others have not. Noise is that of the next step in the former, that of the last in the latter.
+        The others have not. Noise is that of the last step throughout: the step alone moves the gradient.
         """
         taken_back = self._update.clone()
         taken_back[: list(self.starts.values())[num_layers]] = 0
-        return self._displaced(-taken_back, self._mixed(num_layers))[1]
+        return self._displaced(-taken_back, self._last_draws)[1]
 
     @cached_property
     def _here(self) -> _Pass:
@@ -160,17 +183,6 @@ class View:
     @cached_property
     def _last_draws(self) -> Noise:
         return self._draws(-1)
-
-    def _mixed(self, num_layers: int) -> Noise:
-        """The next step's draws for the first `num_layers` layers, the last step's for the others."""
-        if self._next_draws is None or self._last_draws is None:
-            return None
-        units = self._network.hidden().values()
-        depths = [depth for depth, unit in enumerate(units) if unit.takes_noise]
-        return [
-            new if depth < num_layers else old
-            for depth, new, old in zip(depths, self._next_draws, self._last_draws, strict=True)
-        ]
 
     def _displaced(self, displacement: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         own = {name: self._tensors[name] for name, _ in self._network.named_parameters()}
@@ -190,6 +202,12 @@ class View:
             unit.activation.register_forward_pre_hook(_keep_input(preactivations, name))
             for name, unit in self._network.hidden().items()
         ]
+        effective: dict[str, Tensor] = {}
+        hooks += [
+            unit.reparametrization.register_forward_hook(_keep_output(effective, name))
+            for name, unit in self._network.hidden().items()
+            if unit.reparametrization is not None
+        ]
         self._network.train()
         try:
             logits = functional_call(self._network, own, (self._batch.images, None, noise))
@@ -197,8 +215,17 @@ class View:
             for hook in hooks:
                 hook.remove()
         loss = self._batch.loss(logits, self._batch.labels)
-        gradients = torch.autograd.grad(loss, tuple(parameters.values()))
-        return _Pass(loss.detach(), dict(zip(parameters, gradients, strict=True)), preactivations)
+        gradients = torch.autograd.grad(loss, (*parameters.values(), *effective.values()))
+        of_effective = gradients[len(parameters) :]
+        return _Pass(
+            loss.detach(),
+            dict(zip(parameters, gradients, strict=False)),  # the effective weights' follow
+            preactivations,
+            {
+                name: (weight.detach(), gradient)
+                for (name, weight), gradient in zip(effective.items(), of_effective, strict=True)
+            },
+        )
 
 
 def _flat(parts: Mapping[str, Tensor]) -> Tensor:
@@ -208,6 +235,15 @@ def _flat(parts: Mapping[str, Tensor]) -> Tensor:
 def _keep_input(into: dict[str, Tensor], layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         into[layer] = inputs[0].detach()
+
+    return hook
+
+
+def _keep_output(
+    into: dict[str, Tensor], layer: str
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        into[layer] = output
 
     return hook
 

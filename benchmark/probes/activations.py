@@ -26,7 +26,7 @@ METRICS = {
     PREACTIVATION_P50: ("1", "50th percentile, after figure 1 of Ioffe & Szegedy (1502.03167)"),
     PREACTIVATION_P85: ("1", "85th percentile"),
     SATURATED_SHARE: ("share", "inputs where |f'(x)| is below 5% of its maximum (saturating activations)"),
-    DEAD_SHARE: ("share", "units that are zero on the whole probe batch (ReLU)"),
+    DEAD_SHARE: ("share", "units below their threshold, ReLU's 0, on the whole probe batch"),
 }
 
 _SATURATION = 0.05  # of the derivative's maximum (protocol, section 7)
@@ -49,7 +49,13 @@ def observe(view: View) -> Readings:
             flat = _derivative(view, x).abs() < _SATURATION * view.activation.derivative_max
             yield Reading(SATURATED_SHARE, layer, flat.float().mean())
         if view.activation.has_dead_units:
-            yield Reading(DEAD_SHARE, layer, (x <= 0).all(0).float().mean())
+            yield Reading(DEAD_SHARE, layer, (x <= _floor(view, layer)).all(0).float().mean())
+
+
+def _floor(view: View, layer: str) -> Tensor | float:
+    """What units have to exceed to be seen: 0, or thresholds [F, 1, 1] that stand in its place."""
+    threshold = view.threshold(layer)
+    return 0.0 if threshold is None else threshold[:, None, None]
 
 
 def _derivative(view: View, x: Tensor) -> Tensor:

@@ -3,21 +3,27 @@
 How much the gradient of a layer changes when the layers below it take their step and it does not: G is its
 gradient before the step, G' after the step of all layers below, both on the same batch: here the probe batch,
 the same throughout, where they take the step's own; and a layer's parameters are its weights, its bias and
-its normalization's, where they name the weights. Noise that a normalization injects belongs to its layer too:
-in G all layers have the draws of the last training step, in G' the layers below have those of the next. The
-step is the last training step, so there is nothing to read at initialization.
+its normalization's, where they name the weights. Noise that a normalization injects is the last training
+step's in both: redrawn, it would move the gradient though no layer had stepped. The step is the last training
+step, so there is nothing to read at initialization.
+
+A gradient that is ten times as large changes ten times as much: nets compare by the change's share of it.
 """
 
 from torch.linalg import vector_norm
 from torch.nn.functional import cosine_similarity
 
-from benchmark.contract import COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE
+from benchmark.contract import COVARIATE_SHIFT, COVARIATE_SHIFT_COSINE, COVARIATE_SHIFT_RELATIVE
 from benchmark.probes._view import Reading, Readings, View
 
 METRICS = {
     COVARIATE_SHIFT: ("loss/weight", "||G - G'|| of a layer whose lower layers took their step"),
+    COVARIATE_SHIFT_RELATIVE: ("1", "||G - G'|| / ||G||"),
     COVARIATE_SHIFT_COSINE: ("1", "cosine between G and G'"),
 }
+
+
+_FLOOR = 1e-30  # of a gradient's norm, as of the attenuation slope's (protocol, section 7)
 
 
 def observe(view: View) -> Readings:
@@ -29,5 +35,8 @@ def observe(view: View) -> Readings:
     for depth, ((layer, start), end) in enumerate(zip(view.starts.items(), ends, strict=True)):
         after = view.partly_stepped(depth) if depth > 0 else before
         old, new = before[start:end], after[start:end]
-        yield Reading(COVARIATE_SHIFT, layer, vector_norm(old - new))
+        shift = vector_norm(old - new)
+        yield Reading(COVARIATE_SHIFT, layer, shift)
+        # A layer that is switched off, as SkipInit's branches are at first, has no gradient that could shift.
+        yield Reading(COVARIATE_SHIFT_RELATIVE, layer, shift / vector_norm(old).clamp_min(_FLOOR))
         yield Reading(COVARIATE_SHIFT_COSINE, layer, cosine_similarity(old, new, dim=0))

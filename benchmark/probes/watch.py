@@ -53,7 +53,8 @@ class Probes:
         activation: the name of its activation.
         split: fixed training images; the first of them are the probe batch.
         num_evaluations: how many evaluations follow the one at initialization.
-        walk_rate: the learning rate that landscape walks step at; None: no walks.
+        walk_rate: the learning rate that all variants' landscape walks step at; None: no walks.
+        own_rate: the learning rate that the network trains at.
         loss: mean loss of logits [N, K] and labels [N].
         noise: (number of images, step) -> the draws of a network that takes noise; None: no noise.
     """
@@ -66,6 +67,7 @@ class Probes:
         split: Split,
         num_evaluations: int,
         walk_rate: float | None = None,
+        own_rate: float = 1.0,
         loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
         noise: Callable[[int, int], Noise] | None = None,
     ) -> None:
@@ -73,7 +75,7 @@ class Probes:
         self._network = network
         self._activation = lookup(ACTIVATIONS, activation, "activation")
         self._last = num_evaluations
-        self._walk_rate = walk_rate
+        self._rates = walk_rate, own_rate
         self._noise = noise
         chunk = slice(0, min(spec.num_images, len(split)))
         self._batch = Batch(split.take(chunk), split.labels[chunk], loss)
@@ -102,7 +104,7 @@ class Probes:
         def draws(offset: int) -> Noise:
             return None if self._noise is None else self._noise(len(self._batch.labels), step + offset)
 
-        view = View(self._network, self._activation, self._batch, tensors, updates, draws, self._walk_rate)
+        view = View(self._network, self._activation, self._batch, tensors, updates, draws, *self._rates)
         readings = [reading for name in self._spec.enabled for reading in PROBES[name].observe(view)]
         if not readings:
             return []

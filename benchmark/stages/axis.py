@@ -3,6 +3,7 @@
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,9 +11,9 @@ import torch
 from benchmark.base import seeding
 from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
-from benchmark.contract import ENGINES_FILE
+from benchmark.contract import ENGINES_FILE, timing_rounds
 from benchmark.data.datasets import DeviceData, load
-from benchmark.execution.choice import Choice, choose, num_workers, open_executor
+from benchmark.execution.choice import Choice, choose, num_workers, open_executor, time_steps
 from benchmark.execution.executor import WorkerSetup
 from benchmark.stages.run import run_study
 from benchmark.stages.session import OpenLog, Session, StageObserver
@@ -21,6 +22,7 @@ from benchmark.study.identity import trial_of
 from benchmark.study.spec import StudySpec
 from benchmark.tracking.protocol import StudyLog
 from benchmark.training.precision import check_precision
+from benchmark.training.trial import Trial
 from benchmark.variants.networks import build_network
 from benchmark.variants.variant import Variant
 
@@ -87,7 +89,10 @@ def _run_one(
 def choose_engines(
     study: StudySpec, data: DeviceData, device: torch.device, folder: Path, log: StudyLog
 ) -> dict[Variant, Choice]:
-    """What trains each variant: what the study run began with, or what is fastest by a short measurement."""
+    """What trains each variant: what the study run began with, or what is fastest by a short measurement.
+
+    With what its step takes, round by round (protocol, section 11).
+    """
     variants = study.variants.product()
     known = log.read_json(ENGINES_FILE)
     if known is not None:
@@ -96,6 +101,12 @@ def choose_engines(
     if device.type != "cpu":
         data = load(study.data, device, folder / "data")
     choices = measured_choices(study, data)
+    trials = {variant: _any_trial(study, variant, data) for variant in variants}
+    chosen = {trials[variant]: choice for variant, choice in choices.items()}
+    taken = time_steps(chosen, data, timing_rounds(study.seeds.sweep, study.seeds.confirm))
+    choices = {
+        variant: replace(choice, steps_s=taken[trials[variant]]) for variant, choice in choices.items()
+    }
     log.log_json(ENGINES_FILE, {str(variant): choice.document() for variant, choice in choices.items()})
     return choices
 
@@ -109,14 +120,14 @@ def measured_choices(study: StudySpec, data: DeviceData) -> dict[Variant, Choice
     check_precision(study.precision, data.train.labels.device)
     most = plan.most_alike(study)
     return {
-        variant: choose(
-            trial_of(study, variant, plan.grid(study)[0], 0, "sweep", data.fingerprint),
-            data,
-            study.execution.engine,
-            most,
-        )
+        variant: choose(_any_trial(study, variant, data), data, study.execution.engine, most)
         for variant in study.variants.product()
     }
+
+
+def _any_trial(study: StudySpec, variant: Variant, data: DeviceData) -> Trial:
+    """A trial of a variant: at its least rate, which is the last to diverge."""
+    return trial_of(study, variant, plan.grid(study)[0], 0, "sweep", data.fingerprint)
 
 
 def check_networks(study: StudySpec, data: DeviceData) -> None:

@@ -18,9 +18,10 @@ from benchmark.base.registry import lookup
 from benchmark.study.spec import StudySpec
 from benchmark.training.losses import LOSSES
 from benchmark.training.optimizers import OPTIMIZERS
+from benchmark.training.schedules import SCHEDULES
 from benchmark.variants.networks import FAMILIES
 
-# Keys that say which kind a section is of: an optimizer's and a loss's name, a network's family.
+# Keys that say which kind a section is of: an optimizer's, schedule's and loss's name, a network's family.
 _KINDS = ("name", "family")
 
 
@@ -185,8 +186,8 @@ def _default_kind(section: str, tag: str) -> Any:
 
 
 def _describe(error: Mapping[str, Any]) -> str:
-    # A discriminated union (the optimizer's) puts its tag into the location; the file has no such key.
-    tags = {*OPTIMIZERS, *LOSSES, *FAMILIES}
+    # A discriminated union (the optimizer's, say) puts its tag into the location; the file has no such key.
+    tags = {*OPTIMIZERS, *SCHEDULES, *LOSSES, *FAMILIES}
     location = ".".join(str(part) for part in error["loc"] if part not in tags)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":

@@ -14,6 +14,7 @@ from benchmark.training.engines import AUTO, ENGINES
 from benchmark.training.losses import CrossEntropy, LossSpec
 from benchmark.training.optimizers import OptimizerSpec, Sgd
 from benchmark.training.precision import Precision
+from benchmark.training.schedules import Constant, ScheduleSpec
 from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.networks import AnyNetworkSpec, NetworkSpec
 from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
@@ -259,6 +260,7 @@ class StudySpec(Section):
     network: AnyNetworkSpec = NetworkSpec()
     loss: LossSpec = CrossEntropy()
     optimizer: OptimizerSpec = Sgd()
+    schedule: ScheduleSpec = Constant()
     budget: BudgetSpec
     search: SearchSpec
     seeds: SeedsSpec

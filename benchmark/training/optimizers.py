@@ -19,10 +19,16 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Sgd(Section):
-    """Stochastic gradient descent with momentum: m <- momentum m + g; w <- w - lr m (PyTorch's form)."""
+    """Stochastic gradient descent with momentum: m <- momentum m + g; w <- w - lr m (PyTorch's form).
+
+    Attributes:
+        weight_decay: what of every parameter is added to its gradient first, as an L2 penalty of half of it
+            would add (coupled, as torch.optim.SGD has it). Biases, scales and shifts decay like weights.
+    """
 
     name: Literal["sgd"] = "sgd"
     momentum: Share = 0.9
+    weight_decay: float = Field(default=0.0, ge=0.0)
 
     def moments(self, parameters: Tensor) -> Moments:
         """The optimizer's state before the first step."""
@@ -32,6 +38,8 @@ class Sgd(Section):
         self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor
     ) -> None:
         """One step, in place. `lr`, and int64 `step`, 0 at the first: scalars, or [R, 1]."""
+        if self.weight_decay:
+            gradient = gradient.add(parameters, alpha=self.weight_decay)
         moments["momentum"].mul_(self.momentum).add_(gradient)
         parameters.sub_(lr * moments["momentum"])
 

@@ -17,6 +17,7 @@ from benchmark.training.evaluate import Judgement, is_trained
 from benchmark.training.events import CurveRow, Evaluation, Outcome
 from benchmark.training.losses import loss_cap
 from benchmark.training.population import Reading, Row
+from benchmark.training.schedules import factors_on
 from benchmark.training.state import Layout, TrainState, flatten
 from benchmark.training.step import BatchOrder, Problem, StreamKeys, noise_draws
 from benchmark.training.trial import Trial
@@ -78,7 +79,7 @@ class Replica:
         self.network = network_of(trial, data)
         initialize(self.network, trial.seed, trial.init_gain)
         self.network.to(device)
-        start_from_data(self.network, data.reestimation.take(slice(None)), trial.init_gain)
+        start_from_data(self.network, data.reestimation.take(slice(None)))
         self._normalization = lookup(NORMALIZATIONS, trial.variant.normalization, "normalization")
         self._layout = Layout.of(self.network)
         self._keys = StreamKeys.of(trial.seed, device)
@@ -89,6 +90,7 @@ class Replica:
             data.reestimation,
             trial.num_evaluations,
             trial.walk_rate,
+            trial.learning_rate,
             trial.loss,
             lambda num_images, at: noise_draws(self.network, num_images, self._keys.noise, at),
         )
@@ -111,6 +113,8 @@ class Replica:
             self.trial.loss,
             self._normalization.clip_norm,
             self.trial.precision,
+            self._normalization.unit_clip,
+            factors_on(self.trial.schedule, self.trial.num_steps, self._data.train.labels.device),
         )
 
     def row(self) -> Row:

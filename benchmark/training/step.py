@@ -13,6 +13,7 @@ from benchmark.base import seeding
 from benchmark.data.augment import NUM_DRAWS, Augmentation, augment
 from benchmark.data.datasets import Split
 from benchmark.training.bound import BoundNetwork
+from benchmark.training.clipping import clip_by_units_, clip_norm_
 from benchmark.training.losses import CROSS_ENTROPY, Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
 from benchmark.training.precision import Precision, computing_in
@@ -34,6 +35,8 @@ class Problem:
         optimizer: its rule.
         loss: what is minimized.
         clip_norm: to what the gradient's norm is clipped; None: not at all.
+        unit_clip: to what part of its weights' norm each unit's gradient is clipped; None: not so.
+        rate_factors: [T] on the device, by which each step's rate is multiplied; None: it stays as it is.
         precision: of training steps.
     """
 
@@ -46,6 +49,8 @@ class Problem:
     loss: Loss = CROSS_ENTROPY
     clip_norm: float | None = None
     precision: Precision = "fp32"
+    unit_clip: float | None = None
+    rate_factors: Tensor | None = None
     _bound: dict[tuple[int, bool], BoundNetwork] = field(default_factory=dict, repr=False, compare=False)
 
     def bind(self, state: TrainState, *, channels_last: bool = False) -> BoundNetwork:
@@ -89,7 +94,7 @@ def step(
         state: of R rows; updated in place.
         index: [R, B] int64, the batches' positions in the training split.
         keys: the replicas' streams, [R, 2] each.
-        lr: [R, 1] on the device.
+        lr: [R, 1] on the device; before the schedule.
 
     Returns:
         [R, 3] on the device, of each replica: the batch's mean loss, its share classified right, and the
@@ -115,12 +120,23 @@ def step(
     with torch.no_grad():
         gradient = torch.cat([part.reshape(num_rows, -1) for part in gradients], 1)
         norm = torch.linalg.vector_norm(gradient, dim=1)
-        if problem.clip_norm is not None:  # Pascanu et al. (1211.5063, algorithm 1)
-            gradient.mul_((problem.clip_norm / norm).clamp_max(1.0)[:, None])
+        if problem.clip_norm is not None:
+            clip_norm_(gradient, norm, problem.clip_norm)
+        if problem.unit_clip is not None:
+            clip_by_units_(problem.layout, gradient, state.parameters, problem.unit_clip)
+        lr = _scheduled(problem, lr, state.step)
         problem.optimizer.update_(state.parameters, gradient, state.moments, lr, state.step[:, None])
         state.step.add_(1)
         correct = (logits.argmax(2) == labels.view(num_rows, batch_size)).to(norm.dtype).mean(1)
         return torch.stack((losses.detach(), correct, norm), 1)
+
+
+def _scheduled(problem: Problem, lr: Tensor, step: Tensor) -> Tensor:
+    """[R, 1], what rates [R, 1] are at steps [R]; beyond the budget, as when timed, those of its end."""
+    if problem.rate_factors is None:
+        return lr
+    own = step.clamp_max(len(problem.rate_factors) - 1)
+    return lr * problem.rate_factors.index_select(0, own)[:, None]
 
 
 def _losses(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from benchmark.probes.watch import ProbesSpec
 from benchmark.training.losses import Loss
 from benchmark.training.optimizers import Adam, AdamW, RmsProp, Sgd
 from benchmark.training.precision import Precision
+from benchmark.training.schedules import Schedule
 from benchmark.variants.networks import AnyNetworkSpec
 from benchmark.variants.variant import Variant
 
@@ -29,9 +30,9 @@ class Trial:
 
     Attributes:
         variant: what is trained.
-        learning_rate: of the optimizer.
+        learning_rate: of the optimizer, before the schedule.
         seed: of initial weights, data order, augmentation, dropout and noise.
-        init_gain: factor on the initial weights.
+        init_gain: factor on the drawn weights, before anything starts from data.
         walk_rate: the learning rate that landscape probes walk at, the unnormalized variant's best; None
             where they are off or it has none.
         num_steps: T, optimizer steps.
@@ -42,6 +43,7 @@ class Trial:
         augmentation: of training images.
         network: its size.
         optimizer: its rule.
+        schedule: what the rate is at each step.
         loss: what it trains on and is judged by.
         statistics: which normalization statistics judged metrics use.
         probes: what is watched inside.
@@ -63,6 +65,7 @@ class Trial:
     augmentation: Augmentation | None
     network: AnyNetworkSpec
     optimizer: Sgd | RmsProp | Adam | AdamW
+    schedule: Schedule
     loss: Loss
     statistics: Statistics
     probes: ProbesSpec

@@ -8,15 +8,15 @@ from benchmark.variants.networks.units import Dense, Unit, scale_to_unit_varianc
 
 
 @torch.no_grad()
-def start_from_data(network: Network, images: Tensor, gain: float = 1.0) -> None:
+def start_from_data(network: Network, images: Tensor) -> None:
     """Set what starts from data, layer by layer, in one pass over images; in place.
 
     Running statistics stay as they were. Does nothing where nothing starts from data.
 
     Args:
-        network: just initialized.
+        network: just initialized, with whatever gain: LSUV's scale and weight normalization's lengths are
+            found from data after it, and undo it.
         images: [N, C, H, W], fixed training images.
-        gain: factor on the weights that LSUV arrives at (it undoes any factor before).
     """
     if not network.starts_from_data:
         return
@@ -43,6 +43,3 @@ def start_from_data(network: Network, images: Tensor, gain: float = 1.0) -> None
             hook.remove()
     for name, buffer in network.named_buffers():
         buffer.copy_(buffers[name])
-    if unit_variance:
-        for layer in network.weighted_layers().values():
-            layer.weight.mul_(gain)

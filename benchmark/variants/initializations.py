@@ -19,12 +19,14 @@ class Initialization:
         fill: draws weights [F, C, 3, 3] or [F, D] in place.
         description: one line for people.
         source: where it was proposed.
+        takes_gain: whether a hidden layer's weights are then multiplied by its activation's gain.
         unit_variance: whether each layer is then scaled to outputs of variance 1 on training images.
     """
 
     fill: Callable[[Tensor, torch.Generator], Tensor]
     description: str
     source: str
+    takes_gain: bool = False
     unit_variance: bool = False
 
 
@@ -51,7 +53,10 @@ INITIALIZATIONS: Mapping[str, Initialization] = {
         "LeCun et al. 1998; for selu, Klambauer et al. 2017 (1706.02515)",
     ),
     "orthogonal": Initialization(
-        _orthogonal, "a random matrix with orthonormal rows or columns", "Saxe et al. 2014 (1312.6120)"
+        _orthogonal,
+        "a random matrix with orthonormal rows or columns, times the activation's gain (sqrt 2 for relu)",
+        "Saxe et al. 2014 (1312.6120)",
+        takes_gain=True,
     ),
     "lsuv": Initialization(
         _orthogonal,

@@ -12,14 +12,29 @@ from dataclasses import replace
 from torch import nn
 
 from benchmark.base.errors import InputError
-from benchmark.variants.layers.batchwise import BatchNorm2d, BatchRenorm, MeanOnlyBatchNorm, NoisyBatchNorm2d
+from benchmark.contract import RUNNING_WEIGHT
+from benchmark.variants.activations import ACTIVATIONS, Activation
+from benchmark.variants.layers.batchwise import (
+    BatchNorm2d,
+    BatchRenorm,
+    MeanOnlyBatchNorm,
+    Noise,
+    NoisyBatchNorm2d,
+)
 from benchmark.variants.layers.examplewise import ChannelLayerNorm, RmsNorm
-from benchmark.variants.layers.weights import WeightNorm, WeightStandardization
+from benchmark.variants.layers.filterwise import (
+    DynamicTanh,
+    FilterResponseNorm,
+    ScaledActivation,
+    ThresholdedLinearUnit,
+)
+from benchmark.variants.layers.partial import BatchCentring, BatchScaling, GhostBatchNorm
+from benchmark.variants.layers.weights import ScaledWeightStandardization, WeightNorm, WeightStandardization
 from benchmark.variants.normalization import Normalization, Place
 
 # Keras' defaults, which the source left as they were; its momentum 0.99 is PyTorch's 0.01.
 _EPSILON = 1e-3
-_MOMENTUM = 0.01
+_MOMENTUM = RUNNING_WEIGHT
 
 
 def _batch(place: Place, *, momentum: float = _MOMENTUM, affine: bool = True) -> nn.Module:
@@ -73,6 +88,24 @@ def _standardized_group(num_groups: int) -> Normalization:
     )
 
 
+def _ghost(num_examples: int) -> Normalization:
+    return replace(
+        _BATCH,
+        build=lambda place: GhostBatchNorm(place.num_channels, _EPSILON, _MOMENTUM, num_examples),
+        description=f"batch normalization over groups of {num_examples} examples of the batch",
+        source="Hoffer et al. 2017 (1705.08741)",
+        group_size=num_examples,
+        words=f"ghost batch normalization ({num_examples} examples)",
+    )
+
+
+def _thresholded(activation: Activation, place: Place) -> nn.Module:
+    """The unit that filter response normalization comes with, where ReLU would stand; others stay."""
+    return (
+        ThresholdedLinearUnit(place.num_channels) if activation is ACTIVATIONS["relu"] else activation.build()
+    )
+
+
 _NONE = Normalization(
     lambda place: nn.Identity(),
     "no normalization: the baseline",
@@ -80,6 +113,18 @@ _NONE = Normalization(
     "no normalization",
 )
 _COMPETITOR = replace(_NONE, is_competitor=True)
+
+
+def _clipped(norm: float) -> Normalization:
+    return replace(
+        _COMPETITOR,
+        clip_norm=norm,
+        description=f"no normalization; the gradient's norm clipped to {norm:g}",
+        source="Pascanu et al. 2013 (1211.5063)",
+        words=f"gradient clipping at {norm:g}",
+    )
+
+
 _BATCH = Normalization(
     _batch,
     "per channel, over the batch and positions; learned scale and shift",
@@ -118,9 +163,18 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         _BATCH,
         build=lambda place: NoisyBatchNorm2d(place.num_channels, _EPSILON, _MOMENTUM),
         description="batch normalization, then noise whose distribution changes at every step",
-        source="after Santurkar et al. 2018 (1805.11604)",
+        source="Santurkar et al. 2018 (1805.11604)",
         takes_noise=True,
         words="noisy batch normalization",
+    ),
+    # Their control: it competes with nothing.
+    "none-noisy": replace(
+        _NONE,
+        build=lambda place: Noise(),
+        description="no normalization; the noise of `batch-noisy` in its place",
+        source="Santurkar et al. 2018 (1805.11604)",
+        takes_noise=True,
+        words="noise without normalization",
     ),
     "batch-renorm": replace(
         _BATCH,
@@ -130,6 +184,24 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         source="Ioffe 2017 (1702.03275)",
         words="batch renormalization",
     ),
+    # Which of its parts does it: one moment, or the noise of small batches?
+    "batch-centre": replace(
+        _BATCH,
+        build=lambda place: BatchCentring(place.num_channels, _MOMENTUM),
+        description="the batch's mean is subtracted, nothing divided; learned scale and shift",
+        source="after Salimans & Kingma 2016 (1602.07868), section 4, without its weight normalization",
+        words="mean-only batch normalization",
+    ),
+    "batch-scale": replace(
+        _BATCH,
+        build=lambda place: BatchScaling(place.num_channels, _EPSILON, _MOMENTUM),
+        description="division by the batch's standard deviation, nothing subtracted; learned scale and shift",
+        source="after Ioffe & Szegedy 2015 (1502.03167)",
+        words="scale-only batch normalization",
+    ),
+    "ghost4": _ghost(4),
+    "ghost8": _ghost(8),
+    "ghost16": _ghost(16),
     # Of one example at a time.
     "layer": Normalization(
         lambda place: nn.GroupNorm(1, place.num_channels, eps=_EPSILON),
@@ -161,6 +233,13 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         "per example, by the root mean square over channels and positions; no centring, no shift",
         "Zhang & Sennrich 2019 (1910.07467)",
         "RMS normalization",
+    ),
+    "filter-response": Normalization(
+        lambda place: FilterResponseNorm(place.num_channels, place.num_positions, _EPSILON),
+        "per example and channel, by the root mean square over positions; relu becomes max(y, learned tau)",
+        "Singh & Krishnan 2020 (1911.09737)",
+        "filter response normalization",
+        activation=_thresholded,
     ),
     # Of weights.
     "weight": replace(
@@ -201,7 +280,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     "none-orthogonal": replace(
         _COMPETITOR,
         init="orthogonal",
-        description="no normalization; orthogonal weights",
+        description="no normalization; orthogonal weights, times the activation's gain",
         source="Saxe et al. 2014 (1312.6120)",
         words="orthogonal initialization",
     ),
@@ -212,12 +291,24 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
         source="Mishkin & Matas 2016 (1511.06422)",
         words="LSUV initialization",
     ),
-    "none-clip": replace(
+    "none-clip0.1": _clipped(0.1),
+    "none-clip1": _clipped(1.0),
+    "none-clip10": _clipped(10.0),
+    "none-agc": replace(
         _COMPETITOR,
-        clip_norm=1.0,
-        description="no normalization; the gradient's norm clipped to 1",
-        source="Pascanu et al. 2013 (1211.5063)",
-        words="gradient clipping",
+        unit_clip=0.01,  # the authors' default
+        reparametrize=lambda place: ScaledWeightStandardization(place.num_channels),
+        activation=lambda activation, place: ScaledActivation(activation.build(), activation.unit_gain),
+        description="each unit's gradient clipped to 1% of its weights' norm; filters standardized",
+        source="Brock et al. 2021 (2102.06171)",
+        words="adaptive gradient clipping",
+    ),
+    "dynamic-tanh": replace(
+        _COMPETITOR,
+        build=lambda place: DynamicTanh(place.num_channels),
+        description="tanh(alpha x), alpha learned; learned scale and shift; reads no statistics",
+        source="Zhu et al. 2025 (2503.10622)",
+        words="dynamic tanh",
     ),
     "none-skip-init": replace(
         _COMPETITOR,

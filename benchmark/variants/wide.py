@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmark.variants.layers.batchwise import BatchNorm2d, NoisyBatchNorm2d
+from benchmark.variants.layers.batchwise import BatchNorm2d, Noise, NoisyBatchNorm2d
 from benchmark.variants.layers.weights import WeightNorm, WeightStandardization
 from benchmark.variants.networks.base import Network
 from benchmark.variants.networks.units import Unit
@@ -32,6 +32,7 @@ LEAST_ROWS = 2
 
 SAME_OPERATION: Mapping[type[nn.Module], tuple[str, ...]] = {
     nn.Identity: (),
+    Noise: (),
     BatchNorm2d: ("num_features",),
     NoisyBatchNorm2d: ("num_features",),
     nn.GroupNorm: ("num_groups", "num_channels"),
@@ -71,6 +72,8 @@ def _widen_unit(unit: Unit, num_rows: int) -> None:
     if unit.reparametrization is not None:
         _widen_layer(unit.reparametrization, num_rows, channel_dim=0)
     _widen_layer(unit.norm, num_rows, channel_dim=1)
+    if any(True for _ in unit.activation.parameters()):  # others are elementwise
+        _widen_layer(unit.activation, num_rows, channel_dim=1)
     if unit.residual_scale is not None:
         unit.residual_scale = nn.Parameter(unit.residual_scale.detach().repeat(num_rows))
 

@@ -141,6 +141,53 @@ def test_an_unnormalized_net_that_never_trains_is_said_in_plain_words():
     assert "none-relu never trained at any rate within 200 steps" in verdict.sentence
 
 
+def test_of_an_unusable_net_that_trained_in_some_trials_these_are_counted():
+    results = make_results(**RELU, **NEVER)
+    own = (results.trials["variant"] == "none-relu") & (results.trials["stage"] == "sweep")
+    some = results.trials.index[own][:3]
+    trials = results.trials.copy()
+    trials.loc[some, "status"] = "trained"
+    trials.loc[some, "final_val_accuracy"] = [0.2, 0.31, 0.25]
+    (verdict,) = only(dataclasses.replace(results, trials=trials), "higher-learning-rate")
+    assert "never trained" not in verdict.sentence
+    assert "none-relu hardly trained within 200 steps: 3 of its 48 trials on the grid did" in verdict.sentence
+    best = results.decisions["variants"]["batch-relu"]["best_cell_accuracy"]
+    needed = CHANCE + (best - CHANCE) / 10
+    assert "the best to an accuracy of 0.310, but no rate's mean over seeds is above 0.1" in verdict.sentence
+    assert f"where {needed:.3f} would make it usable" in verdict.sentence
+
+
+@pytest.mark.parametrize("claim", list(CLAIMS))
+def test_what_reads_the_validation_set_says_so(claim):
+    options = SCENARIOS[claim]["INCONCLUSIVE"]
+    (verdict,) = only(make_results(**options), claim)
+    said = "Conditional on this split: all seeds share one validation set." in verdict.reason
+    assert said == (claim != "no-vanishing-gradient")
+
+
+def test_claims_on_time_name_the_target_and_who_set_it():
+    (own,) = only(make_results(**RELU), "faster-at-best-rate")
+    target = make_results(**RELU).decisions["targets"]["relu"]["accuracy"]
+    assert f"The target, a validation accuracy of {target:.3f}, was set by none-relu." in own.reason
+    results = make_results(**RELU)
+    other = {"relu": {"accuracy": 0.9, "variant": "batch-relu"}}
+    changed = dataclasses.replace(results, decisions=results.decisions | {"targets": other})
+    assert "0.900, was set by batch-relu, as the unnormalized net of this activation is not usable." in (
+        only(changed, "faster-at-same-rate")[0].reason
+    )
+
+
+def test_claims_that_rest_on_the_same_trials_say_so():
+    apart, together = make_results(**RELU), make_results(**RELU, **SAME_EDGE)
+    best = {name: of["best_learning_rate"] for name, of in together.decisions["variants"].items()}
+    assert best["none-relu"] == best["batch-relu"]
+    for claim, other in (("best", "same"), ("same", "best")):
+        said = f"Both nets have the same best rate, so faster-at-{other}-rate rests on these same trials"
+        assert said in only(together, f"faster-at-{claim}-rate")[0].reason
+        assert said not in only(apart, f"faster-at-{claim}-rate")[0].reason
+    assert "These are the trials of faster-at-best-rate" in only(apart, "worth-its-cost")[0].reason
+
+
 @pytest.mark.parametrize("claim", [c for c in CLAIMS if c != "no-vanishing-gradient"])
 def test_a_study_at_one_rate_says_why_it_cannot_judge(claim):
     results = make_results(sampler="fixed", with_probes=True, with_landscape=True)
@@ -148,7 +195,7 @@ def test_a_study_at_one_rate_says_why_it_cannot_judge(claim):
     assert len(verdicts) == len(CLAIMS[claim].planned_activations(results)) == 2
     for verdict in verdicts:
         assert verdict.outcome == "NOT EVALUABLE"
-        expected = {"parameter-scale": "set init.gains", "smoother-landscape": "landscape"}
+        expected = {"parameter-scale": "set init.gains"}
         assert expected.get(claim, "single learning rate") in verdict.reason
 
 
@@ -416,6 +463,7 @@ def test_the_plain_net_against_itself_is_the_study():
     twin = dataclasses.replace(
         results,
         **copies,
+        steps_s=results.steps_s | {"none-same-relu": results.steps_s["none-relu"]},
         schema=results.schema | {"normalizations": named},
         study=results.study
         | {"variants": results.study["variants"] | {"normalizations": ["none", "batch", "none-same"]}},
@@ -437,7 +485,7 @@ def test_the_plain_net_against_itself_is_the_study():
 def test_verdicts_against_competitors_are_those_of_before_pairs_named_their_reference():
     """Stored from commit e690484, which put each competitor's trials in the plain net's place by renaming.
 
-    (Of `wider-stable-band` anew, since both edges are refined.)
+    (Of `wider-stable-band` and `smoother-landscape` anew: their measures are others since.)
     """
     stored = json.loads(Path(__file__).with_name("against_competitors.json").read_text())
     judged = claims.judge_against_competitors(make_results(**stored["study"]))
@@ -447,6 +495,8 @@ def test_verdicts_against_competitors_are_those_of_before_pairs_named_their_refe
         for verdict, before in zip(verdicts, stored["verdicts"][name], strict=True):
             pairs = before.pop("samples")
             for field, expected in before.items():
+                if field in ("sentence", "reason") and verdict.n:
+                    continue  # words, which change; the numbers in them do not
                 value = getattr(verdict, renamed.get(field, field))
                 if isinstance(value, float):
                     assert value == pytest.approx(float(expected), nan_ok=True), (name, verdict, field)
@@ -566,7 +616,7 @@ def test_one_more_diverged_seed_never_speaks_for_a_normalizer(claim, seed):
     )
     before, after = only(results, claim)[0], only(changed, claim)[0]
     assert after.p_supported >= before.p_supported
-    assert after.effect_low <= before.effect_low
+    assert after.low <= before.low
 
 
 def test_exactly_zero_gradients_are_flagged():
@@ -602,6 +652,15 @@ def test_a_net_that_did_not_train_says_nothing_about_smoothness():
     lost = (trials["stage"] == "confirm") & (trials["variant"] == "none-relu") & (trials["seed"] == 1000)
     (verdict,) = only(without(results, lost, "stuck"), "smoother-landscape")
     assert tuple(verdict.samples.loc[0, ["low", "high"]]) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw"])
+def test_smoothness_is_not_judged_where_steps_do_not_follow_the_gradient(name):
+    results = make_results(activations=("relu",), with_landscape=True)
+    study = results.study | {"optimizer": {"name": name}}
+    (verdict,) = only(dataclasses.replace(results, study=study), "smoother-landscape")
+    assert verdict.outcome == "NOT EVALUABLE"
+    assert f"trains with {name}, whose steps do not follow the gradient" in verdict.reason
 
 
 def test_gains_missing_at_a_seed_are_named():
@@ -689,7 +748,7 @@ def test_verdicts_json_follows_its_schema():
 def test_a_document_of_another_shape_fails_the_check():
     results = make_results(activations=("relu",))
     document = claims.verdicts_document(results, judge(results))
-    for broken in (document | {"alpha": "5%"}, document | {"more": 1}, document | {"schema_version": 2}):
+    for broken in (document | {"alpha": "5%"}, document | {"more": 1}, document | {"schema_version": 1}):
         with pytest.raises(AssertionError):
             check(broken, SCHEMA)
 
@@ -719,3 +778,15 @@ def test_an_interval_has_its_unit_once_and_open_ends_in_words(claim, low, high, 
 )
 def test_an_effect_without_a_size_is_its_bound(ends, words):
     assert claims.show_effect(CLAIMS["wider-stable-band"].show, *ends) == words
+
+
+def test_an_effect_that_is_known_no_better_than_delta_is_the_middle_of_what_is_known():
+    show = CLAIMS["fewer-failures"].show
+    assert claims.show_middle(show, 0.2, 0.6, delta=0.1) == "the middle of +20% to +60%"
+    assert claims.show_middle(show, 0.2, 0.6, delta=0.4) == ""
+    assert claims.show_middle(show, 0.2, np.inf, delta=0.1) == ""
+    results = make_results(activations=("relu",), untrainable=("none-relu",))
+    verdict = only(results, "fewer-failures")[0]
+    assert verdict.effect_high - verdict.effect_low > verdict.delta
+    assert " of the range (the middle of +" in verdict.sentence
+    assert "; 90% interval: " in verdict.sentence

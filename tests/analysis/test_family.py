@@ -108,6 +108,7 @@ def test_errors_are_of_fresh_seeds_at_the_own_best_rate(family):
     table = axis_table(family, np.random.default_rng(0)).set_index(["value", "variant"])
     row = table.loc[("256", "batch-relu")]
     assert row["error_mean"] == pytest.approx(1 - own["final_val_accuracy"].mean())
+    assert row["error_ema_mean"] == pytest.approx(1 - own["final_val_accuracy_ema"].mean())
     assert row["n"] == 5
     assert (row["stable_low"], row["stable_high"]) == pytest.approx((1.0, 10.0))  # its edge is 10^0.6
     untrained = table.loc[("2", "batch-relu")]

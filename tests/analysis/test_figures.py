@@ -51,7 +51,7 @@ def undecided(results: Results) -> Results:
 RELU = {"activations": ("relu",)}
 CASES = {
     "complete": lambda full: full,
-    "empty": lambda full: dataclasses.replace(only(full, full.trials["seed"] < 0), decisions={}),
+    "empty": lambda full: dataclasses.replace(only(full, full.trials["seed"] < 0), decisions={}, steps_s={}),
     "half a sweep": lambda full: undecided(
         only(full, (full.trials["variant"] == "none-sigmoid") & (full.trials["stage"] == "sweep"))
     ),
@@ -83,7 +83,7 @@ def test_every_figure_draws_or_says_why_not(case: tuple[str, Results], name: str
     reason = drawing.applies(results)
     if title == "complete":
         assert reason is None
-    if title in ("empty", "still running"):
+    if title in ("empty", "still running") and name != "training-time":  # which is measured beforehand
         assert reason
     frame = drawing.prepare(results)  # must not fail, whatever the study holds
     if reason is not None:
@@ -275,7 +275,7 @@ def test_landscape_shows_every_seed_between_its_ends(complete: Results) -> None:
     frame = FIGURES["landscape"].prepare(complete)
     own = of_best(complete, complete.probes, "batch-relu")
     own = own[own["probe"] == "landscape_smoothness"].groupby("step")["value"]
-    frame = frame[frame["panel"] == "landscape_smoothness"]
+    frame = frame[(frame["panel"] == "landscape_smoothness") & (frame["walk"] == "same steps")]
     shown = frame[frame["variant"] == "batch-relu"].set_index("step")
     np.testing.assert_allclose(shown["low"], own.min())
     np.testing.assert_allclose(shown["median"], own.median())
@@ -283,19 +283,23 @@ def test_landscape_shows_every_seed_between_its_ends(complete: Results) -> None:
     assert (shown["n"] == 4).all()
 
 
+@pytest.mark.parametrize(("walk", "suffix"), [("same steps", ""), ("own steps", "_own_rate")])
 @pytest.mark.parametrize("quantity", ["loss", "gradient_change"])
-def test_landscape_bands_run_between_the_medians_of_the_walks_ends(complete: Results, quantity: str) -> None:
+def test_landscape_bands_run_between_the_medians_of_the_walks_ends(
+    complete: Results, quantity: str, walk: str, suffix: str
+) -> None:
     own = of_best(complete, complete.probes, "none-relu")
     frame = FIGURES["landscape"].prepare(complete)
-    shown = frame[(frame["variant"] == "none-relu") & (frame["panel"] == quantity)].set_index("step")
+    of_walk = frame[(frame["variant"] == "none-relu") & (frame["walk"] == walk)]
+    shown = of_walk[of_walk["panel"] == quantity].set_index("step")
     for column, end in (("low", "min"), ("high", "max")):
-        values = own[own["probe"] == f"landscape_{quantity}_{end}"]
+        values = own[own["probe"] == f"landscape_{quantity}_{end}{suffix}"]
         wide = values.pivot_table(index="step", columns="seed", values="value")
         np.testing.assert_allclose(shown[column], np.median(wide, axis=1))
     assert (shown["n"] == 4).all()
     with styled():
         figure = FIGURES["landscape"].draw(frame)
-    assert len(figure.axes) == 3
+    assert len(figure.axes) == 6
     assert all(len(panel.collections) == len(complete.variants) for panel in figure.axes)
 
 
@@ -306,7 +310,10 @@ def test_a_walk_that_leaves_the_finite_counts_at_neither_end(complete: Results) 
     frame = FIGURES["landscape"].prepare(dataclasses.replace(complete, probes=probes))
     without = complete.probes[complete.probes["seed"] < probes["seed"].max()]
     expected = FIGURES["landscape"].prepare(dataclasses.replace(complete, probes=without))
-    shown, rest = (f[f["panel"] == "loss"].reset_index(drop=True) for f in (frame, expected))
+    shown, rest = (
+        f[(f["panel"] == "loss") & (f["walk"] == "same steps")].reset_index(drop=True)
+        for f in (frame, expected)
+    )
     pd.testing.assert_frame_equal(shown, rest)
     assert (shown["n"] == 3).all()
 
@@ -318,18 +325,55 @@ def test_landscape_of_many_variants_has_no_bands() -> None:
     )
     with styled():
         figure = FIGURES["landscape"].draw(FIGURES["landscape"].prepare(many))
-    assert [len(panel.collections) for panel in figure.axes] == [0, 0, 0]
-    assert [len(panel.get_lines()) for panel in figure.axes] == [7, 7, 7]
+    assert [len(panel.collections) for panel in figure.axes] == [0] * 6
+    assert [len(panel.get_lines()) for panel in figure.axes] == [7] * 6
+
+
+@pytest.mark.parametrize("name", ["landscape", "equal-loss-smoothness"])
+def test_no_walk_is_drawn_of_an_optimizer_that_does_not_follow_the_gradient(
+    complete: Results, name: str
+) -> None:
+    study = complete.study | {"optimizer": {"name": "adam"}}
+    reason = FIGURES[name].applies(dataclasses.replace(complete, study=study))
+    assert "adam, whose steps do not follow the gradient" in reason
+
+
+def at_equal_rates(results: Results, probe: str, variant: str) -> pd.DataFrame:
+    """A probe's rows in confirm trials at the unnormalized net's best rate."""
+    activation = variant.rpartition("-")[2]
+    rate = results.decisions["variants"][f"none-{activation}"]["best_learning_rate"]
+    rows = results.probes[(results.probes["probe"] == probe) & (results.probes["stage"] == "confirm")]
+    return rows[(rows["variant"] == variant) & np.isclose(rows["trial_learning_rate"], rate)]
+
+
+@pytest.mark.parametrize(
+    ("name", "probe"),
+    [("equal-loss-smoothness", "landscape_smoothness"), ("covariate-shift", "covariate_shift_relative")],
+)
+def test_nets_are_compared_at_equal_rates_and_training_losses(
+    complete: Results, name: str, probe: str
+) -> None:
+    """What is a function of the training loss is drawn as it; trials at other rates count for nothing."""
+    own = at_equal_rates(complete, probe, "batch-relu")
+    curves = complete.curves.set_index(["trial_hash", "step"])["clean_train_loss"]
+    values = curves.loc[list(zip(own["trial_hash"], own["step"], strict=True))].to_numpy()
+    made = own.assign(value=3 * values)
+    others = complete.probes[(complete.probes["probe"] == probe) & ~complete.probes.index.isin(own.index)]
+    probes = pd.concat([made, others.assign(value=-1.0)])
+    frame = FIGURES[name].prepare(dataclasses.replace(complete, probes=probes))
+    shown = frame[frame["variant"] == "batch-relu"]
+    assert len(shown) > 5
+    np.testing.assert_allclose(shown["median"], 3 * shown["level"])
+    assert (frame.loc[frame["variant"] == "none-relu", "median"] == -1.0).all()
+    assert shown["n"].max() == 4
+    assert not (frame["level"] < 0).any()
 
 
 def test_covariate_shift_leaves_out_the_layer_with_none_below_it(complete: Results) -> None:
-    probes = complete.probes
-    shift = probes[probes["probe"] == "gradient_norm"].assign(probe="covariate_shift")
-    shift["value"] = shift["index"].astype(float)
-    frame = FIGURES["covariate-shift"].prepare(dataclasses.replace(complete, probes=shift))
+    frame = FIGURES["covariate-shift"].prepare(complete)
     assert set(frame["layer"]) == {"conv2", "conv3", "conv4", "conv5", "conv6", "dense"}
-    assert (frame["median"] == frame["index"]).all()
-    assert (frame["n"] == 4).all()
+    shift = frame[frame["probe"] == "covariate_shift_relative"]
+    np.testing.assert_allclose(shift["median"].astype(float), 0.1 * shift["index"].astype(float))
 
 
 def test_ranking_draws_a_bar_per_ranked_variant(complete: Results) -> None:

@@ -133,7 +133,6 @@ def curve_of(accuracies, every=10, **columns):
         {
             "step": steps,
             "examples": steps * 64,
-            "train_seconds": steps * 0.5,
             "val_accuracy": accuracies,
             "val_loss": 1.0,
             **columns,
@@ -146,7 +145,10 @@ def with_confirm_curve(results, variant, curve, status="trained"):
     trial = measures.confirm_trials(results, variant).iloc[[0]].assign(status=status)
     keys = {"trial_hash": trial["trial_hash"].iloc[0], "variant": variant, "seed": trial["seed"].iloc[0]}
     return dataclasses.replace(
-        results, trials=trial, curves=curve.assign(**keys).reindex(columns=results.curves.columns)
+        results,
+        trials=trial,
+        steps_s={variant: (0.5, 0.25)},
+        curves=curve.assign(**keys).reindex(columns=results.curves.columns),
     )
 
 
@@ -159,13 +161,23 @@ def with_confirm_curve(results, variant, curve, status="trained"):
         ([0.1, 0.5], "steps", (0, 10)),  # at the target counts as there
         ([0.1, 0.4, 0.4], "steps", (200, np.inf)),  # censored at the budget, though the curve stopped early
         ([0.1, 0.4, 0.4], "examples", (200 * 64, np.inf)),
-        ([0.1, 0.4, 0.4], "seconds", (10, np.inf)),  # censored at what it trained for
+        ([0.1, 0.4, 0.4], "seconds", (100, np.inf)),
     ],
 )
 def test_time_to_target_is_the_interval_of_the_first_arrival(results, accuracies, unit, expected):
     changed = with_confirm_curve(results, "batch-relu", curve_of(accuracies))
     found = measures.time_to_target(changed, "batch-relu", unit=unit, target=0.5)
     assert tuple(found.loc[0, ["low", "high"]]) == expected
+
+
+def test_each_seeds_seconds_are_counted_by_a_round_of_its_own(results):
+    rounds = tuple(0.001 * 2.0**number for number in range(8))
+    timed = dataclasses.replace(results, steps_s={"batch-relu": rounds})
+    steps = measures.time_to_target(timed, "batch-relu").set_index("seed")
+    seconds = measures.time_to_target(timed, "batch-relu", unit="seconds").set_index("seed")
+    factors = seconds["high"] / steps["high"]
+    assert np.isfinite(factors).all()
+    assert sorted(factors) == pytest.approx(rounds)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -217,6 +229,24 @@ def test_generalization_gap_matches_at_the_higher_of_the_two_minima(results):
         minima.append(curves.loc[curves["seed"] == found["seed"], "clean_train_loss"].min())
     assert found["training_loss"] == max(minima)
     assert found["low"] == found["high"] == found["gap_reference"] - found["gap_variant"]
+
+
+def test_at_a_multiple_of_the_matched_loss_the_curves_are_read_earlier(results):
+    at = {
+        factor: measures.generalization_gap(results, "none-relu", "batch-relu", factor=factor)
+        for factor in (1.0, 1.5, 1000.0)
+    }
+    assert at[1.5]["training_loss"].to_numpy() == pytest.approx(1.5 * at[1.0]["training_loss"].to_numpy())
+    curves = {
+        name: measures.curves_of(results, measures.confirm_trials(results, name)).groupby("seed")
+        for name in ("none-relu", "batch-relu")
+    }
+    for row in at[1.5].to_dict("records"):
+        gaps = [measures.gap_at(own.get_group(row["seed"]), row["training_loss"]) for own in curves.values()]
+        assert row["low"] == row["high"] == pytest.approx(gaps[0] - gaps[1])
+    # a loss above that of the untrained nets is crossed by none
+    assert (at[1000.0]["low"] == -np.inf).all()
+    assert (at[1000.0]["high"] == np.inf).all()
 
 
 def test_a_pair_with_an_untrained_trial_says_nothing_about_the_gap(results):
@@ -322,20 +352,68 @@ def test_seed_spread_has_no_deviation_at_one_seed():
     assert (spread["range"] == 0).all()
 
 
-def test_effective_smoothness_is_the_median_over_the_first_half(results):
-    trial = measures.confirm_trials(results, "none-relu").iloc[0]
-    steps = np.array([0, 50, 100, 150, 200])
-    probes = pd.DataFrame({"step": steps, "value": [1.0, 9.0, 4.0, 1e6, 1e6]}).assign(
-        probe="landscape_smoothness",
-        layer="all",
-        index=0,
-        trial_hash=trial["trial_hash"],
-        variant="none-relu",
+def test_what_a_curve_is_at_a_level_is_linear_between_its_evaluations():
+    losses, values = [2.0, 2.2, 1.0, 1.5, 0.5], [10.0, 20.0, 50.0, 60.0, 100.0]
+    found = measures.at_levels(losses, values, [2.5, 2.0, 1.6, 1.0, 0.75, 0.4])
+    # Begins below 2.5; is at 2 at first; falls from 2.2 to 1 halfway at 1.6, and first to .75 after 1.5.
+    np.testing.assert_allclose(found, [np.nan, 10.0, 35.0, 50.0, 90.0, np.nan])
+
+
+def test_common_levels_are_those_that_both_pass():
+    np.testing.assert_allclose(
+        measures.common_levels([[2.0, 1.5, 1.0], [2.5, 0.1, 0.4]], 9), np.linspace(1.9, 1.1, 9)
     )
-    changed = dataclasses.replace(results, probes=probes.reindex(columns=results.probes.columns))
-    found = measures.effective_smoothness(changed, "none-relu")
-    assert found["value"].iloc[0] == 4.0
-    assert found["value"].iloc[1:].isna().all()
+    assert measures.common_levels([[2.0, 1.5], [1.2, 0.1]]).size == 0
+    assert measures.common_levels([[2.0, 1.5], []]).size == 0
+    assert measures.common_levels([]).size == 0
+
+
+def walked(results, curves_of):
+    """A study whose relu nets' losses and smoothness at equal rates are `curves_of(variant)`, by step."""
+    curves, probes = results.curves.copy(), []
+    for variant in ("none-relu", "batch-relu"):
+        steps, losses, values = curves_of(variant)
+        trials = measures.confirm_trials(results, variant, "x1")
+        for trial in trials.itertuples():
+            own = (curves["trial_hash"] == trial.trial_hash) & curves["step"].isin(steps)
+            curves.loc[own, "clean_train_loss"] = losses
+            rows = pd.DataFrame({"step": steps, "value": values})
+            probes.append(
+                rows.assign(
+                    probe="landscape_smoothness",
+                    layer="all",
+                    index=-1,
+                    seed=trial.seed,
+                    trial_hash=trial.trial_hash,
+                    variant=variant,
+                )
+            )
+    made = pd.concat(probes).reindex(columns=results.probes.columns)
+    return dataclasses.replace(results, curves=curves, probes=made)
+
+
+def test_smoothness_is_compared_at_equal_losses_whatever_a_plateau_lasts(results):
+    """Smoothness that is one function of the loss, half as much for one net: the effect is log10 2."""
+    steps = np.array([0, 40, 80, 120, 160, 200])
+    losses = {
+        "none-relu": np.array([2.3, 2.3, 2.3, 2.29, 1.3, 0.3]),
+        "batch-relu": np.array([2.5, 1.0, 0.5, 0.2, 0.1, 0.05]),
+    }
+    factor = {"none-relu": 2.0, "batch-relu": 1.0}
+    made = walked(results, lambda name: (steps, losses[name], factor[name] * 10 ** losses[name]))
+    found = measures.smoothness_ratio(made, "none-relu", "batch-relu")
+    np.testing.assert_allclose(found[["low", "high"]], np.log10(2.0))
+    assert (found["num_levels"] == 9).all()
+    assert len(found) == 8
+
+
+def test_smoothness_of_nets_that_share_no_loss_is_unknown(results):
+    steps = np.array([0, 40, 80])
+    losses = {"none-relu": np.array([2.3, 2.2, 2.1]), "batch-relu": np.array([2.0, 1.0, 0.5])}
+    made = walked(results, lambda name: (steps, losses[name], 1 + losses[name]))
+    found = measures.smoothness_ratio(made, "none-relu", "batch-relu")
+    assert (found["low"] == -np.inf).all()
+    assert (found["high"] == np.inf).all()
 
 
 def shuffled(results, rng):
@@ -425,6 +503,7 @@ def test_every_seed_of_the_unnormalized_net_reaches_its_own_best_accuracy(result
     assert table.loc[("batch", "x30"), "learning_rate"] == pytest.approx(30 * rate)
     # Ioffe & Szegedy (1502.03167), steps in millions to 72.2%
     assert table["published_steps_millions"].tolist()[:4] == [31.0, 13.3, 2.1, 2.7]
+    assert table["published_accuracy"].tolist()[:4] == [0.722, 0.727, 0.730, 0.748]  # and maximum accuracies
 
 
 def test_probe_cost_sums_over_the_trials_with_an_outcome(results):

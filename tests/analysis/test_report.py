@@ -97,6 +97,7 @@ def test_everything_is_there(folder: Path) -> None:
                 "rate-multiples",
                 "times",
                 "sensitivity",
+                "moving-averages",
                 "selection-shares",
                 "selection-flips",
                 "better-rates",
@@ -176,6 +177,25 @@ def test_each_claim_states_its_family(folder: Path) -> None:
     text = html_text(folder)
     assert text.count("adjusted by Holm over 2 tests: ") == len(CLAIMS) - 1
     assert text.count("adjusted by Holm over 1 test: no-vanishing-gradient") == 1
+
+
+def test_what_would_not_survive_all_tests_is_marked_in_both_forms(
+    small: Results, no_figures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = [dataclasses.replace(verdict, survives_holm_over_all=False) for verdict in judge(small)]
+    monkeypatch.setattr(analysis.report, "judge", lambda _: marked)
+    write(small, tmp_path / "report")
+    markdown = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    table = markdown[markdown.index("## Verdicts") : markdown.index("## Claim by claim")]
+    assert table.count("** †") == len(marked)
+    assert "†: would not hold" in table
+    assert html_text(tmp_path / "report").count("†") == len(marked) + 1
+
+
+def test_the_moving_averages_have_a_section(folder: Path) -> None:
+    text = html_text(folder)
+    assert "The main claim on the relu net: SUPPORTED (" in text
+    assert "## Training against test time" in (folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_nothing_is_folded_away(folder: Path) -> None:
@@ -344,6 +364,20 @@ def test_validation_on_test_is_said_at_the_top(no_figures: None, tmp_path: Path)
     text = strip_tags(write(notebook, tmp_path / "report").read_text(encoding="utf-8"))
     assert "validates on the test split" in text[: text.index("The main claim")]
     assert "validates on the test split" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_schedule_is_said_where_there_is_one(no_figures: None, tmp_path: Path) -> None:
+    for schedule, words in (
+        ({"name": "constant"}, "steps of sgd at batch size 64"),
+        (
+            {"name": "warmup", "share": 0.05},
+            "steps of sgd under the schedule warmup (warm-up: 0.05 of them) at batch size 64",
+        ),
+    ):
+        results = make_results(seeds=2, sampler="fixed")
+        results = dataclasses.replace(results, study=results.study | {"schedule": schedule})
+        write(results, tmp_path / "report")
+        assert words in html_text(tmp_path / "report")
 
 
 def test_a_study_at_one_rate_shows_its_cells_and_no_empty_tables(no_figures: None, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import pytest
 from synthetic_results import CHANCE, make_results
 
 from analysis.claims import _alternatives as alternatives
-from analysis.claims import selection_flips, selection_shares, sensitivity_table
-from analysis.measures import confirm_trials, time_to_target
+from analysis.claims import judge, selection_flips, selection_shares, sensitivity_table, with_robustness
+from analysis.measures import confirm_trials, generalization_gap, time_to_target
+from analysis.stats import estimate
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +26,24 @@ def test_the_protocols_own_choice_comes_first_and_never_flips(results):
         assert not rows["flips"].iloc[0]
     assert rows_of(table, "higher-learning-rate").index.size == 7
     assert not rows_of(table, "higher-learning-rate")["flips"].any()
-    same = rows_of(table, "higher-learning-rate").loc[
-        "stable at 90% of the best accuracy above chance (rho 0.9)"
-    ]
-    assert same["effect"] == rows_of(table, "higher-learning-rate")["effect"].iloc[0]
+
+
+def test_the_studys_own_rho_is_no_other_choice(results):
+    loose = results.study | {"judge": results.study["judge"] | {"rho": 0.5}}
+    for study, own, other in ((results.study, 0.9, 0.5), (loose, 0.5, 0.9)):
+        rows = rows_of(sensitivity_table(dataclasses.replace(results, study=study)), "higher-learning-rate")
+        shares = [name for name in rows.index if "rho" in name]
+        assert len(shares) == 1, own
+        assert f"rho {other}" in shares[0]
+
+
+def test_one_threshold_for_both_nets_is_the_unnormalized_ones(results):
+    decided = results.decisions["variants"]
+    changed = alternatives.with_common_threshold(results).decisions["variants"]
+    assert decided["batch-relu"]["stability_threshold"] != decided["none-relu"]["stability_threshold"]
+    assert {name: of["stability_threshold"] for name, of in changed.items()} == dict.fromkeys(
+        decided, decided["none-relu"]["stability_threshold"]
+    )
 
 
 def test_a_verdict_that_hangs_on_moving_averages_is_marked(results):
@@ -39,6 +54,59 @@ def test_a_verdict_that_hangs_on_moving_averages_is_marked(results):
     changed = dataclasses.replace(results, trials=trials.assign(final_val_accuracy_ema=ema))
     rows = rows_of(sensitivity_table(changed), "higher-learning-rate")
     assert rows["flips"].to_dict() == {choice: choice.startswith("moving-average") for choice in rows.index}
+    primary, *_ = with_robustness(judge(changed), sensitivity_table(changed))
+    averages = rows[rows["flips"]].iloc[0]
+    assert primary.outcome == "SUPPORTED"
+    assert primary.robustness.brief == "holds under 5 of 6 other choices; not by moving averages"
+    low, high = (f"{10 ** averages[end]:.3g}" for end in ("low", "high"))
+    assert primary.in_full.endswith(
+        f". Holds under 5 of 6 other choices; not by moving averages ({averages['outcome']}: "
+        f"{10 ** averages['effect']:.3g} times, {low} to {high} times)."
+    )
+
+
+def test_what_other_choices_would_settle_is_told_of_an_open_verdict():
+    results = make_results(activations=("relu",), edges={"batch-relu": -0.3})
+    table = sensitivity_table(results)
+    of_primary = (table["claim"] == "higher-learning-rate") & (table["choice"] != "as the protocol says")
+    told = table.copy()
+    told.loc[of_primary, "outcome"] = "INCONCLUSIVE"
+    told.loc[told.index[of_primary][0], ["outcome", "low"]] = ["SUPPORTED", 0.5]
+    primary, *_ = with_robustness(judge(results), told)
+    assert primary.outcome == "INCONCLUSIVE"
+    assert primary.robustness.brief == "stays open under 5 of 6 other choices; but SUPPORTED at rho 0.5"
+
+
+def test_the_gap_is_judged_at_multiples_of_the_matched_loss_too(results):
+    rows = rows_of(sensitivity_table(results), "regularizes")
+    assert rows.index.tolist() == [
+        "as the protocol says",
+        *(f"at {factor} times the matched training loss" for factor in (1.1, 1.25, 1.5)),
+    ]
+    gap = generalization_gap(results, "none-relu", "batch-relu", factor=1.25)
+    row = rows.loc["at 1.25 times the matched training loss"]
+    assert row["effect"] == pytest.approx(estimate(gap["low"], gap["high"]).effect)
+    assert row["effect"] != rows["effect"].iloc[0]
+
+
+def test_gradients_are_judged_in_a_unit_that_no_scale_changes_too():
+    results = make_results(activations=("sigmoid",), with_probes=True)
+    probes = results.probes
+    # the same slopes of the norms, but weights that shrink by a decade per layer in the normalized net
+    shrinks = (probes["probe"] == "gradient_times_weight") & (probes["variant"] == "batch-sigmoid")
+    values = probes["value"].where(~shrinks, probes["value"] * 10.0 ** probes["index"])
+    changed = dataclasses.replace(results, probes=probes.assign(value=values))
+    rows = rows_of(sensitivity_table(changed), "no-vanishing-gradient")
+    as_is, other = rows["effect"]
+    assert other == pytest.approx(as_is - 1)
+    assert rows["flips"].tolist() == [False, True]
+
+
+def test_nothing_is_said_of_choices_where_nothing_was_judged():
+    results = make_results(activations=("relu",), untrainable=("none-relu",))
+    verdicts = with_robustness(judge(results), sensitivity_table(results))
+    assert all(verdict.robustness is None for verdict in verdicts if verdict.outcome == "NOT EVALUABLE")
+    assert verdicts[0].in_full == verdicts[0].sentence
 
 
 def test_a_study_with_another_optimizer_is_a_row_of_the_primary_claim(results):
@@ -48,7 +116,9 @@ def test_a_study_with_another_optimizer_is_a_row_of_the_primary_claim(results):
     # with this one, normalization moves the edge by no more than the grid steps over
     level = make_results(activations=("relu",), edges={"none-relu": 0.0, "batch-relu": 0.0})
     heavier = dataclasses.replace(
-        level, study=level.study | {"optimizer": {"name": "sgd", "momentum": 0.99}}, study_hash="0000bbbb"
+        level,
+        study=level.study | {"optimizer": level.study["optimizer"] | {"momentum": 0.99}},
+        study_hash="0000bbbb",
     )
     table = sensitivity_table(dataclasses.replace(results, siblings=(same, heavier)))
     added = table[table["choice"].str.startswith("optimizer")].set_index("choice")

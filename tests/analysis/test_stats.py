@@ -173,7 +173,10 @@ class TestEstimate:
         assert (unknown.low, unknown.high) == (-INF, INF)
         one_unknown = stats.estimate([1, 2, 3, -INF], [1, 2, 3, INF])
         assert one_unknown.effect == 2.0
-        assert one_unknown.effect_low < 2.0 < one_unknown.effect_high
+        # all three of the same pairs, those of which something is known
+        assert (one_unknown.effect_low, one_unknown.effect_high) == (2.0, 2.0)
+        half_known = stats.estimate([1, 2, 3, -INF], [2, 3, 4, INF])
+        assert (half_known.effect_low, half_known.effect, half_known.effect_high) == (2.0, 2.5, 3.0)
 
     @pytest.mark.parametrize("n", [1, 4, 5])
     def test_few_seeds_have_no_interval(self, n: int) -> None:
@@ -290,6 +293,17 @@ class TestDescriptive:
     def test_iqm(self) -> None:
         # R 4.2.2: mean(c(1, 2, 3, 4, 5, 6, 7, 100), trim = 0.25) = 4.5
         assert stats.iqm([1, 2, 3, 4, 5, 6, 7, 100]) == 4.5
+
+    @pytest.mark.parametrize("n", range(1, 14))
+    def test_iqm_is_the_mean_of_the_middle_half_by_weight(self, n: int) -> None:
+        """By integrating the scores' step function over its middle half, which is the definition."""
+        scores = np.sort(np.random.default_rng(n).exponential(size=n))
+        edges = np.arange(n + 1) / n
+        weights = np.clip(edges[1:], 0.25, 0.75) - np.clip(edges[:-1], 0.25, 0.75)
+        assert stats.iqm(scores[::-1]) == pytest.approx(weights @ scores / 0.5)
+        assert stats.iqm(np.stack([scores, scores + 1]), axis=1) == pytest.approx(
+            [weights @ scores / 0.5, weights @ scores / 0.5 + 1]
+        )
 
     def test_bootstrap_of_two_values_has_a_closed_form(self) -> None:
         # Means of resamples of {0, 1}: 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4.

@@ -60,6 +60,7 @@ def trial_params(trial: Trial, study: StudySpec, stage: str) -> dict[str, Any]:
         "eval_every": trial.eval_every,
         **{f"network.{key}": value for key, value in trial.network.model_dump().items()},
         **{f"optimizer.{key}": value for key, value in trial.optimizer.model_dump().items()},
+        **{f"schedule.{key}": value for key, value in trial.schedule.model_dump().items()},
     }
 
 

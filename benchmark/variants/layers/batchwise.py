@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_POSITIONS = (0, 2, 3)  # what a channel's statistics are taken over
+POSITIONS = (0, 2, 3)  # what a channel's statistics are taken over
 _PLAIN_SHARE = 0.05  # of the budget, in which batch renormalization is batch normalization
 
 
@@ -45,7 +45,7 @@ class MeanOnlyBatchNorm(RunningNorm):
         """[N, C, H, W] -> [N, C, H, W]."""
         mean = self.running_mean
         if self.training:
-            mean = x.mean(_POSITIONS)
+            mean = x.mean(POSITIONS)
             self._track(self.momentum, running_mean=mean)
         return x - (mean - self.bias)[:, None, None]
 
@@ -100,8 +100,8 @@ class BatchRenorm(RunningNorm):
         """[N, C, H, W] -> [N, C, H, W]."""
         mean, std = self.running_mean, self.running_std
         if self.training:
-            mean = x.mean(_POSITIONS)
-            std = (x.var(_POSITIONS, correction=0) + self.eps).sqrt()
+            mean = x.mean(POSITIONS)
+            std = (x.var(POSITIONS, correction=0) + self.eps).sqrt()
         normalized = (x - mean[:, None, None]) / std[:, None, None]
         if self.training:
             r, d = self._corrections(mean.detach(), std.detach())
@@ -175,35 +175,53 @@ def _filled_up(own: Any, missing: int) -> Any:
     return None if own is None else nn.functional.pad(own, (0, missing))
 
 
-class NoisyBatchNorm2d(BatchNorm2d):
-    """Batch normalization with noise after it, after Santurkar et al. (1805.11604, section 2.1).
+class Noise(nn.Module):
+    """The noise of Santurkar et al. (1805.11604, appendix A, algorithm 1), on maps as they are.
 
-    Each unit's noise has a mean mu ~ U(-0.5, 0.5) and a scale sigma ~ U(1, 1.25), drawn anew at each step;
+    Each channel's noise has a mean mu ~ U(-0.5, 0.5) and a scale sigma ~ U(1, 1.25), drawn anew at each step;
     each activation of each example then draws its own m ~ U(mu - 0.1, mu + 0.1) and s ~ N(sigma, 0.1), and
-    y = s BN(x) + m. So the distribution of every layer's output shifts at every step. (The form is the
-    paper's: nonzero mean, other than unit variance, changing with the step; the numbers are those of public
-    reimplementations of its experiment, of which some draw one mu and sigma for all units. The scale is 1.125
-    on average; evaluation, without noise, takes 1.)
+    y = s x + m. So the distribution of every layer's output shifts at every step. The constants are the
+    paper's (n_mu = 0.5, n_sigma = 1.25, r_mu = r_sigma = 0.1), and so is that a convolution's positions count
+    as examples: a channel has one mu and sigma over its map. The scale is 1.125 on average; evaluation,
+    without noise, takes 1.
     """
 
-    MEAN, SCALE, SPREAD = 0.5, 1.25, 0.1
+    def forward(self, input: Tensor, uniforms: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]; see `with_noise`."""
+        return with_noise(input, uniforms)
+
+
+class NoisyBatchNorm2d(BatchNorm2d):
+    """Batch normalization, and the noise of `Noise` on what it gives."""
 
     def forward(self, input: Tensor, uniforms: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W].
+        """[N, C, H, W] -> [N, C, H, W]; see `with_noise`."""
+        return with_noise(super().forward(input), uniforms)
 
-        Args:
-            input: [N, C, H, W].
-            uniforms: [2 + 2 N, C, H, W] in [0, 1): of the units' mu and sigma, then of each example's m, then
-                of each example's s. None (in evaluation and re-estimation): no noise.
-        """
-        out = super().forward(input)
-        if uniforms is None:
-            return out
-        n = len(out)
-        mean = self.MEAN * (2 * uniforms[0] - 1)
-        scale = 1 + (self.SCALE - 1) * uniforms[1]
-        shift = mean + self.SPREAD * (2 * uniforms[2 : 2 + n] - 1)
-        # The draws lie on a grid of 2^-24: at its end, 0, the normal's quantile would be infinite.
-        factor = scale + self.SPREAD * torch.special.ndtri(uniforms[2 + n :].clamp_min(2.0**-25))
-        noisy: Tensor = factor * out + shift
-        return noisy
+
+_NOISE_MEAN, _NOISE_SCALE, _NOISE_SPREAD = 0.5, 1.25, 0.1  # n_mu, n_sigma, r_mu = r_sigma of the paper
+
+
+def with_noise(x: Tensor, uniforms: Tensor | None) -> Tensor:
+    """Activations with one step's noise (see `Noise`).
+
+    Args:
+        x: [N, C, H, W].
+        uniforms: [2 + 2 N, C, H, W] in [0, 1): of the channels' mu and sigma, of which the first position's
+            count alone, then of each activation's m, then of each one's s. None (in evaluation and
+            re-estimation): no noise.
+
+    Returns:
+        [N, C, H, W].
+    """
+    if uniforms is None:
+        return x
+    n = len(x)
+    of_channels = uniforms[:2, :, :1, :1]
+    mean = _NOISE_MEAN * (2 * of_channels[0] - 1)
+    scale = 1 + (_NOISE_SCALE - 1) * of_channels[1]
+    shift = mean + _NOISE_SPREAD * (2 * uniforms[2 : 2 + n] - 1)
+    # The draws lie on a grid of 2^-24: at its end, 0, the normal's quantile would be infinite.
+    factor = scale + _NOISE_SPREAD * torch.special.ndtri(uniforms[2 + n :].clamp_min(2.0**-25))
+    noisy: Tensor = factor * x + shift
+    return noisy

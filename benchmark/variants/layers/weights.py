@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 _VARIANCE_EPS = 1e-10  # of the authors' code (openai/weightnorm): a filter may be constant on the images
+_SCALED_EPS = (
+    1e-4  # of the authors' code (deepmind-research/nfnets): the least that fan-in x variance counts as
+)
 _STANDARD_EPS = 1e-5  # of the authors' code (joe-siyuan-qiao/WeightStandardization), added to the deviation
 
 
@@ -84,3 +87,25 @@ class WeightStandardization(Reparametrization):
         std, mean = torch.std_mean(weight, tuple(range(1, weight.dim())), keepdim=True)
         standardized = (weight - mean) / (std + _STANDARD_EPS)
         return standardized / math.sqrt(weight[0].numel()) if self.scaled else standardized
+
+
+class ScaledWeightStandardization(Reparametrization):
+    """Scaled weight standardization (Brock et al. 2021, 2101.08692): w = g (v - mean) / (std sqrt(n)).
+
+    Mean and variance are of a filter's n weights. Of inputs of variance 1 it makes outputs of variance 1, if
+    the activation before gives variance 1: see `ScaledActivation`.
+
+    Args:
+        num_filters: F, each with a trainable g, at first 1 (as in the authors' code).
+    """
+
+    def __init__(self, num_filters: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(num_filters))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """V, of any shape [F, ...] -> w of the same shape."""
+        flat = weight.flatten(1)
+        variance, mean = torch.var_mean(flat, 1, correction=0, keepdim=True)
+        factor = (variance * flat.shape[1]).clamp_min(_SCALED_EPS).rsqrt() * self.scale[:, None]
+        return ((flat - mean) * factor).view_as(weight)

@@ -7,6 +7,7 @@ its family has it, then a dense layer. Normalizations are of the units alone: th
 every variant. Nothing here says that each unit feeds the next.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -55,6 +56,8 @@ class Network(nn.Module, ABC):
         variant: its normalization and activation.
 
     Attributes:
+        variant: what it was made for.
+        activation: of its hidden units.
         units: the hidden units, by depth; the order of the flat parameter vector.
         dense: the last layer, a family's own to make, after its units.
         initialization: how its weights start.
@@ -77,7 +80,7 @@ class Network(nn.Module, ABC):
         super().__init__()
         self.variant = variant
         self._normalization = lookup(NORMALIZATIONS, variant.normalization, "normalization")
-        self._activation = lookup(ACTIVATIONS, variant.activation, "activation")
+        self.activation = lookup(ACTIVATIONS, variant.activation, "activation")
         if self._normalization.residual_scale is not None and not self.has_shortcuts:
             raise InputError(
                 f"normalization {variant.normalization!r}: expected a network with shortcuts, as it scales "
@@ -149,6 +152,14 @@ class Network(nn.Module, ABC):
                 "larger maps (larger images, or fewer blocks)"
             )
 
+        size = self._normalization.group_size
+        if size is not None and batch_size % size:
+            raise InputError(
+                f"budget.batch_size: expected a multiple of {size} for normalization "
+                f"{self.variant.normalization!r}, of which so many examples share statistics, found "
+                f"{batch_size}: choose another batch size, or another normalization"
+            )
+
     def _with_noise(self, noise: Sequence[Tensor] | None) -> Iterator[tuple[Unit, Tensor | None]]:
         """Each unit, by depth, and its draws; None where it takes none."""
         draws = iter(noise) if noise is not None else None
@@ -156,19 +167,34 @@ class Network(nn.Module, ABC):
             yield unit, next(draws) if draws is not None and unit.takes_noise else None
 
     def _drop(self, x: Tensor, masks: Iterator[Tensor] | None) -> Tensor:
-        """What the next mask keeps of x, scaled up; x itself without masks."""
-        return x if masks is None else x * next(masks)
+        """What the next mask keeps of x, scaled up; x itself without masks.
+
+        Where dropped units are not set to zero: alpha dropout (Klambauer et al., 1706.02515, section 3). Of x
+        with mean 0 and variance 1, the affine map after it restores both.
+        """
+        if masks is None:
+            return x
+        mask, dropped = next(masks), self.activation.dropped_to
+        if dropped == 0.0:
+            return x * mask
+        rate = self.dropout_rate
+        scale = 1 / math.sqrt((1 - rate) * (1 + rate * dropped**2))
+        return scale * x.masked_fill(mask == 0, dropped) - scale * rate * dropped
 
 
 @torch.no_grad()
 def initialize(network: Network, seed: int, gain: float = 1.0) -> None:
     """Draw every layer's weights by the network's initialization, times `gain`; zero biases; in place.
 
+    Where the initialization takes the activation's gain, so do the hidden layers; none follows the dense one.
+
     Each layer draws from a generator of its own, so that layers of the same shape get the same weights in
     every variant. Normalizations keep their own initial values (scale 1, shift 0), as do scales of branches.
     """
+    hidden = network.hidden()
     for name, layer in network.weighted_layers().items():
         network.initialization.fill(layer.weight, seeding.generator(seed, "init", name))
-        layer.weight.mul_(gain)
+        own = network.activation.gain if network.initialization.takes_gain and name in hidden else 1.0
+        layer.weight.mul_(gain * own)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

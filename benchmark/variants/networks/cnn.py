@@ -76,7 +76,7 @@ class ConvNet(Network):
             for position in range(2):
                 is_last = last and position == 1
                 place = Place((filters, height, width), is_last, num_steps, spec.placement)
-                self.units.append(conv_unit(channels, self._normalization, self._activation, place))
+                self.units.append(conv_unit(channels, self._normalization, self.activation, place))
                 channels = filters
             self.pooled += [False, not last]
             if not last:
@@ -122,7 +122,7 @@ class ConvNet(Network):
             cause = "placement 'after'" + (" and budget.batch_size 1" if alone else "")
         else:
             n = place.num_positions
-            if not (own_statistics and _is_affine(self._activation.build(), math.sqrt(n - 1))):
+            if not (own_statistics and _is_affine(self.activation.build(), math.sqrt(n - 1))):
                 return
             cause = f"activation {self.variant.activation!r} on maps of {n} positions"
         raise InputError(

@@ -60,7 +60,7 @@ class Mlp(Network):
         features = channels * height * width
         for depth in range(spec.depth):
             place = Place((spec.units, 1, 1), depth == spec.depth - 1, num_steps, spec.placement)
-            self.units.append(dense_unit(features, self._normalization, self._activation, place))
+            self.units.append(dense_unit(features, self._normalization, self.activation, place))
             features = spec.units
             self.dropout_shapes.append(place.shape)
         self.dense = Dense(features, num_classes)

@@ -87,7 +87,7 @@ class ResNet(Network):
             place = Place(
                 (filters, height, width), is_last, num_steps, spec.placement, ends_branch=ends_branch
             )
-            self.units.append(conv_unit(channels, self._normalization, self._activation, place, stride))
+            self.units.append(conv_unit(channels, self._normalization, self.activation, place, stride))
             channels = filters
 
         add(spec.width)

@@ -66,7 +66,7 @@ class Unit(nn.Module):
         if normalization.reparametrize is not None:
             self.reparametrization = normalization.reparametrize(place)
         self.norm = normalization.build(place)
-        self.activation = activation.build()
+        self.activation = normalization.build_activation(activation, place)
         self.place = place
         self.takes_noise = normalization.takes_noise
         self.channels_last = False  # whether maps are to lie in memory position by position

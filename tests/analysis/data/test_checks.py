@@ -185,6 +185,21 @@ def test_a_study_without_probes_needs_none(copy):
     assert load("quick", copy.uri).probes.empty
 
 
+def test_what_reads_steps_reads_nothing_of_a_trial_that_is_watched_at_its_start_alone(copy):
+    """Which ended, diverged, before its next reading; where there are others, it is asked for."""
+    copy.edit("study", lambda study: study["probes"]["enabled"].append("covariate-shift"))
+    for trial in copy.trials:
+        copy.change(
+            trial,
+            "probes",
+            lambda frame: frame[(frame["step"] == 0) & ~frame["probe"].str.startswith("covariate")],
+        )
+    assert not load("quick", copy.uri).probes.empty
+    other = next(iter(copy.trials))
+    copy.change(other, "probes", lambda frame: frame.assign(step=5))
+    assert "column probe: expected what covariate-shift reads, found " in refusal(copy)
+
+
 DOCUMENTS = {
     "study": (
         lambda d: d["budget"].pop("num_steps"),
@@ -224,7 +239,18 @@ DOCUMENTS = {
         "confirm: expected a planned variant in roles of best, x1, x5, x30, found ",
     ),
 }
-FILES = {"study": "study", "metrics": "schema", "probes": "schema", "words": "schema"}
+DOCUMENTS |= {
+    case: (edit, "engines.json: expected batch-relu.steps_s with 2 times in seconds, found ")
+    for case, edit in {
+        "a variant not timed": lambda d: d.pop("batch-relu"),
+        "a round less": lambda d: d["batch-relu"]["steps_s"].pop(),
+        "a time of zero": lambda d: d["batch-relu"].update(steps_s=[0.0, 0.1]),
+        "times as text": lambda d: d["batch-relu"].update(steps_s=["0.1", "0.1"]),
+    }.items()
+}
+FILES = dict.fromkeys(
+    ("a variant not timed", "a round less", "a time of zero", "times as text"), "engines"
+) | {"study": "study", "metrics": "schema", "probes": "schema", "words": "schema"}
 
 
 @pytest.mark.parametrize("case", DOCUMENTS)

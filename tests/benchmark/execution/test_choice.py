@@ -1,6 +1,8 @@
 """Which engine trains a variant, and how many trials at once: by measurement."""
 
+import json
 import time
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -30,18 +32,40 @@ def measured(monkeypatch):
     """Candidates in the order in which they are measured, at made-up costs; some cannot be had."""
     seen, missing = [], {}
 
-    def measurement(trial, data, engine, rows):
-        if engine in missing:
-            raise missing[engine]
+    class Made:
+        num_steps = 2
 
-        def measure():
-            seen.append((engine, rows))
-            return Cost(SECONDS[engine, rows], 0.0)
+        def __init__(self, trial, data, engine, rows):
+            if engine in missing:
+                raise missing[engine]
+            self.candidate = engine, rows
 
-        return measure
+        def cost(self):
+            seen.append(self.candidate)
+            return Cost(SECONDS[self.candidate], 0.0)
 
-    monkeypatch.setattr(choice, "measurement", measurement)
+        def step_s(self, num_steps):
+            seen.append((*self.candidate, num_steps))
+            return SECONDS[self.candidate] * len(seen)
+
+    monkeypatch.setattr(choice, "Measurement", Made)
     return seen, missing
+
+
+def test_all_variants_take_turns_in_every_round(measured, monkeypatch):
+    """So that what the machine does meanwhile meets them alike."""
+    seen, _ = measured
+    monkeypatch.setitem(SECONDS, ("eager", 1), 0.004)
+    other = replace(TRIAL, seed=7)
+    choices = {
+        TRIAL: Choice("eager", 1, Cost(1.0, 0.0), {}),
+        other: Choice("fused", 8, Cost(0.5, 0.0), {}),
+    }
+    taken = choice.time_steps(choices, None, 3)
+    assert seen[:2] == [("eager", 1, 2), ("fused", 8, 2)]  # how many steps make a turn
+    assert seen[2:] == [("eager", 1, 8), ("fused", 8, 2)] * 3  # of 0.03 s at least
+    assert taken[TRIAL] == pytest.approx([0.004 * n for n in (3, 5, 7)])
+    assert taken[other] == pytest.approx([0.5 * n for n in (4, 6, 8)])
 
 
 def test_the_least_cost_is_chosen_and_the_hopeless_are_measured_once(measured):
@@ -86,8 +110,8 @@ def test_what_cannot_be_had_is_skipped_with_its_reason(measured):
 
 
 def test_a_choice_is_read_as_it_was_written(measured):
-    found = choose(TRIAL, None, AUTO, most_rows=8)
-    assert Choice.read(found.document()) == found
+    found = replace(choose(TRIAL, None, AUTO, most_rows=8), steps_s=(0.25, 0.5))
+    assert Choice.read(json.loads(json.dumps(found.document()))) == found
 
 
 def test_a_real_measurement_leaves_the_process_as_it_was():
@@ -100,15 +124,26 @@ def test_a_real_measurement_leaves_the_process_as_it_was():
     assert found.engine in ENGINES
 
 
+def test_a_steps_time_is_a_replicas_and_counts_no_evaluation(monkeypatch):
+    """Of half as large batches it is less, by CPU time; of a population it is that of one row."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+    data = make_data()
+    large = replace(TRIAL, batch_size=4 * TRIAL.batch_size)
+    choices = {trial: Choice("eager", 1, Cost(1.0, 0.0), {}) for trial in (TRIAL, large)}
+    taken = choice.time_steps(choices, data, 5)
+    assert all(len(seconds) == 5 for seconds in taken.values())
+    assert 1.0 < median(taken[large]) / median(taken[TRIAL]) < 8.0
+
+
 def test_an_evaluations_cost_is_that_of_all_its_images(monkeypatch):
     """As measured on all of them, within what timings of equal work differ by; by CPU time."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     data = make_data()
-    found = choice.measurement(TRIAL, data, "eager", 1)
-    whole = median([found().evaluation_s for _ in range(9)])
+    found = choice.Measurement(TRIAL, data, "eager", 1)
+    whole = median([found.cost().evaluation_s for _ in range(9)])
     monkeypatch.setattr(choice, "_IMAGES", len(data.validation) // 2)
-    found = choice.measurement(TRIAL, data, "eager", 1)
-    part = median([found().evaluation_s for _ in range(9)])
+    found = choice.Measurement(TRIAL, data, "eager", 1)
+    part = median([found.cost().evaluation_s for _ in range(9)])
     assert 0.4 < part / whole < 4.0  # half the images: what does not depend on their number counts twice
 
 

@@ -24,12 +24,16 @@ from benchmark.variants.variant import Variant
 SPEC = ProbesSpec(enabled=("gradients", "activations"), num_images=20)
 
 
-def make_probes(variant="batch-relu", spec=SPEC, num_evaluations=4, walk_rate=None, noise=None):
+def make_probes(
+    variant="batch-relu", spec=SPEC, num_evaluations=4, walk_rate=None, noise=None, own_rate=0.03
+):
     normalization, _, activation = variant.rpartition("-")
     data = make_data()
     network = ConvNet(NetworkSpec(blocks=3, width=6), Variant(normalization, activation), (1, 8, 8), 4)
     initialize(network, 0)
-    probes = Probes(spec, network, activation, data.reestimation, num_evaluations, walk_rate, noise=noise)
+    probes = Probes(
+        spec, network, activation, data.reestimation, num_evaluations, walk_rate, own_rate, noise=noise
+    )
     tensors = {name: value.detach().clone() for name, value in network.state_dict().items()}
     return probes, network, tensors, data
 
@@ -40,6 +44,7 @@ def observed(rows):
 
 def view_of(preactivations, activation="relu", **others):
     """What a probe reads, made up."""
+    others = {"threshold": lambda layer: None, **others}
     return SimpleNamespace(preactivations=preactivations, activation=ACTIVATIONS[activation], **others)
 
 
@@ -58,6 +63,47 @@ def test_gradients_are_plain_autograds(variant):
         assert found["gradient_ratio", layer] == pytest.approx(gradient / norm, rel=1e-4)
         assert found["weight_norm", layer] == pytest.approx(norm, rel=1e-5)
         assert found["update_ratio", layer] == pytest.approx(0.5, rel=1e-5)
+
+
+def loss_and_effective(network, data):
+    """A plain pass, with what layers multiply by as their weights: norms of these times their gradients."""
+    images = (data.reestimation.images[:20].float() - data.train.offset) * data.train.scale
+    for unit in network.units:
+        if unit.reparametrization is not None:
+            with torch.no_grad():
+                unit.layer.weight.copy_(unit.reparametrization(unit.layer.weight))
+            unit.reparametrization = None
+    network.train()
+    nn.CrossEntropyLoss()(network(images), data.reestimation.labels[:20]).backward()
+    return {
+        layer: module.weight.grad.norm().item() * module.weight.norm().item()
+        for layer, module in network.weighted_layers().items()
+    }
+
+
+@pytest.mark.parametrize("variant", ["none-sigmoid", "batch-relu", "weight-relu", "weight-std-group2-tanh"])
+def test_gradient_times_weight_is_of_what_the_layer_multiplies_by(variant):
+    probes, network, tensors, data = make_probes(variant)
+    found = observed(probes.observe(7, tensors, None))
+    for layer, expected in loss_and_effective(network, data).items():
+        assert found["gradient_times_weight", layer] == pytest.approx(expected, rel=1e-4)
+        if found["weight_norm", layer] and variant in ("none-sigmoid", "batch-relu"):
+            product = found["gradient_norm", layer] * found["weight_norm", layer]
+            assert found["gradient_times_weight", layer] == pytest.approx(product, rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["weight-relu", "weight-std-group2-relu", "batch-no-affine-relu"])
+def test_the_scale_of_weights_that_does_nothing_changes_the_gradient_alone(variant):
+    """d/d(aW) = (1/a) d/dW where no output depends on the weights' scale (1502.03167, section 3.3)."""
+    probes, _, tensors, _ = make_probes(variant)
+    before = observed(probes.observe(7, tensors, None))
+    scaled = {name: 4 * value if name.endswith("conv.weight") else value for name, value in tensors.items()}
+    after = observed(probes.observe(7, scaled, None))
+    for layer in ("conv1", "conv2", "conv3"):
+        assert after["gradient_norm", layer] == pytest.approx(before["gradient_norm", layer] / 4, rel=0.05)
+        assert after["gradient_times_weight", layer] == pytest.approx(
+            before["gradient_times_weight", layer], rel=0.05
+        )
 
 
 def test_activations_are_those_of_a_plain_pass():
@@ -131,7 +177,12 @@ def test_the_walk_on_a_parabola_is_a_closed_form():
         return c * (moved**2).sum() / 2, c * moved
 
     view = view_of(
-        {}, loss=c * (w**2).sum() / 2, gradient=gradient, loss_and_gradient=displaced, walk_rate=rate
+        {},
+        loss=c * (w**2).sum() / 2,
+        gradient=gradient,
+        loss_and_gradient=displaced,
+        walk_rate=rate,
+        own_rate=10 * rate,
     )
     found = {reading.probe: reading.value.item() for reading in landscape.observe(view)}
     norm = gradient.norm().item()
@@ -141,11 +192,14 @@ def test_the_walk_on_a_parabola_is_a_closed_form():
     assert found["landscape_gradient_change_max"] == pytest.approx(0.4 * c * norm, rel=1e-5)
     assert found["landscape_loss_min"] == pytest.approx(min(losses), rel=1e-5)
     assert found["landscape_loss_max"] == pytest.approx(max(losses), rel=1e-5)
+    assert found["landscape_smoothness_own_rate"] == pytest.approx(c, rel=1e-5)
+    assert found["landscape_gradient_change_max_own_rate"] == pytest.approx(4.0 * c * norm, rel=1e-5)
+    assert found["landscape_loss_max_own_rate"] == pytest.approx(c * 5 / 2 * (1 - c * 4.0) ** 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["none-tanh", "batch-noisy-relu"])
 def test_the_walk_goes_against_the_networks_own_gradient(variant):
-    """Against a walk taken by hand; of noise, the draws of the coming step at every point of it."""
+    """Against walks taken by hand; of noise, the draws of the coming step at every point of them."""
     spec = ProbesSpec(enabled=("landscape", "gradients"), num_images=20)
     noise = keyed_noise if variant == "batch-noisy-relu" else None
     probes, network, tensors, data = make_probes(variant, spec, walk_rate=0.1, noise=noise)
@@ -162,18 +216,19 @@ def test_the_walk_goes_against_the_networks_own_gradient(variant):
 
     start = nn.utils.parameters_to_vector(parameters).detach().clone()
     loss, gradient = loss_and_gradient()
-    losses, changes, ratios = [loss], [], []
-    for a in (0.05, 0.1, 0.2, 0.4):
-        nn.utils.vector_to_parameters(start - a * gradient, parameters)
-        loss, moved = loss_and_gradient()
-        losses.append(loss)
-        changes.append((moved - gradient).norm().item())
-        ratios.append(changes[-1] / (a * gradient).norm().item())
-    assert found["landscape_loss_min", "all"] == pytest.approx(min(losses), rel=1e-4)
-    assert found["landscape_loss_max", "all"] == pytest.approx(max(losses), rel=1e-4)
-    assert found["landscape_gradient_change_min", "all"] == pytest.approx(min(changes), rel=1e-3)
-    assert found["landscape_gradient_change_max", "all"] == pytest.approx(max(changes), rel=1e-3)
-    assert found["landscape_smoothness", "all"] == pytest.approx(max(ratios), rel=1e-3)
+    for rate, walk in ((0.1, ""), (0.03, "_own_rate")):
+        losses, changes, ratios = [loss], [], []
+        for a in (0.5 * rate, rate, 2 * rate, 4 * rate):
+            nn.utils.vector_to_parameters(start - a * gradient, parameters)
+            there, moved = loss_and_gradient()
+            losses.append(there)
+            changes.append((moved - gradient).norm().item())
+            ratios.append(changes[-1] / (a * gradient).norm().item())
+        assert found[f"landscape_loss_min{walk}", "all"] == pytest.approx(min(losses), rel=1e-4)
+        assert found[f"landscape_loss_max{walk}", "all"] == pytest.approx(max(losses), rel=1e-4)
+        assert found[f"landscape_gradient_change_min{walk}", "all"] == pytest.approx(min(changes), rel=1e-3)
+        assert found[f"landscape_gradient_change_max{walk}", "all"] == pytest.approx(max(changes), rel=1e-3)
+        assert found[f"landscape_smoothness{walk}", "all"] == pytest.approx(max(ratios), rel=1e-3)
     conv1 = network.weighted_layers()["conv1"].weight.numel()
     assert found["gradient_norm", "conv1"] == pytest.approx(gradient[:conv1].norm().item(), rel=1e-3)
     assert {row["index"] for row in rows if row["probe"].startswith("landscape")} == {-1}
@@ -183,7 +238,7 @@ def test_the_walk_goes_against_the_networks_own_gradient(variant):
 def test_covariate_shift_is_what_the_step_of_the_layers_below_does_to_a_gradient(variant):
     """Against networks put together by hand: layers below after the step, the others before it.
 
-    Of noise, those below take the draws of the step that comes, the others those of the one before.
+    Of noise, all take the draws of the last step.
     """
     spec = ProbesSpec(enabled=("covariate-shift",), num_images=20)
     noise = keyed_noise if variant == "batch-noisy-relu" else None
@@ -195,24 +250,26 @@ def test_covariate_shift_is_what_the_step_of_the_layers_below_does_to_a_gradient
 
     images = (data.reestimation.images[:20].float() - data.train.offset) * data.train.scale
 
-    def gradient(stepped, depth=0):
-        """By name, of the network in which the first `stepped` parameters, of `depth` layers, took a step."""
+    def gradient(stepped):
+        """By name, of the network in which the first `stepped` parameters took a step."""
         own = {n: after[n] if i < stepped else after[n] - updates[n] for i, n in enumerate(names)}
         network.load_state_dict(after | own)
         network.train()
         network.zero_grad()
-        draws = noise and noise(20, 7)[:depth] + noise(20, 6)[depth:]
+        draws = noise and noise(20, 6)
         nn.CrossEntropyLoss()(network(images, None, draws), data.reestimation.labels[:20]).backward()
         return {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
 
     before = gradient(0)
     prefixes = [f"units.{i}." for i in range(6)] + ["dense."]
     layers = [*(f"conv{i}" for i in range(1, 7)), "dense"]
-    for depth, (layer, prefix) in enumerate(zip(layers, prefixes, strict=True)):
+    for layer, prefix in zip(layers, prefixes, strict=True):
         own = [name for name in names if name.startswith(prefix)]
-        shifted = gradient(names.index(own[0]), depth)
+        shifted = gradient(names.index(own[0]))
         old, new = (torch.cat([g[name].flatten() for name in own]) for g in (before, shifted))
         assert found["covariate_shift", layer] == pytest.approx((old - new).norm().item(), rel=1e-3, abs=1e-6)
+        relative = found["covariate_shift_relative", layer]
+        assert relative == pytest.approx(((old - new).norm() / old.norm()).item(), rel=1e-3, abs=1e-5)
         cosine = nn.functional.cosine_similarity(old, new, dim=0).item()
         assert found["covariate_shift_cosine", layer] == pytest.approx(cosine, abs=1e-4)
     assert found["covariate_shift", "conv1"] == pytest.approx(0, abs=1e-5)
@@ -326,9 +383,9 @@ def test_a_probe_that_reads_weights_alone_pays_no_pass(monkeypatch):
         (("gradients",), 1),
         (("activations",), 1),
         (("gradients", "activations"), 1),
-        (("landscape",), 1 + 4),  # and four steps of the walk
+        (("landscape",), 1 + 4 + 4),  # and four steps of each walk
         (("covariate-shift",), 7),  # before the step, and after that of the 1, 2, ... 6 layers below
-        (tuple(PROBES), 1 + 4 + 7),
+        (tuple(PROBES), 1 + 4 + 4 + 7),
     ],
 )
 def test_no_pass_is_taken_twice(enabled, num_passes):
@@ -337,6 +394,28 @@ def test_no_pass_is_taken_twice(enabled, num_passes):
     updates = {name: 0.5 * value for name, value in tensors.items() if value.is_floating_point()}
     assert probes.observe(7, tensors, updates)
     assert len(passes) == num_passes
+
+
+def test_a_walk_at_the_same_rate_is_not_taken_twice():
+    spec = ProbesSpec(enabled=("landscape",))
+    probes, network, tensors, _ = make_probes(spec=spec, walk_rate=0.1, own_rate=0.1)
+    passes = count_passes(network)
+    found = observed(probes.observe(7, tensors, None))
+    assert len(passes) == 1 + 4
+    assert found["landscape_smoothness", "all"] == found["landscape_smoothness_own_rate", "all"]
+
+
+def test_a_trials_own_walk_is_at_its_own_rate(tmp_path):
+    """At initialization, at two rates: the shared walk is the same, the own one another."""
+    data, study = make_data(), make_study(probes={"enabled": ["landscape"], "num_images": 20})
+    found = []
+    for rate in (0.1, 0.4):
+        trial = make_trial(study, "batch-relu", learning_rate=rate, walk_rate=0.1)
+        evaluations, _ = run_trial(trial, data, tmp_path / str(rate))
+        found.append(observed(evaluations[0].probes))
+    assert found[0]["landscape_loss_max", "all"] == found[1]["landscape_loss_max", "all"]
+    assert found[0]["landscape_loss_max_own_rate", "all"] == found[0]["landscape_loss_max", "all"]
+    assert found[1]["landscape_loss_max_own_rate", "all"] != found[1]["landscape_loss_max", "all"]
 
 
 def test_none_enabled_is_never_due():

@@ -25,7 +25,9 @@ def changed(study, **sections):
     )
 
 
-STUDY = make_study(data={"augmentation": {}}, optimizer={"name": "rmsprop"})
+BASE_SECTIONS = {"data": {"augmentation": {}}, "optimizer": {"name": "rmsprop"}}
+STUDY = make_study(**BASE_SECTIONS)
+SCHEDULED = ({"name": "warmup"}, {"name": "warmup", "share": 0.1}, {"name": "warmup-cosine"})
 FIXED = {"sampler": "fixed", "low": 0.1, "high": 0.1, "num_rates": 1}
 AXIS = make_study(axis={"key": "network.width", "label": "width", "values": [3, 6]}).axis
 
@@ -40,6 +42,7 @@ DETERMINES = {
         STUDY.model_copy(update={"optimizer": make_study().optimizer}),
         changed(STUDY, optimizer={"epsilon_inside": True}),
     ],
+    "schedule": [make_study(**BASE_SECTIONS, schedule=own) for own in SCHEDULED],
     "loss": [changed(STUDY, loss={"label_smoothing": 0.1})],
     "probes": [changed(STUDY, probes={"enabled": ("gradients",)})],
     "data.augmentation": [changed(STUDY, data={"augmentation": None})],
@@ -194,6 +197,7 @@ def other_values():
         "augmentation": None,
         "network": DETERMINES["network"][0].network,
         "optimizer": study.optimizer,
+        "schedule": DETERMINES["schedule"][0].schedule,
         "loss": study.loss,
         "statistics": "moving-average",
         "probes": study.probes,

@@ -19,6 +19,7 @@ from benchmark.training.engines import ENGINES
 from benchmark.training.optimizers import OPTIMIZERS
 from benchmark.training.population import Population
 from benchmark.training.replica import Replica
+from benchmark.training.schedules import SCHEDULES
 from benchmark.training.step import dropout_masks
 from benchmark.variants.networks import FAMILIES
 from benchmark.variants.norms import NORMALIZATIONS
@@ -47,7 +48,7 @@ def population_of(data, folder, normalization="batch", rows=ROWS, activation="ta
     if NORMALIZATIONS[normalization].residual_scale is not None:
         sections["network"] = {"family": "resnet", "width": 4, "blocks_per_stage": 1}
     study = make_study(
-        variants={"normalizations": names, "activations": ["relu", "tanh"]},
+        variants={"normalizations": names, "activations": ["relu", "tanh", "selu"]},
         data={"augmentation": {}},
         **{"network": {"dropout": 0.2, "width": 6}, **sections},
     )
@@ -107,12 +108,25 @@ def test_in_double_precision_engines_agree_over_fifty_steps(data, tmp_path, norm
 
 
 @pytest.mark.parametrize("engine", WIDE, ids=lambda engine: engine.name)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "sgd with decay"])
 @pytest.mark.parametrize("normalization", ["none", "batch", "rms"])
 def test_so_they_do_with_every_optimizer(data, tmp_path, normalization, name, engine):
+    name, *decays = name.split(" with ")
     rows = ROWS if name == "sgd" else [{**row, "learning_rate": row["learning_rate"] / 20} for row in ROWS]
     optimizer = {"name": name} if name != "rmsprop" else {"name": name, "epsilon": 1e-3}
+    optimizer |= {"weight_decay": 0.05} if decays else {}
     population = population_of(data, tmp_path, normalization, rows, optimizer=optimizer)
+    assert far_apart(population, engine) <= 1
+
+
+@pytest.mark.parametrize("engine", OTHERS, ids=lambda engine: engine.name)
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "constant"])
+def test_and_every_schedule_each_row_at_its_own_step(data, tmp_path, name, engine):
+    schedule = {"name": name, "share": 0.3}
+    population = population_of(data, tmp_path, rows=ROWS[: engine.max_rows], schedule=schedule)
+    for ahead, row in enumerate(population.rows):  # as rows are that joined later
+        population.state.step[ahead] = 7 * ahead
+        population.rows[ahead] = replace(row, num_steps_done=7 * ahead)
     assert far_apart(population, engine) <= 1
 
 
@@ -125,8 +139,15 @@ def test_and_every_family_and_loss(data, tmp_path, family, loss, engine):
     assert far_apart(population_of(data, tmp_path, network=network, loss={"name": loss}), engine) <= 1
 
 
+@pytest.mark.parametrize("engine", WIDE, ids=lambda engine: engine.name)
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+def test_and_with_alpha_dropout(data, tmp_path, normalization, engine):
+    population = population_of(data, tmp_path, normalization, activation="selu")
+    assert far_apart(population, engine) <= 1
+
+
 @pytest.mark.parametrize("engine", OTHERS, ids=lambda engine: engine.name)
-@pytest.mark.parametrize("normalization", ["none", "batch", "layer", "batch-noisy", "weight"])
+@pytest.mark.parametrize("normalization", ["none", "batch", "layer", "batch-noisy", "none-noisy", "weight"])
 def test_in_single_precision_each_step_is_the_same(data, tmp_path, normalization, engine):
     """From each of ten states along the reference's run: the update, to 1e-5 of its norm."""
     ours = population_of(data, tmp_path, normalization, ROWS[: engine.max_rows])
@@ -188,7 +209,13 @@ class Freezing(Faulty):
             population.state.buffers[name].copy_(value)
 
 
-FAULTS = [swapped_rates, shifted_dropout, neighbours_seed, momentum_off]
+def schedule_off(population):
+    factors = torch.full((100,), 1.01)
+    problem = replace(population.problem, rate_factors=factors, _bound={})
+    return replace(population, problem=problem)
+
+
+FAULTS = [schedule_off, swapped_rates, shifted_dropout, neighbours_seed, momentum_off]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

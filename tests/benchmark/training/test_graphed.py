@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from gpu_checks import JUDGES, RULES, Case, network_of, population_of
+from gpu_checks import DECAYED, JUDGES, RULES, Case, network_of, population_of
 from made_engines import Rerun
 from made_trials import data_on, make_data
 from pretend_gpu import DEVICE, watch
@@ -24,6 +24,7 @@ from benchmark.training.loop import train
 from benchmark.training.losses import LOSSES
 from benchmark.training.optimizers import OPTIMIZERS
 from benchmark.training.population import Population
+from benchmark.training.schedules import SCHEDULES
 from benchmark.variants.norms import NORMALIZATIONS
 
 FUSED = ENGINES["fused"]
@@ -39,11 +40,20 @@ def data():
 MANY = [{"learning_rate": 0.01 * (1 + i), "seed": i, "init_gain": 1 - 0.1 * i} for i in range(7)]
 
 
-def made(data, folder, normalization="batch", rows=MANY[:3], rule=RULES[0], loss=JUDGES[0]):
+def made(
+    data,
+    folder,
+    normalization="batch",
+    rows=MANY[:3],
+    rule=RULES[0],
+    loss=JUDGES[0],
+    activation="tanh",
+    **own,
+):
     """A population of small networks, dropout and augmentation on."""
     network = network_of(normalization)
     network |= {"dropout": 0.2} if "dropout" in network else {}
-    case = Case(normalization, "tanh", rule, loss, network)
+    case = Case(normalization, activation, rule, loss, network, **own)
     return population_of([case.trial(**row) for row in rows], data, folder)
 
 
@@ -86,6 +96,13 @@ def test_recorded_steps_are_those_of_fused_to_the_bit(data, tmp_path, engine, no
 def test_so_they_are_with_every_optimizer(data, tmp_path, engine, name):
     population = made(data, tmp_path, rows=MANY[:2], rule={"name": name})
     assert_equal(*both(population, engine, K, 2, 1))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_and_with_every_schedule(data, on_device, tmp_path, engine, name):
+    """Whose step is counted on the device: nothing is waited for or copied."""
+    assert_equal(*both(made(data, tmp_path / "cpu", schedule=name), engine, K, 2, 1))
+    assert notes_of(made(on_device, tmp_path / "device", schedule=name)) == []
 
 
 def test_a_lone_row_is_recorded_alone(data, tmp_path, engine):
@@ -182,9 +199,13 @@ def test_what_is_recorded_neither_waits_nor_copies(on_device, tmp_path, normaliz
     assert notes_of(made(on_device, tmp_path, normalization, MANY[:2], rule, loss)) == []
 
 
+def test_nor_does_alpha_dropout(on_device, tmp_path):
+    assert notes_of(made(on_device, tmp_path, rows=MANY[:2], activation="selu")) == []
+
+
 def test_nor_does_it_with_every_optimizer_and_loss(on_device, tmp_path):
     population = made(on_device, tmp_path, rows=MANY[:2])
-    for rule, loss in itertools.product(RULES, JUDGES):
+    for rule, loss in itertools.product([*RULES, DECAYED], JUDGES):
         assert notes_of(population_with(population, rule, loss)) == [], (rule, loss)
 
 

@@ -30,6 +30,10 @@ def torchs(build, gradients):
 CASES = {
     "sgd": (Sgd(), lambda p: torch.optim.SGD(p, lr=LR, momentum=0.9)),
     "sgd, no momentum": (Sgd(momentum=0.0), lambda p: torch.optim.SGD(p, lr=LR)),
+    "sgd, decay": (
+        Sgd(weight_decay=0.3),
+        lambda p: torch.optim.SGD(p, lr=LR, momentum=0.9, weight_decay=0.3),
+    ),
     "rmsprop": (RmsProp(), lambda p: torch.optim.RMSprop(p, lr=LR, alpha=0.9, eps=1e-7)),
     "rmsprop, rho": (RmsProp(rho=0.5), lambda p: torch.optim.RMSprop(p, lr=LR, alpha=0.5, eps=1e-7)),
     "adam": (Adam(), lambda p: torch.optim.Adam(p, lr=LR)),

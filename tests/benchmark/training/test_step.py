@@ -75,6 +75,10 @@ class Plain(nn.Module):
 
 OPTIMIZERS = {
     "sgd": (Sgd(), lambda p: torch.optim.SGD(p, lr=LR.item(), momentum=0.9)),
+    "sgd, decay": (
+        Sgd(weight_decay=0.05),
+        lambda p: torch.optim.SGD(p, lr=LR.item(), momentum=0.9, weight_decay=0.05),
+    ),
     "rmsprop": (RmsProp(), lambda p: torch.optim.RMSprop(p, lr=LR.item(), alpha=0.9, eps=1e-7)),
     "adamw": (AdamW(), lambda p: torch.optim.AdamW(p, lr=LR.item())),
 }

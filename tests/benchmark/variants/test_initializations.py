@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 
 from benchmark.base import seeding
+from benchmark.variants.activations import ACTIVATIONS
 from benchmark.variants.initializations import INITIALIZATIONS
 from benchmark.variants.networks import NetworkSpec, initialize
 from benchmark.variants.networks.cnn import ConvNet
@@ -33,6 +35,23 @@ def test_orthogonal_initializations(name):
     torch.testing.assert_close(rows @ rows.T, torch.eye(20), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_orthogonal_weights_are_times_the_activations_gain(activation):
+    """As nn.init.orthogonal_ with nn.init.calculate_gain; the dense layer feeds no activation."""
+    known = {"leaky-relu": ("leaky_relu", 0.01), **{n: (n,) for n in ("sigmoid", "tanh", "relu", "selu")}}
+    gain = nn.init.calculate_gain(*known[activation]) if activation in known else 1.0
+    spec = NetworkSpec(blocks=3, width=6)
+    network = ConvNet(spec, Variant("none-orthogonal", activation), (1, 8, 8), 4)
+    initialize(network, 7)
+    for layer, module in network.weighted_layers().items():
+        expected = nn.init.orthogonal_(
+            torch.empty_like(module.weight),
+            gain if layer != "dense" else 1.0,
+            generator=seeding.generator(7, "init", layer),
+        )
+        torch.testing.assert_close(module.weight, expected)
+
+
 @pytest.mark.parametrize("name", INITIALIZATIONS)
 def test_initializations_say_what_they_are_and_are_the_networks_choice(name):
     assert INITIALIZATIONS[name].description
@@ -42,7 +61,8 @@ def test_initializations_say_what_they_are_and_are_the_networks_choice(name):
     for layer, module in network.weighted_layers().items():
         expected = torch.empty_like(module.weight)
         INITIALIZATIONS[name].fill(expected, seeding.generator(7, "init", layer))
-        assert torch.equal(module.weight.detach(), expected.detach())
+        gain = math.sqrt(2.0) if name == "orthogonal" and layer != "dense" else 1.0
+        assert torch.equal(module.weight.detach(), gain * expected.detach())
         assert not module.bias.any()
 
 

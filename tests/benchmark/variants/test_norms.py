@@ -75,7 +75,16 @@ FORMULAS = {
     ),
     "weight": lambda norm, x: x,
     "weight-mean-batch": lambda norm, x: x - x.mean((0, 2, 3), keepdim=True) + norm.bias[:, None, None],
+    "none-noisy": lambda norm, x: x,  # without its noise
     **{name: lambda norm, x: x for name, entry in NORMALIZATIONS.items() if entry.is_competitor},
+    "dynamic-tanh": lambda norm, x: affine(norm, torch.tanh(norm.alpha * x)),
+    "filter-response": lambda norm, x: affine(norm, x / (x.square().mean((2, 3), keepdim=True) + EPS).sqrt()),
+    "batch-centre": lambda norm, x: affine(norm, x - x.mean((0, 2, 3), keepdim=True)),
+    "batch-scale": lambda norm, x: affine(
+        norm, x / (x.var((0, 2, 3), correction=0, keepdim=True) + EPS).sqrt()
+    ),
+    # Six examples are one group: no group of 4, 8 or 16 divides them. Whole groups: `TestGhost`.
+    **{f"ghost{k}": lambda norm, x: affine(norm, standardized(x, (0, 2, 3))) for k in (4, 8, 16)},
 }
 
 
@@ -104,11 +113,16 @@ def test_what_does_not_couple_examples_evaluates_as_it_trains(name):
 
 COUPLED = [
     "batch",
+    "batch-centre",
     "batch-fast",
     "batch-last",
     "batch-no-affine",
     "batch-noisy",
     "batch-renorm",
+    "batch-scale",
+    "ghost4",
+    "ghost8",
+    "ghost16",
     "weight-mean-batch",
 ]
 
@@ -131,6 +145,8 @@ def test_batch_norms_evaluate_by_running_statistics(name):
     expected = {
         "weight-mean-batch": lambda: centred + norm.bias[:, None, None],
         "batch-no-affine": lambda: centred / scale[:, None, None],
+        "batch-centre": lambda: affine(norm, centred),
+        "batch-scale": lambda: affine(norm, x / scale[:, None, None]),
     }.get(name, lambda: affine(norm, centred / scale[:, None, None]))()
     together = norm.eval()(x)
     torch.testing.assert_close(together, expected)
@@ -183,6 +199,8 @@ def test_a_batch_of_one(name):
     """Has statistics over its positions; where there is one position, it is refused."""
     norm, x = build(name, is_last=True), maps(1)
     assert norm.train()(x).isfinite().all()
+    if NORMALIZATIONS[name].group_size is not None:
+        return  # no study has such a batch
     deep = NetworkSpec(blocks=4, width=3)
     for batch_size in (1, 2):
         build_network(NetworkSpec(blocks=3, width=3), Variant(name, "relu"), (1, 8, 8), 4, 100, batch_size)
@@ -193,11 +211,14 @@ def test_a_batch_of_one(name):
 
 COSTS = {  # beyond the unnormalized layer of C filters
     **dict.fromkeys(FORMULAS, lambda c: 2 * c),
-    **dict.fromkeys(("none", "batch-no-affine", "batch-last"), lambda c: 0),
+    **dict.fromkeys(("none", "none-noisy", "batch-no-affine", "batch-last"), lambda c: 0),
     **{name: lambda c: 0 for name, entry in NORMALIZATIONS.items() if entry.is_competitor},
     "rms": lambda c: c,
     "weight": lambda c: c,
     "weight-mean-batch": lambda c: c,  # g and b, less the layer's bias
+    "filter-response": lambda c: 3 * c,  # with its unit's thresholds
+    "dynamic-tanh": lambda c: 2 * c + 1,
+    "none-agc": lambda c: c,
 }
 
 
@@ -297,12 +318,35 @@ class TestNoise:
         shift = norm(zeros, uniforms)
         norm.bias.data.fill_(1.0)
         scale = norm(ones, uniforms) - shift
-        mean, sigma = uniforms[0] - 0.5, 1 + 0.25 * uniforms[1]
+        mean, sigma = uniforms[0, 1, 0, 0].item() - 0.5, 1 + 0.25 * uniforms[1, 1, 0, 0].item()
+        uniform, normal = stats.uniform(mean - 0.1, 0.2), stats.norm(sigma, 0.1)
         for i, j in ((0, 0), (2, 3)):
-            low = mean[1, i, j].item() - 0.1
-            assert stats.kstest(shift[:, 1, i, j].detach(), stats.uniform(low, 0.2).cdf).pvalue > 1e-3
-            normal = stats.norm(sigma[1, i, j].item(), 0.1)
+            assert stats.kstest(shift[:, 1, i, j].detach(), uniform.cdf).pvalue > 1e-3
             assert stats.kstest(scale[:, 1, i, j].detach(), normal.cdf).pvalue > 1e-3
+
+    @pytest.mark.parametrize("size", [1, 8, 32])
+    def test_a_channels_mean_moves_as_far_on_a_large_map_as_on_a_small(self, size):
+        """Positions count as examples (1805.11604, appendix A): one mu, of variance 1/12, per channel.
+
+        Had each position its own, a channel's mean would vary by 1 / size^2 of that.
+        """
+        channels, n = 1000, 8
+        noise, zeros = NORMALIZATIONS["none-noisy"].build(Place((channels, size, size))), torch.zeros(())
+        uniforms = torch.rand(
+            (2 + 2 * n, channels, size, size), generator=torch.Generator().manual_seed(size)
+        )
+        means = noise(zeros.expand(n, channels, size, size), uniforms).mean((0, 2, 3))
+        assert means.var().item() == pytest.approx(1 / 12 + 0.2**2 / 12 / (n * size**2), rel=0.1)
+        uniform = stats.uniform(-0.5, 1.0)
+        assert size == 1 or stats.kstest(means, uniform.cdf).pvalue > 1e-3
+
+    def test_the_plain_net_takes_the_same(self):
+        """Batch normalization's noise, after it, is the control's on what batch normalization gives."""
+        x = maps()
+        draws = torch.rand((2 + 2 * len(x), *SHAPE), generator=torch.Generator().manual_seed(0)).double()
+        noise = build("none-noisy")
+        assert torch.equal(build("batch-noisy")(x, draws), noise(build("batch")(x), draws))
+        assert torch.equal(noise(x), x)
 
     def test_is_finite_at_both_ends_of_the_draws(self):
         norm, x = NORMALIZATIONS["batch-noisy"].build(Place((1, 1, 1))), torch.tensor([0.0, 1.0])
@@ -451,7 +495,7 @@ class TestWeights:
             assert changed == (scales if name == "weight-mean-batch" else set())
 
 
-@pytest.mark.parametrize("name", ["weight-mean-batch", "batch-noisy", "batch-last"])
+@pytest.mark.parametrize("name", ["weight-mean-batch", "batch-noisy", "batch-last", "batch-centre", "ghost8"])
 def test_statistics_are_reestimated(name):
     """The first layer's, whose input depends on no other's: averages over batches of what enters it."""
     network, data = make_network(name), make_data()
@@ -474,7 +518,7 @@ def test_statistics_are_reestimated(name):
 def test_a_clipped_gradient_has_at_most_the_norm():
     data, rate = make_data(), 0.5
     for clip_norm in (None, 0.1, 1e6):
-        network, rule = make_network("none-clip"), Sgd(momentum=0.0)
+        network, rule = make_network("none-clip1"), Sgd(momentum=0.0)
         parameters = flatten(network)
         state = TrainState(parameters, rule.moments(parameters), {}, torch.tensor(0))
         before = state.parameters.clone()
@@ -486,4 +530,5 @@ def test_a_clipped_gradient_has_at_most_the_norm():
         moved = (state.parameters - before).norm().item() / rate
         assert norm > 0.1
         assert moved == pytest.approx(min(norm, clip_norm or math.inf), rel=1e-4)
-    assert NORMALIZATIONS["none-clip"].clip_norm == 1.0
+    found = [NORMALIZATIONS[f"none-clip{norm}"].clip_norm for norm in ("0.1", "1", "10")]
+    assert found == [0.1, 1.0, 10.0]

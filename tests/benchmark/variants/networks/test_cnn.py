@@ -106,6 +106,24 @@ def test_dropout_scales_what_it_keeps_up():
     assert not torch.allclose(network(images, some_kept), network(images))
 
 
+@pytest.mark.parametrize("rate", [0.05, 0.15, 0.5])
+def test_of_selu_it_is_alpha_dropout(rate):
+    """As torch's own is of the units that it drops; and mean and variance stay as they were."""
+    network = ConvNet(NetworkSpec(blocks=3, width=6, dropout=rate), Variant("none", "selu"), (1, 8, 8), 4)
+    x = torch.randn(400, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = nn.functional.alpha_dropout(x, rate, training=True)
+    values, counts = expected.unique(return_counts=True)
+    kept = expected != values[counts.argmax()]
+    assert stats.binomtest(int(kept.sum()), kept.numel(), 1 - rate).pvalue > 1e-3
+    mask = kept / (1 - rate)
+    found = network._drop(x, iter([mask]))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert found.mean().item() == pytest.approx(0, abs=0.03)
+    assert found.var().item() == pytest.approx(1, abs=0.03)
+
+
 def test_no_dropout_means_no_masks():
     network = ConvNet(NetworkSpec(blocks=3, width=3, dropout=0.0), Variant("none", "relu"), (1, 8, 8), 4)
     assert dropout_masks(network, 2, seeding.stream_key(0, "dropout"), torch.tensor(0)) is None
