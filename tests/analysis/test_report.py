@@ -479,3 +479,26 @@ def html_text(folder: Path) -> str:
 def strip_tags(text: str) -> str:
     body = text[text.index("<body>") :]
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def test_seeds_that_were_searched_are_named_where_no_verdict_says_it(
+    no_figures: None, tmp_path: Path
+) -> None:
+    made = make_results(activations=("relu",), seeds=5, confirm_seeds=5, untrainable=("none-relu",))
+    decided = made.decisions["variants"]
+    searched = decided | {"batch-relu": decided["batch-relu"] | {"searched_seeds": [3]}}
+    made = dataclasses.replace(made, decisions=made.decisions | {"variants": searched})
+    page = write(made, tmp_path / "report")
+    for text in (page.read_text(), page.with_suffix(".md").read_text()):
+        assert text.count("batch-relu trained under seed 3, but stably at no rate of the grid") == 1
+
+
+def test_a_better_rate_is_said_in_the_sections_of_the_claims_at_the_best_rate(
+    small: Results, no_figures: None, tmp_path: Path
+) -> None:
+    refined = small.trials["stage"] == "refine"
+    better = small.trials.assign(final_val_loss=small.trials["final_val_loss"].where(~refined, 0.001))
+    page = write(dataclasses.replace(small, trials=better), tmp_path / "report")
+    text = page.with_suffix(".md").read_text()
+    assert text.count("refinement came upon a better rate than the grid's best") == 3
+    assert "which decides nothing" in text
