@@ -42,10 +42,10 @@ CLAIM = Claim(
     delta_reason="a factor of two in the step that the local gradient can be trusted for",
     requires=(
         _walks_are_steps,
-        needs.probed(LANDSCAPE_SMOOTHNESS, SWITCH),
         needs.rates_varied,
         needs.variants_decided,
         needs.usable,
+        needs.probed(LANDSCAPE_SMOOTHNESS, SWITCH),
         needs.reference_best_known,
         needs.confirmed(SAME_RATE),
     ),

@@ -23,6 +23,9 @@ METRICS = {
 }
 
 
+_FLOOR = 1e-30  # of a gradient's norm, as of the attenuation slope's (protocol, section 7)
+
+
 def observe(view: View) -> Readings:
     """The readings of `METRICS`, one per layer; the first has no layers below it, so its shift is 0."""
     if not view.is_stepped:
@@ -34,5 +37,6 @@ def observe(view: View) -> Readings:
         old, new = before[start:end], after[start:end]
         shift = vector_norm(old - new)
         yield Reading(COVARIATE_SHIFT, layer, shift)
-        yield Reading(COVARIATE_SHIFT_RELATIVE, layer, shift / vector_norm(old))
+        # A layer that is switched off, as SkipInit's branches are at first, has no gradient that could shift.
+        yield Reading(COVARIATE_SHIFT_RELATIVE, layer, shift / vector_norm(old).clamp_min(_FLOOR))
         yield Reading(COVARIATE_SHIFT_COSINE, layer, cosine_similarity(old, new, dim=0))
