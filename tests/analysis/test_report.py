@@ -100,6 +100,8 @@ def test_everything_is_there(folder: Path) -> None:
                 "moving-averages",
                 "selection-shares",
                 "selection-flips",
+                "better-rates",
+                "replications",
                 "probe-cost",
                 "cells",
             ]
