@@ -384,7 +384,7 @@ def test_a_study_at_one_rate_shows_its_cells_and_no_empty_tables(no_figures: Non
     write(make_results(seeds=2, sampler="fixed"), tmp_path / "report")
     text = html_text(tmp_path / "report")
     assert "trains at one learning rate, as its source did" in text
-    assert "neither the main claim nor those on speed can be judged" in text
+    assert "none of the claims with other choices can be judged on this study" in text
     numbers = text.split("The variants in numbers")[-1].split("More figures")[0]
     assert numbers.count(" sweep 0.001 2 ") == 4
     assert "optimizer.name=" not in text
