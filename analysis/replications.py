@@ -65,5 +65,5 @@ def _shown(verdict: Verdict) -> str:
     if math.isnan(verdict.low):
         return ""
     show = CLAIMS[verdict.claim].show
-    effect = show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high, verdict.delta)
+    effect = show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high)
     return f"{effect} ({show_interval(show, verdict.low, verdict.high)})"

@@ -25,8 +25,8 @@ NORMALIZATIONS = (
     *("none-clip1", "batch-last", "weight-mean-batch", "weight-std-group2", "layer-channel", "batch-noisy"),
 )
 ACTIVATIONS = ("sigmoid", "relu", "tanh", "elu", "selu", "gelu")
-PER_VARIANT = 105
-"""Trials: 6 rates x 10 seeds, two bisections, and up to four confirm cells x 10 seeds."""
+PER_VARIANT = 125
+"""Trials: 6 rates x 10 seeds, two bisections of both edges, and up to four confirm cells x 10 seeds."""
 
 
 def overrides_for(num_trials):
@@ -40,7 +40,12 @@ def overrides_for(num_trials):
         f"variants.activations={list(ACTIVATIONS[:num_activations])}",
         "seeds.sweep=10",
         "seeds.confirm=10",
+        "search.low=1e-3",
+        "search.high=1e2",
+        "search.num_rates=6",
         "search.num_bisections=2",
+        "init.gains=[]",
+        'probes.enabled=["gradients", "activations"]',
     ]
 
 

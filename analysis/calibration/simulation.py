@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logit
+from scipy.stats import norm
 
 from analysis.stats.signed_rank import Floats
-from benchmark.contract import STABLE_SHARE
+from benchmark.contract import STABLE_SHARE, TRAINED_CONFIDENCE
 
 Pairs = tuple[Floats, Floats]
 Observer = Callable[[Floats, Floats, np.random.Generator], Pairs]
@@ -61,7 +63,7 @@ class Search:
 
     Attributes:
         log10_rates: The grid, ascending.
-        num_bisections: Of the gap above the highest stable rate.
+        num_bisections: Of the gaps at both edges of the stable rates.
         num_classes: K.
         num_images: Validation images: accuracy is a multiple of 1 / num_images.
         accuracy: True accuracy at well-chosen rates.
@@ -74,7 +76,7 @@ class Search:
     accuracy: float
 
 
-QUICK = Search(tuple(np.linspace(-3, 2, 6)), 3, num_classes=10, num_images=360, accuracy=0.97)
+QUICK = Search(tuple(np.linspace(-3.5, 0, 8)), 2, num_classes=10, num_images=360, accuracy=0.97)
 CIFAR100 = Search(tuple(np.linspace(-4, 1, 12)), 2, num_classes=100, num_images=5000, accuracy=0.5)
 
 
@@ -89,7 +91,10 @@ class Edges:
 
 
 def find_edges(search: Search, low_edge: Floats, high_edge: Floats, rng: np.random.Generator) -> Edges:
-    """Sweeps the grid and bisects the upper edge, judging each rate by one noisy, quantized accuracy.
+    """Sweeps the grid and refines both edges, judging each rate by one noisy, quantized accuracy.
+
+    As a study does (protocol, section 4): every round halves the gaps at both edges of the stable rates;
+    where none is stable but some trained, those beside the best trained one.
 
     Args:
         search: Grid, bisections and data.
@@ -99,31 +104,51 @@ def find_edges(search: Search, low_edge: Floats, high_edge: Floats, rng: np.rand
     """
     width = 0.05  # decades over which accuracy falls off beyond an edge
     chance = 1 / search.num_classes
+    threshold = chance + STABLE_SHARE * (search.accuracy - chance)
+    # What the Wilson interval of protocol 5 excludes: it inverts this test.
+    deviation = np.sqrt(chance * (1 - chance) / search.num_images)
+    trained = chance + norm.ppf(TRAINED_CONFIDENCE) * deviation
 
-    def stable(log10_rate: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def observe(log10_rate: Floats) -> Floats:
         falling = expit((high_edge - log10_rate) / width + logit(STABLE_SHARE))
         rising = expit((log10_rate - low_edge) / width + logit(STABLE_SHARE))
         probability = chance + (search.accuracy - chance) * falling * rising
-        accuracy = rng.binomial(search.num_images, probability) / search.num_images
-        return np.asarray(accuracy - chance >= STABLE_SHARE * (search.accuracy - chance), dtype=np.bool_)
+        return np.asarray(rng.binomial(search.num_images, probability) / search.num_images)
 
-    rates = np.array([-np.inf, *search.log10_rates, np.inf])
-    is_stable = np.stack([stable(np.full(high_edge.shape, rate)) for rate in search.log10_rates])
-    any_stable = is_stable.any(axis=0)
-    lowest = 1 + is_stable.argmax(axis=0)
-    highest = len(search.log10_rates) - is_stable[::-1].argmax(axis=0)
-    low, high = rates[highest], rates[highest + 1]
-    for _ in range(search.num_bisections):
-        can_bisect = np.isfinite(high)
-        middle = (low + np.where(can_bisect, high, low)) / 2
-        holds = stable(middle)
-        low, high = np.where(can_bisect & holds, middle, low), np.where(can_bisect & ~holds, middle, high)
-    return Edges(
-        lowest_stable=np.where(any_stable, rates[lowest], np.inf),
-        below_lowest=np.where(any_stable, rates[lowest - 1], -np.inf),
-        highest_stable=np.where(any_stable, low, -np.inf),
-        above_highest=np.where(any_stable, high, np.inf),
+    # [rates, ...], ascending: what was tried, between -inf and +inf, which stand for what was not.
+    rates = np.stack([np.full(high_edge.shape, rate) for rate in (-np.inf, *search.log10_rates, np.inf)])
+    accuracies = np.stack(
+        [observe(rate) if np.isfinite(rate).all() else np.full_like(rate, -1) for rate in rates]
     )
+    for _ in range(search.num_bisections):
+        is_worth_it = accuracies.max(axis=0) > trained
+        for gap in _gaps(rates, accuracies, threshold):
+            tried = is_worth_it & np.isfinite(gap).all(axis=0)
+            middle = np.where(tried, gap[0], 0.0) / 2 + np.where(tried, gap[1], 0.0) / 2
+            rates = np.concatenate([rates, np.where(tried, middle, np.inf)[None]])
+            accuracies = np.concatenate([accuracies, np.where(tried, observe(middle), -1.0)[None]])
+        order = np.argsort(rates, axis=0, kind="stable")
+        rates, accuracies = (np.take_along_axis(of, order, axis=0) for of in (rates, accuracies))
+    (high, above), (below, low) = _gaps(rates, accuracies, threshold)
+    is_known = accuracies.max(axis=0) >= threshold
+    return Edges(
+        lowest_stable=np.where(is_known, low, np.inf),
+        below_lowest=np.where(is_known, below, -np.inf),
+        highest_stable=np.where(is_known, high, -np.inf),
+        above_highest=np.where(is_known, above, np.inf),
+    )
+
+
+def _gaps(rates: Floats, accuracies: Floats, threshold: float) -> tuple[Pairs, Pairs]:
+    """The gaps above the highest and below the lowest stable rate; where none is, beside the best one."""
+    is_stable = accuracies >= threshold
+    is_end = np.where(is_stable.any(axis=0), is_stable, accuracies == accuracies.max(axis=0))
+    first, last = is_end.argmax(axis=0), len(rates) - 1 - is_end[::-1].argmax(axis=0)
+
+    def at(index: NDArray[np.intp]) -> Floats:
+        return np.asarray(np.take_along_axis(rates, index[None], axis=0)[0], dtype=np.float64)
+
+    return (at(last), at(last + 1)), (at(first - 1), at(first))
 
 
 def difference(treated: Pairs, reference: Pairs) -> Pairs:
@@ -137,34 +162,46 @@ def difference(treated: Pairs, reference: Pairs) -> Pairs:
     return low, high
 
 
-def max_stable_rate(search: Search) -> Observer:
-    """Observer of log10(max stable rate), in decades. The edges' place between grid points is random."""
+def max_stable_rate(search: Search, band: float = np.inf) -> Observer:
+    """Observer of log10(max stable rate), in decades. The edges' place between grid points is random.
+
+    Args:
+        search: how a study looks for it.
+        band: true width of both variants' stable rates, decades. One narrower than the grid's step leaves
+            some seeds without a stable rate on it.
+    """
 
     def observe(reference: Floats, treated: Floats, rng: np.random.Generator) -> Pairs:
-        base = rng.uniform(-1, 0, size=(*reference.shape[:2], 1))
-        no_low_edge = np.full(reference.shape, -np.inf)
-        seen = [find_edges(search, no_low_edge, base + edge, rng) for edge in (treated, reference)]
+        high_edges = _high_edges(search, reference, treated, rng)
+        seen = [find_edges(search, edge - band, edge, rng) for edge in high_edges]
         return difference(*((edges.highest_stable, edges.above_highest) for edges in seen))
 
     return observe
 
 
 def stable_band(search: Search) -> Observer:
-    """Observer of the stable band in decades; only its upper edge is refined, as in a study."""
+    """Observer of the stable band in decades: the lower edges lie alike, the effect is in the upper ones."""
 
     def observe(reference: Floats, treated: Floats, rng: np.random.Generator) -> Pairs:
-        size = (*reference.shape[:2], 1)
-        low_edge = rng.uniform(-2.8, -1.8, size=size) + np.zeros(reference.shape)
-        base = rng.uniform(-1, 0, size=size)
-        seen = [find_edges(search, low_edge, base + edge, rng) for edge in (treated, reference)]
+        step = search.log10_rates[1] - search.log10_rates[0]
+        place = rng.uniform(0.5, 0.5 + step, size=(*reference.shape[:2], 1))
+        low_edge = search.log10_rates[0] + place + np.zeros(reference.shape)
         bands = []
-        for edges in seen:
+        for high_edge in _high_edges(search, reference, treated, rng):
+            edges = find_edges(search, low_edge, high_edge, rng)
             none = np.isneginf(edges.highest_stable)
             shortest = np.where(none, 0.0, edges.highest_stable) - np.where(none, 0.0, edges.lowest_stable)
             bands.append((np.where(none, -np.inf, shortest), edges.above_highest - edges.below_lowest))
         return difference(*bands)
 
     return observe
+
+
+def _high_edges(search: Search, reference: Floats, treated: Floats, rng: np.random.Generator) -> Pairs:
+    """Upper edges of the treated and of the reference variant, anywhere between two points of the grid."""
+    step = search.log10_rates[1] - search.log10_rates[0]
+    base = search.log10_rates[-1] - 1.25 - rng.uniform(0, step, size=(*reference.shape[:2], 1))
+    return base + treated, base + reference
 
 
 def time_to_target(reference: Floats, treated: Floats, rng: np.random.Generator) -> Pairs:

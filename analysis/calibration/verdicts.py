@@ -54,10 +54,15 @@ _LOG_RATIOS = tuple(float(ratio) for ratio in np.log10([1.0, 1.5, 2.0]))
 MEASURES = (
     Measure("max stable rate, quick", 0.3, 0.1, (0.0, 0.5, 0.8), _QUICK),
     Measure("max stable rate, quick, wide", 0.3, 0.25, (0.0, 0.5, 0.8), _QUICK),
+    Measure(
+        "max stable rate, quick, narrow",
+        *(0.3, 0.1, (0.0, 0.5, 0.8)),
+        simulation.max_stable_rate(QUICK, band=0.45),
+    ),
     Measure("max stable rate, cifar100", 0.3, 0.1, (0.0, 0.5, 0.8), _CIFAR100),
     Measure("stable band, quick", 0.3, 0.1, (0.0, 0.8, 1.6), simulation.stable_band(QUICK)),
     Measure("time to target", float(np.log10(1.2)), 0.05, _LOG_RATIOS, simulation.time_to_target),
-    Measure("failure share, quick", 0.1, 0.05, (0.0, 0.2, 0.4), simulation.failure_share(6)),
+    Measure("failure share, quick", 0.1, 0.05, (0.0, 0.2, 0.4), simulation.failure_share(8)),
     Measure("gap", 0.05, 0.03, (0.0, 0.1, 0.15), simulation.generalization_gap(0.0)),
     Measure("gap, 5% untrained", 0.05, 0.03, (0.0, 0.1, 0.15), simulation.generalization_gap(0.05)),
 )

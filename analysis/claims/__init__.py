@@ -36,6 +36,7 @@ from analysis.claims._base import (
     Verdict,
     show_effect,
     show_interval,
+    show_middle,
 )
 from analysis.claims._better_rates import better_rates_frame
 from analysis.claims._sensitivity import (
@@ -130,6 +131,7 @@ __all__ = [
     "sensitivity_table",
     "show_effect",
     "show_interval",
+    "show_middle",
     "verdicts_document",
     "with_robustness",
 ]

@@ -257,9 +257,7 @@ class Verdict:
 NOT_MEASURABLE = "not measurable here"
 
 
-def show_effect(
-    show: Callable[[float], str], effect: float, least: float, greatest: float, delta: float
-) -> str:
+def show_effect(show: Callable[[float], str], effect: float, least: float, greatest: float) -> str:
     """An effect in words; of an infinite or unknown one, the bound that there is.
 
     Args:
@@ -267,17 +265,29 @@ def show_effect(
         effect: pseudo-median of the pairs' midpoints.
         least: pseudo-median of the least effects.
         greatest: pseudo-median of the greatest effects.
-        delta: an effect that is known no better than that is said to be the middle of what is known.
     """
     if math.isfinite(effect):
-        coarse = math.isfinite(greatest - least) and greatest - least > delta
-        known = f" (the middle of {show_interval(show, least, greatest)})" if coarse else ""
-        return f"{show(effect)}{known}"
+        return show(effect)
     if math.isfinite(least):
         return f"at least {show(least)}"
     if math.isfinite(greatest):
         return f"at most {show(greatest)}"
     return NOT_MEASURABLE
+
+
+def show_middle(show: Callable[[float], str], least: float, greatest: float, delta: float) -> str:
+    """Of an effect that is known no better than delta, between what it is the middle; else empty.
+
+    Args:
+        show: of the claim.
+        least: pseudo-median of the least effects.
+        greatest: pseudo-median of the greatest effects.
+        delta: smallest effect of interest.
+    """
+    if not math.isfinite(least) or not math.isfinite(greatest) or greatest - least <= delta:
+        return ""
+    low, high = (show(end).partition(" ")[0] for end in (least, greatest))
+    return f"the middle of {low} to {high}"
 
 
 def show_interval(show: Callable[[float], str], low: float, high: float) -> str:

@@ -47,6 +47,6 @@ def _sentence(verdict: Verdict, shows: Mapping[str, Callable[[float], str]]) -> 
     if not verdict.n:
         return f"{words}. {verdict.reason}."
     show = shows[verdict.claim]
-    effect = show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high, verdict.delta)
+    effect = show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high)
     interval = show_interval(show, verdict.low, verdict.high)
     return f"{words}, {effect} (90% interval: {interval}; {verdict.n} seeds)."

@@ -20,6 +20,7 @@ from analysis.claims._base import (
     Verdict,
     show_effect,
     show_interval,
+    show_middle,
 )
 from analysis.claims._requirements import unmet
 from analysis.results import Results
@@ -154,7 +155,7 @@ _NOTHING = Estimate(effect=np.nan, effect_low=np.nan, effect_high=np.nan, low=np
 def _sentence(results: Results, test: _Test, outcome: Outcome, size: Estimate) -> str:
     """The outcome in plain words, with its figures."""
     claim = test.claim
-    effect = show_effect(claim.show, size.effect, size.effect_low, size.effect_high, claim.delta)
+    effect = show_effect(claim.show, size.effect, size.effect_low, size.effect_high)
     # Only an unsettled effect can be without any bound: a settled one's interval excludes delta.
     guess = f"the effect is {effect}" if effect == NOT_MEASURABLE else f"the best guess is {claim.best_guess}"
     templates = {
@@ -185,10 +186,13 @@ def _what_settles(claim: Claim, sample: Sample, needed: int | None, num_tests: i
 
 
 def _interval_words(claim: Claim, size: Estimate) -> str:
-    """The 90% interval; an open one is said in words."""
+    """Where the effect is known no better than delta, that; and the 90% interval, an open one in words."""
     if np.isinf(size.low) and np.isinf(size.high):
-        return "no bounded 90% interval"
-    return f"90% interval: {show_interval(claim.show, size.low, size.high)}"
+        interval = "no bounded 90% interval"
+    else:
+        interval = f"90% interval: {show_interval(claim.show, size.low, size.high)}"
+    middle = show_middle(claim.show, size.effect_low, size.effect_high, claim.delta)
+    return f"{middle}; {interval}" if middle else interval
 
 
 def _not_evaluable_sentence(results: Results, test: _Test, found: NotEvaluable) -> str:

@@ -42,7 +42,8 @@ def _robustness(verdict: Verdict, rows: Sequence[Mapping[Any, Any]], claim: Clai
         return None
     changed = [row for row in others if row["outcome"] != verdict.outcome]
     same, settled = len(others) - len(changed), verdict.outcome != "INCONCLUSIVE"
-    held = f"{'holds' if settled else 'stays open'} under {same} of {len(others)} other choices"
+    plural = "s" * (len(others) > 1)
+    held = f"{'holds' if settled else 'stays open'} under {same} of {len(others)} other choice{plural}"
 
     def listed(figures: bool) -> str:
         told = [_told(row, settled, claim if figures else None) for row in changed]
@@ -60,7 +61,7 @@ def _told(row: Mapping[Any, Any], settled: bool, claim: Claim | None) -> str:
     figures = []
     if math.isfinite(row["effect"]):
         figures.append(claim.show(row["effect"]))
-    if not math.isnan(row["low"]):
+    if math.isfinite(row["low"]) or math.isfinite(row["high"]):
         figures.append(show_interval(claim.show, row["low"], row["high"]))
     found = ", ".join(figures)
     if settled:

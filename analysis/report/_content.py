@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval
+from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval, show_middle
 from analysis.matrix import Matrix, against_competitors, by_normalizer
 from analysis.measures import ranking_words
 from analysis.replications import agreement_words
@@ -137,7 +137,9 @@ def _judged(verdict: Verdict) -> Judged:
 
 
 def _effect(claim: Claim, verdict: Verdict) -> str:
-    return show_effect(claim.show, verdict.effect, verdict.effect_low, verdict.effect_high, verdict.delta)
+    size = verdict.effect_low, verdict.effect_high
+    parts = show_effect(claim.show, verdict.effect, *size), show_middle(claim.show, *size, verdict.delta)
+    return ", ".join(filter(None, parts))
 
 
 def _strip(verdict: Verdict) -> Strip:
@@ -198,7 +200,7 @@ def _at_better_rates(claim: Claim, row: Mapping[Hashable, Any]) -> str:
     )
     if not row["n"]:
         return f"{where} There nothing can be said: {row['reason']}."
-    effect = show_effect(claim.show, row["effect"], row["effect_low"], row["effect_high"], claim.delta)
+    effect = show_effect(claim.show, row["effect"], row["effect_low"], row["effect_high"])
     between = show_interval(claim.show, row["low"], row["high"])
     return (
         f"{where} There the effect is {effect} (90% interval: {between}; {row['n']} seeds, as sweep and "

@@ -116,7 +116,9 @@ def test_a_study_with_another_optimizer_is_a_row_of_the_primary_claim(results):
     # with this one, normalization moves the edge by no more than the grid steps over
     level = make_results(activations=("relu",), edges={"none-relu": 0.0, "batch-relu": 0.0})
     heavier = dataclasses.replace(
-        level, study=level.study | {"optimizer": {"name": "sgd", "momentum": 0.99}}, study_hash="0000bbbb"
+        level,
+        study=level.study | {"optimizer": level.study["optimizer"] | {"momentum": 0.99}},
+        study_hash="0000bbbb",
     )
     table = sensitivity_table(dataclasses.replace(results, siblings=(same, heavier)))
     added = table[table["choice"].str.startswith("optimizer")].set_index("choice")

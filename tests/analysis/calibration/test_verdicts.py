@@ -50,7 +50,7 @@ class TestSimulation:
     def test_edge_is_found_within_the_resolution_of_the_protocol(
         self, search: simulation.Search, gap: float
     ) -> None:
-        edge = np.random.default_rng(0).uniform(-1, 0, size=(20, 1, 50))
+        edge = np.random.default_rng(0).uniform(-1.5, -0.5, size=(20, 1, 50))
         edges = simulation.find_edges(search, np.full(edge.shape, -INF), edge, np.random.default_rng(1))
         assert_allclose(edges.above_highest - edges.highest_stable, gap)
         noise = 0.05  # accuracy's, in decades: one width of the fall-off
@@ -58,10 +58,34 @@ class TestSimulation:
         assert inside.mean() > 0.99
         assert (edges.below_lowest == -INF).all()
 
+    @pytest.mark.parametrize("search", [simulation.QUICK, simulation.CIFAR100])
+    def test_so_is_the_lower_edge(self, search: simulation.Search) -> None:
+        low_edge = np.random.default_rng(0).uniform(-3, -2, size=(20, 1, 50))
+        edges = simulation.find_edges(search, low_edge, low_edge + 1.2, np.random.default_rng(1))
+        step = search.log10_rates[1] - search.log10_rates[0]
+        assert_allclose(edges.lowest_stable - edges.below_lowest, step / 4)
+        inside = (edges.below_lowest - 0.05 <= low_edge) & (low_edge <= edges.lowest_stable + 0.05)
+        assert inside.mean() > 0.99
+
+    def test_a_band_between_two_rates_of_the_grid_is_found(self) -> None:
+        """Stable from -2.4 to -2.1, where the grid has -2.5 and -2.0 and the net trains at both."""
+        low_edge, high_edge = np.full(200, -2.4), np.full(200, -2.1)
+        unrefined = dataclasses.replace(simulation.QUICK, num_bisections=0)
+        edges = simulation.find_edges(unrefined, low_edge, high_edge, np.random.default_rng(0))
+        assert np.isneginf(edges.highest_stable).mean() > 0.95
+        edges = simulation.find_edges(simulation.QUICK, low_edge, high_edge, np.random.default_rng(0))
+        assert (edges.highest_stable == -2.25).mean() + (edges.highest_stable == -2.125).mean() > 0.95
+
+    def test_a_net_that_never_trains_is_not_searched(self) -> None:
+        edges = simulation.find_edges(
+            simulation.QUICK, np.full(9, -7.0), np.full(9, -6.0), np.random.default_rng(0)
+        )
+        assert np.isneginf(edges.highest_stable).all()
+
     def test_edges_beyond_the_grid_are_open(self) -> None:
         high_edge, low_edge = np.array([9.0, -9.0]), np.full(2, -INF)
         edges = simulation.find_edges(simulation.QUICK, low_edge, high_edge, np.random.default_rng(0))
-        assert (edges.highest_stable[0], edges.above_highest[0]) == (2.0, INF)
+        assert (edges.highest_stable[0], edges.above_highest[0]) == (0.0, INF)
         assert (edges.highest_stable[1], edges.above_highest[1]) == (-INF, INF)
 
     def test_differences_of_open_intervals(self) -> None:

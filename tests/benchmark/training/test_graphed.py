@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from gpu_checks import JUDGES, RULES, Case, network_of, population_of
+from gpu_checks import DECAYED, JUDGES, RULES, Case, network_of, population_of
 from made_engines import Rerun
 from made_trials import data_on, make_data
 from pretend_gpu import DEVICE, watch
@@ -205,7 +205,7 @@ def test_nor_does_alpha_dropout(on_device, tmp_path):
 
 def test_nor_does_it_with_every_optimizer_and_loss(on_device, tmp_path):
     population = made(on_device, tmp_path, rows=MANY[:2])
-    for rule, loss in itertools.product(RULES, JUDGES):
+    for rule, loss in itertools.product([*RULES, DECAYED], JUDGES):
         assert notes_of(population_with(population, rule, loss)) == [], (rule, loss)
 
 
