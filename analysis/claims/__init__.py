@@ -39,6 +39,7 @@ from analysis.claims._base import (
     show_middle,
 )
 from analysis.claims._better_rates import better_rates_frame
+from analysis.claims._search import searched_words
 from analysis.claims._sensitivity import (
     AS_IS,
     MOVING_AVERAGES,
@@ -126,6 +127,7 @@ __all__ = [
     "judge",
     "judge_against_competitors",
     "judge_outcomes",
+    "searched_words",
     "selection_flips",
     "selection_shares",
     "sensitivity_table",

@@ -20,12 +20,12 @@ def search_caveats(results: Results, pair: Pair, *, both_edges: bool) -> list[st
     """
     wide = needs.wide_edges(results, pair, both_edges=both_edges)
     said = [f"{wide} stability edges are known to no better than {needs.EDGE_RESOLUTION} decades"]
-    return said * bool(wide) + [text for name in pair.both if (text := _searched(results, name))]
+    return said * bool(wide) + [text for name in pair.both if (text := searched_words(results, name))]
 
 
-def _searched(results: Results, variant: str) -> str:
-    """Which seeds of a variant were stable at no rate of the grid, and what the search beside it found."""
-    seeds = select.decided(results, variant)["searched_seeds"]
+def searched_words(results: Results, variant: str) -> str:
+    """Which seeds of a variant were stable at no rate of the grid, and what was found; empty if none was."""
+    seeds = select.decided(results, variant).get("searched_seeds", [])
     if not seeds:
         return ""
     edges = max_stable_rate(results, variant).set_index("seed").loc[seeds]

@@ -120,10 +120,10 @@ def load_replications(results: Results, tracking_uri: str | None = None) -> Resu
     """
     uri = resolve_uri(tracking_uri)
     store, study = Store(uri), str(results.study["name"])
-    known = set(store.experiments.values())
     found = []
-    for name in takewhile(known.__contains__, (replication_name(study, number) for number in count(1))):
-        for run in store.study_runs(name):
+    names = (replication_name(study, number) for number in count(1))
+    for name in takewhile(set(store.experiments.values()).__contains__, names):
+        for run in store.newest_study_runs(name):
             artifacts = store.artifacts(run)
             if (
                 run.data.tags.get(Tag.STATUS) == "complete"

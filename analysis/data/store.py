@@ -98,12 +98,18 @@ class Store:
         if experiment is None:
             known = ", ".join(sorted(name for name in self.experiments.values() if name != "Default"))
             raise InputError(f"study {study!r} was never run here; studies with results: {known or 'none'}")
-        runs = self.records.search([experiment], {Tag.KIND: "study"}, newest_first=True)
+        runs = self.newest_study_runs(study)
         if not runs:
             raise InputError(
                 f"study {study!r} has an experiment but no study run yet; start it with: "
                 f"python -m benchmark run {study}"
             )
+        return runs
+
+    def newest_study_runs(self, study: str) -> list[Any]:
+        """The same; none where there is none."""
+        experiments = [key for key, name in self.experiments.items() if name == study]
+        runs = self.records.search(experiments, {Tag.KIND: "study"}, newest_first=True) if experiments else []
         # A study run that is gone on with keeps its start: what counts is when it was last worked on.
         return sorted(runs, key=lambda run: float(run.data.tags.get(Tag.LAST_OPENED_AT, 0.0)), reverse=True)
 

@@ -59,6 +59,7 @@ NORMALIZATION_HUES = {
     "none-lecun": "#f4a582",
     "none-orthogonal": "#e31a1c",
     "none-lsuv": "#a50026",
+    "none-noisy": "#fdae61",
     "none-clip0.1": "#b2182b",
     "none-clip1": "#67001f",
     "none-clip10": "#3f0012",

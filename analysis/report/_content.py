@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, Claim, Verdict, show_effect, show_interval, show_middle
+from analysis.claims import CLAIMS, Claim, Verdict, searched_words, show_effect, show_interval, show_middle
 from analysis.matrix import Matrix, against_competitors, by_normalizer
 from analysis.measures import ranking_words
 from analysis.replications import agreement_words
@@ -93,7 +93,7 @@ def assemble(
     judged = [_judged(verdict) for verdict in verdicts]
     primary = next(claim for claim in CLAIMS.values() if claim.primary)
     better = tables["better-rates"].frame
-    sections = _sections(judged, [picture for picture in pictures if not picture.skipped], better)
+    sections = _sections(results, judged, [one for one in pictures if not one.skipped], better)
     shown = {picture.id for section in sections for picture in section.pictures}
     return Content(
         results=results,
@@ -173,7 +173,9 @@ def _by_normalizer(results: Results, judged: Sequence[Judged]) -> dict[str, list
     }
 
 
-def _sections(judged: Sequence[Judged], pictures: Sequence[Picture], better: pd.DataFrame) -> list[Section]:
+def _sections(
+    results: Results, judged: Sequence[Judged], pictures: Sequence[Picture], better: pd.DataFrame
+) -> list[Section]:
     """A section per judged claim; a figure stands where it is first needed and is linked from there on."""
     shown: set[str] = set()
     sections = []
@@ -185,11 +187,22 @@ def _sections(judged: Sequence[Judged], pictures: Sequence[Picture], better: pd.
         fresh = [picture for picture in wanted if picture.id not in shown]
         shown |= {picture.id for picture in fresh}
         seen = [picture for picture in wanted if picture not in fresh]
-        notes = [
+        notes = _searched_unjudged(results, own) if claim.primary else []
+        notes += [
             _at_better_rates(claim, row) for row in better[better["claim"] == claim.id].to_dict("records")
         ]
         sections.append(Section(claim, own, own[0].verdict.num_tests, fresh, seen, notes))
     return sections
+
+
+def _searched_unjudged(results: Results, judged: Sequence[Judged]) -> list[str]:
+    """Which seeds were searched for a stable rate, of nets whose verdicts, not judged, do not say it."""
+    said = {name for one in judged if one.verdict.n for name in one.verdict.pair.both}
+    return [
+        f"{words}."
+        for name in results.variants
+        if name not in said and (words := searched_words(results, name))
+    ]
 
 
 def _at_better_rates(claim: Claim, row: Mapping[Hashable, Any]) -> str:

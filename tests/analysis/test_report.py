@@ -100,6 +100,8 @@ def test_everything_is_there(folder: Path) -> None:
                 "moving-averages",
                 "selection-shares",
                 "selection-flips",
+                "better-rates",
+                "replications",
                 "probe-cost",
                 "cells",
             ]
@@ -382,7 +384,7 @@ def test_a_study_at_one_rate_shows_its_cells_and_no_empty_tables(no_figures: Non
     write(make_results(seeds=2, sampler="fixed"), tmp_path / "report")
     text = html_text(tmp_path / "report")
     assert "trains at one learning rate, as its source did" in text
-    assert "neither the main claim nor those on speed can be judged" in text
+    assert "none of the claims with other choices can be judged on this study" in text
     numbers = text.split("The variants in numbers")[-1].split("More figures")[0]
     assert numbers.count(" sweep 0.001 2 ") == 4
     assert "optimizer.name=" not in text
@@ -477,3 +479,26 @@ def html_text(folder: Path) -> str:
 def strip_tags(text: str) -> str:
     body = text[text.index("<body>") :]
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def test_seeds_that_were_searched_are_named_where_no_verdict_says_it(
+    no_figures: None, tmp_path: Path
+) -> None:
+    made = make_results(activations=("relu",), seeds=5, confirm_seeds=5, untrainable=("none-relu",))
+    decided = made.decisions["variants"]
+    searched = decided | {"batch-relu": decided["batch-relu"] | {"searched_seeds": [3]}}
+    made = dataclasses.replace(made, decisions=made.decisions | {"variants": searched})
+    page = write(made, tmp_path / "report")
+    for text in (page.read_text(), page.with_suffix(".md").read_text()):
+        assert text.count("batch-relu trained under seed 3, but stably at no rate of the grid") == 1
+
+
+def test_a_better_rate_is_said_in_the_sections_of_the_claims_at_the_best_rate(
+    small: Results, no_figures: None, tmp_path: Path
+) -> None:
+    refined = small.trials["stage"] == "refine"
+    better = small.trials.assign(final_val_loss=small.trials["final_val_loss"].where(~refined, 0.001))
+    page = write(dataclasses.replace(small, trials=better), tmp_path / "report")
+    text = page.with_suffix(".md").read_text()
+    assert text.count("refinement came upon a better rate than the grid's best") == 3
+    assert "which decides nothing" in text

@@ -102,7 +102,7 @@ def test_sizes_of_the_shipped_quick_study():
     sizes = {s.stage: (s.num_cells, s.num_trials, s.is_bound) for s in plan.stage_sizes(load_study("quick"))}
     assert sizes["sweep"] == (48, 48 * 10, False)  # 6 variants x 8 rates x 10 seeds
     assert sizes["refine"] == (240, 240, True)  # 6 variants x 10 seeds x 2 edges x 2 bisections
-    assert sizes["gains"] == (12, 120, True)  # 6 variants x 2 gains beside 1, x 10 seeds
+    assert sizes["gains"] == (24, 240, True)  # 6 variants x 4 gains beside 1, x 10 seeds
     assert sizes["confirm"] == (15, 150, True)  # 6 bests and 3 x 3 multiples, x 10 seeds
 
 
