@@ -37,21 +37,24 @@ def print_replications(console: Console, frame: pd.DataFrame, title: str) -> Non
     """A table per replication: both verdicts, both effects, and whether they agree; then how many do."""
     for name, own in frame.groupby("replication", sort=False):
         table = Table(title=escape(f"{title} and {name}"), caption=f"{AGREE}.", box=SIMPLE_HEAD)
-        for heading in ("claim", "net", "verdict", "effect (90%)", "again", "effect again (90%)", "agree"):
-            table.add_column(heading)
+        for heading in ("claim", "net", "verdict, effect (90%)", "the same again", "agree"):
+            whole = 13 if heading not in ("claim", "net", "agree") else None  # the longest verdict
+            table.add_column(heading, no_wrap=heading in ("claim", "net"), min_width=whole)
         for row in own.to_dict("records"):
             table.add_row(
                 str(row["claim"]),
                 f"{row['normalizer']}-{row['activation']}",
-                f"[{COLOURS[row['outcome']]}]{row['outcome']}[/]",
-                escape(str(row["shown"])),
-                f"[{COLOURS[row['outcome_again']]}]{row['outcome_again']}[/]",
-                escape(str(row["shown_again"])),
+                _judged_and_shown(row["outcome"], row["shown"]),
+                _judged_and_shown(row["outcome_again"], row["shown_again"]),
                 "yes" if row["agree"] else f"no: {row['why']}",
             )
         console.print(table)
     for sentence in agreement_words(frame):
         console.print(sentence, highlight=False, markup=False)
+
+
+def _judged_and_shown(outcome: str, shown: str) -> str:
+    return f"[{COLOURS[outcome]}]{outcome}[/]" + (f"\n{escape(shown)}" if shown else "")
 
 
 def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
