@@ -46,7 +46,7 @@ def print_replications(console: Console, frame: pd.DataFrame, title: str) -> Non
                 f"{row['normalizer']}-{row['activation']}",
                 _judged_and_shown(row["outcome"], row["shown"]),
                 _judged_and_shown(row["outcome_again"], row["shown_again"]),
-                "yes" if row["agree"] else f"no: {row['why']}",
+                "yes" if row["agree"] else f"no:\n{row['why']}",
             )
         console.print(table)
     for sentence in agreement_words(frame):

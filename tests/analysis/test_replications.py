@@ -63,7 +63,7 @@ def test_the_table_has_a_row_for_each_and_says_how_many_agree():
     out = io.StringIO()
     print_replications(Console(file=out, width=200), frame, "synthetic")
     assert words in out.getvalue()
-    assert "no: another verdict" in out.getvalue()
+    assert "another verdict" in out.getvalue()
     assert "Two verdicts agree if they are the same" in out.getvalue()
 
 
