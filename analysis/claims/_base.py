@@ -24,7 +24,7 @@ ONE_SIDED_RISK = (
 )
 
 
-CONDITIONAL = "Conditional on this split: all seeds share one validation set"
+CONDITIONAL = "Conditional on this split: all seeds share one {shared}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +119,7 @@ class Claim:
         inconclusive: sentence, without {effect}: it can be unknown.
         best_guess: the effect in that sentence's second half, with {effect}.
         activations: the claim is about these alone; None for all.
-        reads_validation: the measure, or the rate at which it is read, comes from the validation set, which
-            all seeds share.
+        shared: the images that all seeds share, from which the measure is read, or the rate at which it is.
         narrowed_by: of what more between those tried would narrow the seeds' intervals; empty where nothing
             that is searched would.
         needs: the study's switch that logs what it reads beyond the standard metrics; empty for none.
@@ -146,7 +145,7 @@ class Claim:
     inconclusive: str
     best_guess: str = "{effect}"
     activations: tuple[str, ...] | None = None
-    reads_validation: bool = True
+    shared: str = "validation set"
     narrowed_by: str = ""
     needs: str = ""
     caveat: str = ""

@@ -203,7 +203,7 @@ def _not_evaluable_sentence(results: Results, test: _Test, found: NotEvaluable) 
 
 def _caveats(results: Results, claim: Claim, sample: Sample, num_tests: int) -> list[str]:
     """Sentences that qualify a judged claim."""
-    conditional = CONDITIONAL if claim.reads_validation else ""
+    conditional = CONDITIONAL.format(shared=claim.shared)
     said = [f"{text}." for text in (conditional, claim.caveat, *sample.caveats) if text]
     n = sample.seeds.size
     blank = int((np.isneginf(sample.low) & np.isposinf(sample.high)).sum())

@@ -79,7 +79,7 @@ CLAIM = Claim(
         "whether {norm} stops the {act} net's gradients from fading by more than {delta} is not settled"
     ),
     activations=("sigmoid", "tanh"),
-    reads_validation=False,
+    shared="probe batch",
     needs=SWITCH,
     caveat=ONE_SIDED_RISK,
 )
