@@ -9,7 +9,7 @@ from analysis.results import Results
 
 TITLE = "Training time per variant"
 CAPTION = (
-    "Seconds of training per 100 optimizer steps, by the engine that trains the variant. All variants were "
+    "Seconds of training per 100 optimizer steps, by one engine where it takes all variants. They were "
     "timed in turns, before the first trial; each mark is a round ({n} per variant), the bar their median. "
     "Evaluation is not counted. Read the ratio between variants rather than the seconds, which are this "
     "machine's."

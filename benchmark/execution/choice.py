@@ -4,6 +4,7 @@ import math
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -168,7 +169,10 @@ def _rows_of(engine: Engine, most: int) -> list[int]:
 def time_steps(
     choices: Mapping[Trial, Choice], data: DeviceData, rounds: int
 ) -> dict[Trial, tuple[float, ...]]:
-    """Seconds that a step of one trial takes, as chosen, in rounds in which all of them take turns.
+    """Seconds that a step of one trial takes, in rounds in which all of them take turns.
+
+    All are timed on equal terms, with the engine and the rows that most of them are trained with: near ties
+    are decided by chance, and would move the ratios. What cannot be had so is timed as it is trained.
 
     Times that trials note while a study runs also hold what ran beside them: their first intervals above
     all, while the runner writes what has just ended. Here nothing else of the study runs, and what else the
@@ -181,7 +185,12 @@ def time_steps(
     """
     threads = torch.get_num_threads()
     try:
-        clocks = {trial: _stepping(trial, data, choice) for trial, choice in choices.items()}
+        terms = Counter((choice.engine, choice.rows) for choice in choices.values())
+        (engine, rows), _ = terms.most_common(1)[0]
+        clocks = {
+            trial: _stepping(trial, data, (engine, rows), (own.engine, own.rows))
+            for trial, own in choices.items()
+        }
         taken: dict[Trial, list[float]] = {trial: [] for trial in choices}
         for _ in range(rounds):
             for trial, (measured, num_steps) in clocks.items():
@@ -192,11 +201,16 @@ def time_steps(
         torch.set_num_threads(threads)
 
 
-def _stepping(trial: Trial, data: DeviceData, choice: Choice) -> tuple["Measurement", int]:
-    """What steps the trial as chosen, and how many steps make a turn."""
+def _stepping(
+    trial: Trial, data: DeviceData, common: tuple[str, int], own: tuple[str, int]
+) -> tuple["Measurement", int]:
+    """What steps the trial by the common engine and rows, or else its own, and how many steps make a turn."""
     torch.set_num_threads(trial.threads)
-    measured = Measurement(trial, data, choice.engine, choice.rows)
-    of_population = choice.rows * measured.step_s(measured.num_steps)
+    try:
+        (_, rows), measured = common, Measurement(trial, data, *common)
+    except (InputError, RuntimeError):
+        (_, rows), measured = own, Measurement(trial, data, *own)
+    of_population = rows * measured.step_s(measured.num_steps)
     return measured, max(measured.num_steps, math.ceil(_TURN_S / of_population))
 
 
