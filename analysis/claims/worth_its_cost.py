@@ -42,7 +42,7 @@ CLAIM = Claim(
     ),
     best_guess="{effect} as fast",
     caveat=(
-        "Seconds belong to this device, to the engine, which is the same for all where it can be, and to what "
-        "else the machine did while the steps were timed, in turns, before the first trial"
+        "Seconds belong to this device, to the engine, which is the same for all where it can be, and to "
+        "what else the machine did while the steps were timed, in turns, before the first trial"
     ),
 )
