@@ -21,6 +21,38 @@ TIMINGS = {"train_seconds", "examples_per_s", "probe_seconds"}
 NARROW = ("--set", "network.width=3", "--device", "cpu")
 """For speed: what is tested here does not depend on the network's width."""
 
+TINY = """
+name = "tiny"
+description = "One rate, ten trials: nothing is searched."
+
+[variants]
+activations = ["relu"]
+
+[network]
+blocks = 3
+width = 3
+
+[budget]
+num_steps = 20
+batch_size = 16
+eval_every = 20
+confirm_eval_every = 20
+
+[search]
+sampler = "fixed"
+low = 0.1
+high = 0.1
+num_rates = 1
+
+[seeds]
+sweep = 5
+confirm = 0
+
+[execution]
+workers = 1
+"""
+"""A study in a file."""
+
 
 def main_of(package, folder, *words):
     """Run `python -m <package> <words>` in `folder`, but in this process: exit code, stdout, stderr."""

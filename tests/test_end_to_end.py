@@ -9,42 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from running import NARROW, Left, main_of
+from running import NARROW, TINY, Left, main_of
 from scipy.stats import rankdata
 
 import analysis.report
 from benchmark.execution.chains import Scheduler
 
-TINY = """
-name = "tiny"
-description = "One rate, ten trials: nothing is searched."
-
-[variants]
-activations = ["relu"]
-
-[network]
-blocks = 3
-width = 3
-
-[budget]
-num_steps = 20
-batch_size = 16
-eval_every = 20
-confirm_eval_every = 20
-
-[search]
-sampler = "fixed"
-low = 0.1
-high = 0.1
-num_rates = 1
-
-[seeds]
-sweep = 5
-confirm = 0
-
-[execution]
-workers = 1
-"""
 AXIS = """
 [axis]
 key = "network.width"

@@ -3,40 +3,10 @@
 import json
 
 import pytest
-from running import Left, main_of
+from running import TINY, Left, main_of
 
 from benchmark.training import loop
 
-TINY = """
-name = "tiny"
-description = "One rate, ten trials: nothing is searched."
-
-[variants]
-activations = ["relu"]
-
-[network]
-blocks = 3
-width = 3
-
-[budget]
-num_steps = 20
-batch_size = 16
-eval_every = 20
-confirm_eval_every = 20
-
-[search]
-sampler = "fixed"
-low = 0.1
-high = 0.1
-num_rates = 1
-
-[seeds]
-sweep = 5
-confirm = 0
-
-[execution]
-workers = 1
-"""
 CPU = ("--device", "cpu")
 
 
