@@ -19,7 +19,7 @@ from analysis.calibration.simulation import CIFAR100, QUICK, SHAPES, Observer
 from analysis.stats.signed_rank import Floats
 from benchmark.contract import ALPHA
 
-NUM_ACTIVATIONS = 2  # of a family, as in `quick` and `cifar100`
+NUM_ACTIVATIONS = 2  # of a family, as in `cifar100`; `quick` has three
 NUM_SEEDS = (6, 8, 10, 20)
 
 FALSE_SUPPORTED, FALSE_REFUTED = "false SUPPORTED", "false REFUTED"
