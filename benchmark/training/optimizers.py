@@ -6,10 +6,10 @@ place, which on a flat vector costs a few kernels whatever the network's depth.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from benchmark.base.section import Section
@@ -113,7 +113,12 @@ class AdamW(_AdamMoments):
         super().update_(parameters, gradient, moments, lr, step)
 
 
-OptimizerSpec = Annotated[Sgd | RmsProp | Adam | AdamW, Field(discriminator="name")]
+def _named(section: Any) -> Any:
+    """A section that does not say whose it is: SGD's, as of a study that has none."""
+    return {"name": "sgd"} | section if isinstance(section, dict) else section
+
+
+OptimizerSpec = Annotated[Sgd | RmsProp | Adam | AdamW, Field(discriminator="name"), BeforeValidator(_named)]
 OPTIMIZERS: Mapping[str, type[Section]] = {
     rule.model_fields["name"].default: rule for rule in get_args(get_args(OptimizerSpec)[0])
 }

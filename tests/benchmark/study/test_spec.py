@@ -227,6 +227,10 @@ def test_an_override_may_change_the_optimizer(path):
     assert study.optimizer == RmsProp(epsilon_inside=True)
 
 
+def test_an_override_of_the_optimizer_that_a_study_has_without_naming_it():
+    assert load_study("quick", ["optimizer.weight_decay=0.1"]).optimizer == Sgd(weight_decay=0.1)
+
+
 def test_all_stands_for_every_entry_there_is():
     everything = ['variants.normalizations=["all"]', 'variants.activations=["all"]']
     study = load_study("quick", everything)
