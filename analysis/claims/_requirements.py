@@ -185,8 +185,10 @@ def _best_known(results: Results, variant: str) -> str | None:
     if rate is None:
         return f"{variant} has no best learning rate: at no rate did half of its seeds train"
     if select.decided(results, variant)["at_edge"]:
+        extended = results.decisions.get("num_extensions")
+        last = "still the grid's last after extending it" if extended else "the grid's last"
         return (
-            f"the best learning rate of {variant} ({rate:.3g}) is still the grid's last after extending it: "
+            f"the best learning rate of {variant} ({rate:.3g}) is {last}: "
             "its true best may lie outside; widen search.low or search.high"
         )
     return None

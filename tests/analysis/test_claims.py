@@ -382,10 +382,15 @@ def test_a_best_rate_on_the_grids_edge_blocks_claims_at_the_best(claim, variant,
     results = make_results(activations=("relu",))
     chosen = results.decisions["variants"]
     at_edge = chosen | {variant: chosen[variant] | {"at_edge": True}}
-    changed = dataclasses.replace(results, decisions=results.decisions | {"variants": at_edge})
-    (verdict,) = only(changed, claim)
-    assert (verdict.outcome == "NOT EVALUABLE") is blocked
-    assert ("still the grid's last" in verdict.reason) is blocked
+    for num_extensions, words in (
+        (0, "is the grid's last: "),
+        (2, "is still the grid's last after extending it"),
+    ):
+        decided = {"variants": at_edge, "num_extensions": num_extensions}
+        changed = dataclasses.replace(results, decisions=results.decisions | decided)
+        (verdict,) = only(changed, claim)
+        assert (verdict.outcome == "NOT EVALUABLE") is blocked
+        assert (words in verdict.reason) is blocked
 
 
 def test_a_family_is_one_claim_and_one_normalizer_over_the_planned_activations():
