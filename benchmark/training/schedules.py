@@ -29,14 +29,10 @@ class Constant(Section):
 class _WarmedUp(Section):
     share: float = Field(default=0.05, gt=0.0, lt=1.0)
 
-    def factors(self, num_steps: int) -> list[float]:
-        """Of every step of a budget: T numbers in (0, 1]."""
+    def _rise(self, num_steps: int) -> list[float]:
+        """Of the steps that warm up."""
         warm = min(max(1, round(self.share * num_steps)), num_steps)
-        return [(step + 1) / warm for step in range(warm)] + self._after(num_steps - warm)
-
-    def _after(self, num_steps: int) -> list[float]:
-        """Of the steps after the warm-up."""
-        raise NotImplementedError
+        return [(step + 1) / warm for step in range(warm)]
 
 
 class Warmup(_WarmedUp):
@@ -50,8 +46,10 @@ class Warmup(_WarmedUp):
 
     name: Literal["warmup"] = "warmup"
 
-    def _after(self, num_steps: int) -> list[float]:
-        return [1.0] * num_steps
+    def factors(self, num_steps: int) -> list[float]:
+        """Of every step of a budget: T numbers in (0, 1]."""
+        rise = self._rise(num_steps)
+        return rise + [1.0] * (num_steps - len(rise))
 
 
 class WarmupCosine(_WarmedUp):
@@ -65,8 +63,11 @@ class WarmupCosine(_WarmedUp):
 
     name: Literal["warmup-cosine"] = "warmup-cosine"
 
-    def _after(self, num_steps: int) -> list[float]:
-        return [(1 + math.cos(math.pi * step / num_steps)) / 2 for step in range(num_steps)]
+    def factors(self, num_steps: int) -> list[float]:
+        """Of every step of a budget: T numbers in (0, 1]."""
+        rise = self._rise(num_steps)
+        left = num_steps - len(rise)
+        return rise + [(1 + math.cos(math.pi * step / left)) / 2 for step in range(left)]
 
 
 Schedule = Constant | Warmup | WarmupCosine

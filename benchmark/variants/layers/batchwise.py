@@ -37,17 +37,21 @@ class RunningNorm(nn.Module):
             running = self.get_buffer(name)
             running.add_((value.detach() - running) * weight)
 
+    def _mean(self, x: Tensor) -> Tensor:
+        """[C], the batch's in training, which is tracked; else the running one."""
+        if not self.training:
+            return self.running_mean
+        mean = x.mean(POSITIONS)
+        self._track(self.momentum, running_mean=mean)
+        return mean
+
 
 class MeanOnlyBatchNorm(RunningNorm):
     """Mean-only batch normalization (Salimans & Kingma 2016, 1602.07868, section 4): y = x - mean + b."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
-        mean = self.running_mean
-        if self.training:
-            mean = x.mean(POSITIONS)
-            self._track(self.momentum, running_mean=mean)
-        return x - (mean - self.bias)[:, None, None]
+        return x - (self._mean(x) - self.bias)[:, None, None]
 
 
 class BatchRenorm(RunningNorm):

@@ -26,11 +26,7 @@ class BatchCentring(_Scaled):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
-        mean = self.running_mean
-        if self.training:
-            mean = x.mean(POSITIONS)
-            self._track(self.momentum, running_mean=mean)
-        return self._affine(x - mean[:, None, None])
+        return self._affine(x - self._mean(x)[:, None, None])
 
 
 class BatchScaling(_Scaled):
