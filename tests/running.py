@@ -70,6 +70,20 @@ def main_of(package, folder, *words):
     return code, out.getvalue(), err.getvalue()
 
 
+def make_unlucky(monkeypatch, seed):
+    """Trials of this seed raise, in this process, until the patch is undone."""
+    from benchmark.training import loop
+
+    real = loop.Replica
+
+    def sometimes_raising(trial, *arguments):
+        if trial.seed == seed:
+            raise ValueError(f"seed {seed} is unlucky")
+        return real(trial, *arguments)
+
+    monkeypatch.setattr(loop, "Replica", sometimes_raising)
+
+
 class Process:
     """`python -m benchmark <words>` in a process group of its own, working in `folder`."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from running import NARROW, TINY, Left, main_of
+from running import NARROW, TINY, Left, main_of, make_unlucky
 from scipy.stats import rankdata
 
 import analysis.report
@@ -162,16 +162,7 @@ def test_plan_trains_nothing_and_status_says_so(tmp_path):
 
 
 def test_trials_that_fail_are_reported_and_tried_again(folder, monkeypatch):
-    from benchmark.training import loop
-
-    real = loop.Replica
-
-    def sometimes_raising(trial, *arguments):
-        if trial.seed == 1:
-            raise ValueError("seed 1 is unlucky")
-        return real(trial, *arguments)
-
-    monkeypatch.setattr(loop, "Replica", sometimes_raising)
+    make_unlucky(monkeypatch, 1)
     left = Left(folder)
     code, _, errors = main_of("benchmark", folder, "run", "tiny.toml", "--device", "cpu")
     assert code == 1

@@ -3,9 +3,7 @@
 import json
 
 import pytest
-from running import TINY, Left, main_of
-
-from benchmark.training import loop
+from running import TINY, Left, main_of, make_unlucky
 
 CPU = ("--device", "cpu")
 
@@ -29,14 +27,7 @@ def test_a_study_is_replicated_and_both_are_laid_side_by_side(folder, monkeypatc
     code, _, errors = main_of("analysis", folder, "replications", "tiny.toml")
     assert (code, "python -m benchmark replicate tiny" in errors) == (2, True)
 
-    real = loop.Replica
-
-    def sometimes_raising(trial, *arguments):
-        if trial.seed == 6:
-            raise ValueError("seed 6 is unlucky")
-        return real(trial, *arguments)
-
-    monkeypatch.setattr(loop, "Replica", sometimes_raising)
+    make_unlucky(monkeypatch, 6)
     assert main_of("benchmark", folder, "replicate", "tiny.toml", *CPU)[0] == 1
     code, _, errors = main_of("analysis", folder, "replications", "tiny.toml")
     assert (code, "expected a complete replication, found none" in errors) == (2, True)
