@@ -1,4 +1,4 @@
-"""The command line: `python -m analysis report|claims|replications|calibrate|throughput`.
+"""The command line: `python -m analysis report|claims|replications|export|calibrate|throughput`.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from analysis.errors import InputError
 
 REPORTS = "mlruns/reports"
+DATA = "docs/data"
 CALIBRATION_STUDIES = 1000
 
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "report": commands.report,
             "claims": commands.claims,
             "replications": commands.replications,
+            "export": commands.export,
             "calibrate": commands.calibrate,
             "throughput": commands.throughput,
         }[options.verb](options)
@@ -45,14 +47,20 @@ def parser() -> argparse.ArgumentParser:
     report = verbs.add_parser("report", help="write a study's report and log it to its MLflow run")
     claims = verbs.add_parser("claims", help="print a study's verdicts")
     again = verbs.add_parser("replications", help="print a study's verdicts beside those of its replications")
-    for sub in (report, claims, again):
-        sub.add_argument("study", metavar="STUDY", help="a study's name, or the path to its TOML file")
+    export = verbs.add_parser("export", help="write studies as small files that a repository can carry")
+    export.add_argument("studies", metavar="STUDY", nargs="+", help="names of studies, without an axis")
+    export.add_argument("--out", type=Path, metavar="DIR", default=Path(DATA), help="(default: %(default)s)")
+    for sub in (report, claims, again, export):
+        if sub is not export:
+            sub.add_argument(
+                "study", metavar="STUDY", help="a study's name, its TOML file, or the folder of an export"
+            )
+            sub.add_argument("--run", metavar="ID", help="a study run other than the newest")
         sub.add_argument(
             "--tracking-uri",
             metavar="U",
             help="where MLflow tracks (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)",
         )
-        sub.add_argument("--run", metavar="ID", help="a study run other than the newest")
     report.add_argument("--out", type=Path, metavar="DIR", help=f"folder (default: {REPORTS}/STUDY)")
     calibrate = verbs.add_parser("calibrate", help="measure the verdicts' error rates on simulated studies")
     calibrate.add_argument(

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.claims import Verdict, judge, judge_outcomes, sensitivity_table, with_robustness
+from analysis.data import exported
 from analysis.data.load import load, load_family, load_replications, log_report
 from analysis.errors import InputError
 from analysis.matrix import by_normalizer, by_value
@@ -38,10 +39,22 @@ def study_name(study: str) -> str:
 
 def _load(options: argparse.Namespace) -> Results:
     """The results asked for; which run they are of is said where the study has several."""
+    if _is_folder(options):
+        return exported.read(Path(options.study))
     results = load(study_name(options.study), options.tracking_uri, options.run)
     if results.which_run:
         print(results.which_run, file=sys.stderr)
     return results
+
+
+def _is_folder(options: argparse.Namespace) -> bool:
+    """Whether the study is named by the folder of an export."""
+    return Path(options.study).is_dir()
+
+
+def _replicated(results: Results, options: argparse.Namespace) -> Results:
+    """The results with their replications; an export comes with them."""
+    return results if _is_folder(options) else load_replications(results, options.tracking_uri)
 
 
 def report(options: argparse.Namespace) -> None:
@@ -56,15 +69,26 @@ def report(options: argparse.Namespace) -> None:
     results = _load(options)
     out = options.out or REPORTS / str(results.study["name"])
     if not results.study.get("axis"):
-        page = write(load_replications(results, options.tracking_uri), out)
+        page = write(_replicated(results, options), out)
     else:
         family = load_family(results, options.tracking_uri)
         page = write_family(family, out)
         for member in family.members:
             if member is not results:
                 log_report(member, page.parent / family.folder_of(member), options.tracking_uri)
-    log_report(results, page.parent, options.tracking_uri)
+    if not _is_folder(options):
+        log_report(results, page.parent, options.tracking_uri)
     print(page)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write studies as files that a repository can carry, and print where."""
+    for study in options.studies:
+        results = load(study_name(study), options.tracking_uri)
+        folder = options.out / str(results.study["name"])
+        exported.write(results, folder)
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{folder} ({size / 2**20:.2f} MiB, {results.status})")
 
 
 def claims(options: argparse.Namespace) -> None:
@@ -97,7 +121,7 @@ def replications(options: argparse.Namespace) -> None:
     axis = results.study.get("axis")
     members = load_family(results, options.tracking_uri).members if axis else (results,)
     console = Console()
-    found = [load_replications(member, options.tracking_uri) for member in members]
+    found = [_replicated(member, options) for member in members]
     if not any(member.replications for member in found):
         name = results.study["name"]
         raise InputError(

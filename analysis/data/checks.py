@@ -20,6 +20,8 @@ from benchmark.contract import (
     SCHEMA_FILE,
     SCHEMA_VERSION,
     STUDY_FILE,
+    timing_rounds,
+    variant_name,
 )
 
 MEND = "read it with the commit that logged it, or run the study again"
@@ -93,6 +95,31 @@ def check_versions(study: str, schema: Mapping[str, Any]) -> None:
         )
 
 
+def check_run(
+    where: str,
+    study: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    decisions: Mapping[str, Any],
+    *,
+    complete: bool,
+) -> list[str]:
+    """What a study run logged as JSON is whole, and under this analysis' rules.
+
+    Returns:
+        names of the planned variants.
+
+    Raises:
+        InputError: it is not.
+    """
+    check_versions(str(study.get("name")), schema)
+    check_study(where, study)
+    normalizations, activations = (study["variants"][key] for key in ("normalizations", "activations"))
+    check_schema(where, schema, normalizations)
+    variants = [variant_name(n, a) for a in activations for n in normalizations]
+    check_decisions(where, decisions, variants, complete=complete)
+    return variants
+
+
 def check_study(where: str, study: Mapping[str, Any]) -> None:
     """The resolved study has every key that analysis reads.
 
@@ -162,16 +189,28 @@ def _check_values(where: str, document: Mapping[str, Any], wanted: Mapping[str, 
 
 
 def steps_s(
-    where: str, engines: Mapping[str, Any], variants: Collection[str], rounds: int, *, complete: bool
+    where: str,
+    engines: Mapping[str, Any],
+    variants: Collection[str],
+    seeds: Mapping[str, int],
+    *,
+    complete: bool,
 ) -> dict[str, tuple[float, ...]]:
     """What a step of each variant takes, in seconds, round by round; of a study that has just begun, nothing.
+
+    Args:
+        where: in messages.
+        engines: by variant.
+        variants: planned.
+        seeds: the study's, of which there are as many rounds.
+        complete: whether the study is.
 
     Raises:
         InputError: a variant is missing, or its times are not as many as the rounds, or no times.
     """
     if not engines and not complete:
         return {}
-    found = {}
+    found, rounds = {}, timing_rounds(seeds["sweep"], seeds["confirm"])
     for name in variants:
         taken = engines.get(name, {}).get("steps_s")
         if not (

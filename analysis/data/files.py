@@ -1,8 +1,11 @@
-"""Files that were logged, read or refused by name."""
+"""Files that were logged, read or refused by name; and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.checks import refuse
+
+DIRECTORY_MODE = 0o755
 
 
 def read_json(path: Path | None) -> dict[str, Any]:
@@ -42,3 +47,20 @@ def read_table(path: Path | None) -> pa.Table | None:
             return file.read(use_threads=False)
     except pa.ArrowInvalid as error:
         refuse(str(path), "a parquet file", str(error).splitlines()[0])
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A fresh folder that takes the place of `folder` if all goes well; else what was there stays.
+
+    Args:
+        folder: to create or replace, with its parents.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        fresh = Path(scratch) / "fresh"
+        fresh.mkdir(mode=DIRECTORY_MODE)
+        yield fresh
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        fresh.rename(folder)

@@ -30,7 +30,7 @@ from analysis.family import (
     same_rules,
     varies_data,
 )
-from analysis.results import CURVE_FRAME, PROBE_FRAME, Results, Variant
+from analysis.results import CURVE_FRAME, PROBE_FRAME, Results
 from benchmark.contract import (
     CURVES_FILE,
     DECISIONS_FILE,
@@ -43,7 +43,6 @@ from benchmark.contract import (
     Tag,
     local_artifacts,
     replication_name,
-    timing_rounds,
 )
 
 DEFAULT_TRACKING_URI = "sqlite:///mlruns/mlflow.db"
@@ -168,16 +167,10 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
     """A study run without its curves and probes."""
     artifacts, where = store.artifacts(run), f"study run {run.info.run_id}"
     schema, study = artifacts.json(SCHEMA_FILE), artifacts.json(STUDY_FILE)
-    checks.check_versions(store.experiments[run.info.experiment_id], schema)
-    checks.check_study(where, study)
-    normalizations, activations = (study["variants"][key] for key in ("normalizations", "activations"))
-    checks.check_schema(where, schema, normalizations)
     decisions, status = artifacts.json(DECISIONS_FILE), run.data.tags.get(Tag.STATUS, "running")
-    variants = [Variant(n, a).name for a in activations for n in normalizations]
     complete = status == "complete"
-    checks.check_decisions(where, decisions, variants, complete=complete)
+    variants = checks.check_run(where, study, schema, decisions, complete=complete)
     engines = artifacts.json(ENGINES_FILE)
-    rounds = timing_rounds(study["seeds"]["sweep"], study["seeds"]["confirm"])
     return Results(
         study=study,
         schema=schema,
@@ -192,7 +185,7 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
         curves=pd.DataFrame(columns=list(CURVE_FRAME)),
         probes=pd.DataFrame(columns=list(PROBE_FRAME)),
         status=status,
-        steps_s=checks.steps_s(where, engines, variants, rounds, complete=complete),
+        steps_s=checks.steps_s(where, engines, variants, study["seeds"], complete=complete),
     )
 
 

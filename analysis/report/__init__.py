@@ -12,14 +12,13 @@ the same parts above them.
 """
 
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from analysis.claims import Verdict, judge, judge_against_competitors, verdicts_document, with_robustness
+from analysis.data.files import DIRECTORY_MODE, replacing
 from analysis.family import Family
 from analysis.figures import AXIS_FIGURES, FIGURES
 from analysis.report._content import assemble
@@ -34,8 +33,6 @@ from analysis.report._render import (
 from analysis.report._tables import Table, tables
 from analysis.results import Results
 
-DIRECTORY_MODE = 0o755
-
 
 def write(results: Results, out_dir: Path) -> Path:
     """Write the whole report; an older one in the same place is replaced at the end, or stays as it was.
@@ -47,7 +44,7 @@ def write(results: Results, out_dir: Path) -> Path:
     Returns:
         path of report.html.
     """
-    with _replacing(out_dir) as fresh, painting(len(results.variants)) as painters:
+    with replacing(out_dir) as fresh, painting(len(results.variants)) as painters:
         _write_into(results, fresh, painters)
     return out_dir / "report.html"
 
@@ -63,7 +60,7 @@ def write_family(family: Family, out_dir: Path) -> Path:
         path of the head's report.html.
     """
     num_variants = sum(len(member.variants) for member in family.members)
-    with _replacing(out_dir) as fresh, painting(num_variants) as painters:
+    with replacing(out_dir) as fresh, painting(num_variants) as painters:
         verdicts = []
         for member in family.members:
             folder = fresh / family.folder_of(member)
@@ -77,19 +74,6 @@ def write_family(family: Family, out_dir: Path) -> Path:
         _write_text(fresh / "report.html", render_family_html(content))
         _write_text(fresh / "report.md", render_family_markdown(content))
     return out_dir / "report.html"
-
-
-@contextmanager
-def _replacing(out_dir: Path) -> Iterator[Path]:
-    """A fresh folder that takes the place of `out_dir` if all goes well."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as scratch:
-        fresh = Path(scratch) / "report"
-        fresh.mkdir(mode=DIRECTORY_MODE)
-        yield fresh
-        if out_dir.exists():
-            out_dir.rename(Path(scratch) / "old")
-        fresh.rename(out_dir)
 
 
 def _write_into(results: Results, folder: Path, painters: Executor | None) -> list[Verdict]:
