@@ -107,8 +107,8 @@ def test_whole_trials_are_timed(measured):
     assert 0 < known[0]["auto_against_best"] <= 1
     for line in (row, *auto):
         assert tuple(line) == tuple(missing) == TRIAL_COLUMNS
-        # 250 steps and 51 evaluations.
-        assert line["trial_s"] == pytest.approx(250 * line["step_ms"] / 1000 + 51 * line["evaluation_s"])
+        # 200 steps and 51 evaluations.
+        assert line["trial_s"] == pytest.approx(200 * line["step_ms"] / 1000 + 51 * line["evaluation_s"])
         assert 0 < line["evaluation_share"] < 1
 
 
