@@ -1,4 +1,4 @@
-"""The command line: `python -m analysis report|claims|replications|export|calibrate|throughput`.
+"""The command line: `python -m analysis report|claims|replications|export|findings|calibrate|throughput`.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -13,6 +13,7 @@ from analysis.errors import InputError
 
 REPORTS = "mlruns/reports"
 DATA = "docs/data"
+PAGE = "docs/findings.md"
 CALIBRATION_STUDIES = 1000
 
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "claims": commands.claims,
             "replications": commands.replications,
             "export": commands.export,
+            "findings": commands.findings,
             "calibrate": commands.calibrate,
             "throughput": commands.throughput,
         }[options.verb](options)
@@ -50,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     export = verbs.add_parser("export", help="write studies as small files that a repository can carry")
     export.add_argument("studies", metavar="STUDY", nargs="+", help="names of studies, without an axis")
     export.add_argument("--out", type=Path, metavar="DIR", default=Path(DATA), help="(default: %(default)s)")
+    found = verbs.add_parser("findings", help="write the findings of exported studies, side by side")
+    found.add_argument("--data", type=Path, metavar="DIR", default=Path(DATA), help="(default: %(default)s)")
+    found.add_argument("--out", type=Path, metavar="F", default=Path(PAGE), help="(default: %(default)s)")
+    found.add_argument("--readme", type=Path, metavar="F", help="a document whose answer is written anew")
     for sub in (report, claims, again, export):
         if sub is not export:
             sub.add_argument(

@@ -91,6 +91,13 @@ def export(options: argparse.Namespace) -> None:
         print(f"{folder} ({size / 2**20:.2f} MiB, {results.status})")
 
 
+def findings(options: argparse.Namespace) -> None:
+    """Write the findings from exported studies, and print what was written."""
+    from analysis.findings import write
+
+    print(*write(options.data, options.out, options.readme), sep="\n")
+
+
 def claims(options: argparse.Namespace) -> None:
     """Print the verdicts, of a study with an axis those of every value, and the matrix of all."""
     results = _load(options)

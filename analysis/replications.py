@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -60,10 +59,19 @@ def _row(name: str, verdict: Verdict, again: Verdict) -> tuple[object, ...]:
     )
 
 
-def _shown(verdict: Verdict) -> str:
-    """Effect and interval in words; empty where nothing was judged."""
-    if math.isnan(verdict.low):
+def effect_words(verdict: Verdict) -> str:
+    """A verdict's effect; empty where nothing was judged."""
+    if not verdict.n:
         return ""
     show = CLAIMS[verdict.claim].show
-    effect = show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high)
-    return f"{effect} ({show_interval(show, verdict.low, verdict.high)})"
+    return show_effect(show, verdict.effect, verdict.effect_low, verdict.effect_high)
+
+
+def interval_words(verdict: Verdict) -> str:
+    """A verdict's 90% interval; empty where nothing was judged."""
+    return show_interval(CLAIMS[verdict.claim].show, verdict.low, verdict.high) if verdict.n else ""
+
+
+def _shown(verdict: Verdict) -> str:
+    """Effect and interval; empty where nothing was judged."""
+    return f"{effect_words(verdict)} ({interval_words(verdict)})" if verdict.n else ""

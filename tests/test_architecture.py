@@ -95,14 +95,14 @@ LAYERS = {
     "analysis": [
         {"analysis.__main__"},
         {"analysis.commands"},
-        {"analysis.report", "analysis.printing", "analysis.calibration"},
+        {"analysis.report", "analysis.printing", "analysis.calibration", "analysis.findings"},
         {"analysis.matrix", "analysis.replications"},
         {"analysis.claims", "analysis.figures"},
         {"analysis.measures"},
         {"analysis.stats", "analysis.data"},
         {"analysis.family"},
         {"analysis.results"},
-        {"analysis.errors"},
+        {"analysis.errors", "analysis.text"},
     ],
 }
 CONTRACT = "benchmark.contract"
@@ -126,7 +126,7 @@ KNOWS = {
         "analysis.commands",
         "analysis.printing",
     },
-    "jinja2": {"analysis.report._render"},
+    "jinja2": {"analysis.text"},
     "torchvision": {
         "benchmark.data.archives",
         "benchmark.data.image_folder",
@@ -143,7 +143,7 @@ SLOW = {"mlflow", "pyarrow", "sklearn", "torchvision", "PIL", "sqlalchemy", "log
 LATE = {
     "benchmark.__main__": {"benchmark.cli.commands", "benchmark.cli.status", "benchmark.throughput.command"},
     "analysis.__main__": {"analysis.commands"},
-    "analysis.commands": {"analysis.report", "analysis.calibration", "analysis.figures"},
+    "analysis.commands": {"analysis.report", "analysis.calibration", "analysis.figures", "analysis.findings"},
 }
 
 

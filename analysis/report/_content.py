@@ -13,9 +13,9 @@ from analysis.measures import ranking_words
 from analysis.replications import agreement_words
 from analysis.report._averages import averages
 from analysis.report._figures import Picture
-from analysis.report._format import MISSING, duration, pvalue
 from analysis.report._tables import Table
 from analysis.results import Results
+from analysis.text import MISSING, duration, pvalue
 from benchmark.contract import ENDED
 
 STRIP_ENDS = (-6.0, 24.0)  # multiples of delta at the ends of a verdict's strip

@@ -15,8 +15,8 @@ from analysis.matrix import Matrix, by_value, matrix_frame
 from analysis.measures import STABLE_RATE, axis_table, axis_trends, is_logarithmic
 from analysis.report._content import command_of
 from analysis.report._figures import Picture
-from analysis.report._format import MISSING, duration, interval, number, pvalue
 from analysis.report._tables import SEED, Row, Table
+from analysis.text import MISSING, duration, interval, number, pvalue
 from benchmark.contract import ALPHA, least_seeds
 
 PAGE = "report.html"

@@ -30,8 +30,8 @@ from analysis.measures import (
 )
 from analysis.measures.select import SAME_RATE
 from analysis.replications import replications_frame
-from analysis.report._format import MISSING, interval, number, share
 from analysis.results import Results, Variant
+from analysis.text import MISSING, interval, number, share
 from benchmark.contract import BASELINE, BEST, CONFIRMATORY
 
 Row = Mapping[Hashable, Any]

@@ -1,10 +1,38 @@
-"""Numbers and names as the report prints them."""
+"""Numbers and names as pages print them, and the templates that put them on one."""
 
 import math
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 MISSING = "–"
 MINUS = "−"
+_MARKDOWN_SPECIALS = str.maketrans(
+    {character: f"\\{character}" for character in "\\`*_[]|~"}
+    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "}
+)
+
+
+def render(template: Path, *, autoescape: bool, **context: object) -> str:
+    """A template's text; it has the filters `number`, and `md`, which keeps a text from being Markdown.
+
+    Args:
+        template: beside those that it includes.
+        autoescape: what is filled in is text, and the template HTML.
+        context: what it reads.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["number"] = number
+    environment.filters["md"] = lambda text: str(text).translate(_MARKDOWN_SPECIALS)
+    return environment.get_template(template.name).render(**context)
 
 
 def number(value: Any, digits: int = 3) -> str:
