@@ -19,8 +19,8 @@ from analysis.matrix import LETTERS
 from analysis.measures import variant_table
 from analysis.report import _figures, write
 from analysis.report._figures import MAX_EMBEDDED_SVG_BYTES
-from analysis.text import duration, interval, number, pvalue, share
 from analysis.results import Results
+from analysis.text import duration, interval, number, pvalue, share
 
 VOID = {"meta", "br", "img", "line", "link", "hr", "input"}
 HOSTILE = "<script>alert('x')</script>&|`_"
