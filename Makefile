@@ -23,7 +23,7 @@ STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark replicate plan status report claims calibrate throughput ui lint test test-gpu contracts clean
+.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput ui lint test test-gpu contracts clean
 
 help: ## list the targets (this)
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,12 @@ report: $(READY) ## write STUDY's report from what was logged
 
 claims: $(READY) ## print STUDY's verdicts
 	@$(RUN) -m analysis claims $(STUDY)
+
+export: $(READY) ## write STUDY's results into docs/data, as small files that a repository can carry
+	@$(RUN) -m analysis export $(STUDY)
+
+findings: $(READY) ## write docs/findings.md and the README's answer from docs/data; trains nothing
+	@$(RUN) -m analysis findings --readme README.md
 
 calibrate: $(READY) ## measure the verdict rules' error rates by simulation
 	@$(RUN) -m analysis calibrate

@@ -66,7 +66,7 @@ def answer(content: Content, out: Path, readme: Path) -> str:
     """What the README opens with: the main claim's verdicts, their figure, and where the rest is."""
     leading = content.leading
     page = out.resolve().relative_to(readme.resolve().parent)
-    sentences = "\n".join(f"- {verdict}" for verdict in lead(leading))
+    sentences = "\n".join(f"- {verdict.sentence}" for verdict in lead(leading))
     figure = f"![Accuracy against learning rate]({page.with_suffix('')}/{HEADLINE}.png)"
     size = size_words(leading.results)
     return (

@@ -77,7 +77,7 @@ class Content:
     """What the template reads."""
 
     leading: Ran
-    lead: list[str]
+    lead: list[Verdict]
     scales: list[Ran]
     missing: list[Scale]
     statements: list[tuple[Statement, list[tuple[str, str, list[Row]]]]]
@@ -131,11 +131,11 @@ def assemble(ran: Sequence[Ran], notebook: Ran | None, pictures: Mapping[str, Pi
     )
 
 
-def lead(leading: Ran) -> list[str]:
-    """The main claim's verdicts that could be judged, in whole sentences; all of them where none could."""
+def lead(leading: Ran) -> list[Verdict]:
+    """The main claim's verdicts that could be judged; all of them where none could."""
     primary = next(claim for claim in CLAIMS.values() if claim.primary)
     own = [verdict for verdict in leading.verdicts if verdict.claim == primary.id]
-    return [verdict.in_full for verdict in own if verdict.n] or [verdict.in_full for verdict in own]
+    return [verdict for verdict in own if verdict.n] or own
 
 
 def _answers(statement: Statement, ran: Sequence[Ran]) -> list[tuple[str, str, list[Row]]]:
