@@ -10,6 +10,8 @@ The README's answer, between its marks, is from here too.
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from analysis.data.files import replacing
 from analysis.errors import InputError
 from analysis.figures import FIGURES, save, styled
@@ -26,6 +28,31 @@ HEADLINE = "rate-response"
 START, END = "<!-- answer -->\n", "<!-- /answer -->"
 
 
+def compose(data: Path, name: str) -> tuple[Content, pd.DataFrame]:
+    """What the page says, and the table of every verdict; draws nothing.
+
+    Args:
+        data: folder of exported studies.
+        name: what the page calls the folder of its figures.
+
+    Raises:
+        InputError: there is nothing to show.
+    """
+    ran, notebook = read_all(data)
+    content = assemble(ran, notebook, _pictures(ran[-1].results, name))
+    return content, verdicts_frame([*ran, *([notebook] if notebook else [])])
+
+
+def page_of(content: Content) -> str:
+    """The page, as Markdown."""
+    return render(TEMPLATES / "findings.md.j2", autoescape=False, content=content, size_words=size_words)
+
+
+def table_of(verdicts: pd.DataFrame) -> str:
+    """The table, as CSV."""
+    return verdicts.to_csv(index=False, lineterminator="\n", float_format=PRECISION)
+
+
 def write(data: Path, out: Path, readme: Path | None = None) -> list[Path]:
     """Write the page, its table and figures, and the README's answer.
 
@@ -40,20 +67,18 @@ def write(data: Path, out: Path, readme: Path | None = None) -> list[Path]:
     Raises:
         InputError: there is nothing to show, or the document lacks the marks.
     """
-    ran, notebook = read_all(data)
     folder = out.with_suffix("")
     text = readme.read_text(encoding="utf-8") if readme else ""
     if readme and (START not in text or END not in text):
         raise InputError(
             f"{readme}: expected {START.strip()} and {END} around the answer, found none: add the marks"
         )
+    content, verdicts = compose(data, folder.name)
     with replacing(folder) as fresh:
-        content = assemble(ran, notebook, _draw(ran[-1].results, fresh, folder.name))
-        verdicts_frame([*ran, *([notebook] if notebook else [])]).to_csv(
-            fresh / "verdicts.csv", index=False, lineterminator="\n", float_format=PRECISION
-        )
-        page = render(TEMPLATES / "findings.md.j2", autoescape=False, content=content, size_words=size_words)
-    out.write_text(page, encoding="utf-8")
+        (fresh / "verdicts.csv").write_text(table_of(verdicts), encoding="utf-8")
+        for picture in content.pictures:
+            _draw(content.leading.results, Path(picture.link).stem, fresh)
+    out.write_text(page_of(content), encoding="utf-8")
     if readme is None:
         return [out, folder]
     before, rest = text.split(START, 1)
@@ -75,26 +100,22 @@ def answer(content: Content, out: Path, readme: Path) -> str:
     )
 
 
-def _draw(results: Results, folder: Path, name: str) -> Mapping[str, Picture]:
-    """Draw each claim's first figure that applies; claim -> picture.
-
-    Args:
-        results: what is drawn from.
-        folder: where to.
-        name: what the page will call the folder.
-    """
+def _pictures(results: Results, name: str) -> Mapping[str, Picture]:
+    """Each claim's first figure that applies, by claim."""
     chosen: dict[str, Picture] = {}
     for figure_id, drawing in FIGURES.items():
         wanted = [claim for claim in drawing.claims if claim not in chosen]
-        if not wanted or drawing.applies(results) is not None:
-            continue
-        frame = drawing.prepare(results)
-        picture = Picture(f"{name}/{figure_id}.png", drawing.title, drawing.describe(frame))
-        chosen |= dict.fromkeys(wanted, picture)
-        with styled():
-            svg, _ = save(drawing.draw(frame), folder / figure_id)
-        svg.unlink()
+        if wanted and drawing.applies(results) is None:
+            caption = drawing.describe(drawing.prepare(results))
+            chosen |= dict.fromkeys(wanted, Picture(f"{name}/{figure_id}.png", drawing.title, caption))
     return chosen
 
 
-__all__ = ["write"]
+def _draw(results: Results, figure_id: str, folder: Path) -> None:
+    drawing = FIGURES[figure_id]
+    with styled():
+        svg, _ = save(drawing.draw(drawing.prepare(results)), folder / figure_id)
+    svg.unlink()
+
+
+__all__ = ["answer", "compose", "page_of", "table_of", "write"]

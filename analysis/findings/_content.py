@@ -91,6 +91,11 @@ class Content:
     notebook_rows: list[Row]
     runs: list[dict[str, str]]
 
+    @property
+    def pictures(self) -> list[Picture]:
+        """Those of the sections, each once."""
+        return list(dict.fromkeys(section.picture for section in self.sections if section.picture))
+
 
 def assemble(ran: Sequence[Ran], notebook: Ran | None, pictures: Mapping[str, Picture]) -> Content:
     """The page's parts, in the order they are read in.
