@@ -25,12 +25,14 @@ from analysis.findings._asked import (
 )
 from analysis.findings._ran import Ran, Row, row_of, rows_of, size_words
 from analysis.measures import cell_table, rate_multiples_table
+from analysis.measures.select import best_rate
 from analysis.replications import effect_words
 from analysis.results import Results
 from analysis.stats import bootstrap_interval
 from analysis.text import MISSING, duration
 from benchmark.contract import ENDED
 
+RELU = "relu"
 SEED = 20190829
 """Of the bootstraps, so that the page is the same each time."""
 
@@ -170,17 +172,20 @@ def _side_by_side(ran: Sequence[Ran]) -> list[tuple[str, str, list[str], str]]:
 
 def _compared(paper: Paper, leading: Ran) -> tuple[Paper, Row | None, str, str]:
     """A paper, our verdict, whether it agrees, and the likeliest reason."""
-    verdict = leading.verdict(paper.claim, "relu")
+    verdict = leading.verdict(paper.claim, RELU)
     if verdict is None or not verdict.n:
         return paper, None, "not asked", ""
-    agrees = (
-        "agrees"
-        if verdict.outcome == paper.agrees
-        else "open"
-        if verdict.outcome == "INCONCLUSIVE"
-        else "disagrees"
-    )
-    return paper, row_of(leading, verdict), agrees, paper.reasons[verdict.outcome]
+    open_ = verdict.outcome == "INCONCLUSIVE"
+    agrees = "open" if open_ else "agrees" if verdict.outcome == paper.agrees else "disagrees"
+    words = [paper.reasons[verdict.outcome]]
+    if paper.best_rates:
+        results = leading.results
+        rates = (f"{net} {best_rate(results, net):.2g}" for net in verdict.pair.both)
+        words.append(
+            f"The best rates of those tried, at {results.study['budget']['batch_size']} images: "
+            f"{', '.join(rates)}."
+        )
+    return paper, row_of(leading, verdict), agrees, " ".join(words)
 
 
 def _advised(advice: Advice, ran: Sequence[Ran]) -> tuple[str, str, str]:
