@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-PROTOCOL_VERSION = "1.2.0"
+PROTOCOL_VERSION = "1.2.1"
 """Of `docs/protocol.md`; CHANGELOG.md says what changed."""
 
 PROTOCOL = ".".join(PROTOCOL_VERSION.split(".")[:2])
