@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmark.training.trial import Trial
 
-CurveRow = dict[str, float]
+CurveRow = dict[str, int | float]
 
 
 @dataclass(frozen=True)

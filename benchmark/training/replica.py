@@ -3,13 +3,14 @@
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor
 
 from benchmark.base.registry import lookup
-from benchmark.contract import DIVERGENCE_FACTOR
+from benchmark.contract import CURVE_METRICS, DIVERGENCE_FACTOR
 from benchmark.data.datasets import DeviceData, Split
 from benchmark.probes.watch import Probes
 from benchmark.training.checkpoint import Checkpoints
@@ -32,6 +33,8 @@ INTERVAL_METRICS = ("train_loss", "train_accuracy", "gradient_norm", "examples_p
 class Progress:
     """What a trial remembers beside its training state."""
 
+    __pydantic_config__: ClassVar = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
     train_seconds: float = 0.0
     probe_seconds: float = 0.0
     initial_loss: float = math.nan
@@ -48,9 +51,20 @@ class Progress:
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> "Progress":
-        """From a checkpoint's `document`."""
-        evaluations = [Evaluation(**entry) for entry in document["evaluations"]]
-        return cls(**{**document, "evaluations": evaluations})
+        """From a checkpoint's `document`.
+
+        Raises:
+            ValueError: it is of another form.
+        """
+        progress = _PROGRESS.validate_python(document)
+        if set(document) != set(vars(progress)):
+            raise ValueError(f"its progress lacks {', '.join(set(vars(progress)) - set(document))}")
+        if any(set(evaluation.row) != set(CURVE_METRICS) for evaluation in progress.evaluations):
+            raise ValueError("a row of its curves has other columns")
+        return progress
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 class Replica:
@@ -95,11 +109,9 @@ class Replica:
             lambda num_images, at: noise_draws(self.network, num_images, self._keys.noise, at),
         )
         self._before_last_step: Tensor | None = None
-        saved = checkpoints.load_progress(device)
-        if saved is None:
-            self.state, self.progress = self._initial_state(), Progress()
-        else:
-            self.state, self.progress = saved[0], Progress.read(saved[1])
+        self.state, self.progress = self._initial_state(), Progress()
+        if (saved := checkpoints.load_progress(device, self._saved)) is not None:
+            self.state, self.progress = saved
 
     def problem(self) -> Problem:
         """What it shares with the other rows of a population."""
@@ -199,6 +211,17 @@ class Replica:
         best = self._layout.split(self.progress.best_parameters) | self.progress.best_buffers
         self._checkpoints.finish(last, best)
         return outcome
+
+    def _saved(self, document: dict[str, Any]) -> tuple[TrainState, Progress]:
+        """State and progress of a checkpoint.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is of another form.
+        """
+        state = TrainState(**document["state"])
+        if not state.fits(self.state):
+            raise ValueError("its state is another network's")
+        return state, Progress.read(document["progress"])
 
     def _initial_state(self) -> TrainState:
         parameters = flatten(self.network)

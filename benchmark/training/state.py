@@ -55,6 +55,20 @@ class TrainState:
         """An independent copy."""
         return self._each(torch.clone)
 
+    def fits(self, other: "TrainState") -> bool:
+        """Whether another state's values could be this one's: the same tensors, of like shapes and types."""
+
+        def form(state: TrainState) -> list[object]:
+            tensors = [
+                ("", state.parameters),
+                ("", state.step),
+                *state.moments.items(),
+                *state.buffers.items(),
+            ]
+            return [(name, tensor.shape, tensor.dtype) for name, tensor in tensors]
+
+        return form(self) == form(other)
+
     def row(self, position: int) -> "TrainState":
         """One replica's state, as views: what writes to it writes to this one."""
         return self._each(lambda tensor: tensor[position])
