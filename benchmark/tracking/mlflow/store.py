@@ -123,7 +123,7 @@ class Artifacts:
         import pyarrow.parquet as pq
 
         with self.writing(run_id, name) as path:
-            pq.write_table(pa.Table.from_pylist(list(rows)), path)
+            pq.write_table(pa.Table.from_pylist(list(rows)), path, write_page_checksum=True)
 
     def read_json(self, run_id: str, name: str) -> dict[str, Any] | None:
         """A JSON artifact; None if the run has none of that name."""
