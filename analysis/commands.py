@@ -44,12 +44,15 @@ def _load(options: argparse.Namespace) -> Results:
     results = load(study_name(options.study), options.tracking_uri, options.run)
     if results.which_run:
         print(results.which_run, file=sys.stderr)
+    for line in results.damaged:
+        print(f"left out: {line}", file=sys.stderr)
     return results
 
 
 def _is_folder(options: argparse.Namespace) -> bool:
     """Whether the study is named by the folder of an export."""
-    return Path(options.study).is_dir()
+    folder = Path(options.study)
+    return exported.is_export(folder) or ("/" in options.study and folder.is_dir())
 
 
 def _replicated(results: Results, options: argparse.Namespace) -> Results:

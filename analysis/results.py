@@ -29,6 +29,8 @@ TRIAL_FRAME = (
     "status_ema",
     *FINAL_METRICS,
 )
+DAMAGED = "damaged"
+"""The status of a trial whose files are not what it logged: it is left out."""
 CURVE_FRAME = (*TRIAL_KEYS, *CURVE_METRICS)
 PROBE_FRAME = (*TRIAL_KEYS, *PROBE_COLUMNS)
 
@@ -71,6 +73,8 @@ class Results:
             first; without curves and probes.
         replications: complete runs of the study on other seeds and another split, where they were asked for.
         run_ids_on_other_data: of the study's other runs, the newest first.
+        damaged: what does not fit of trials that are left out for it, a line each; in `trials` they have the
+            status `DAMAGED` and no numbers.
     """
 
     study: dict[str, Any]
@@ -90,6 +94,7 @@ class Results:
     siblings: tuple[Results, ...] = ()
     replications: tuple[Results, ...] = ()
     run_ids_on_other_data: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
     steps_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property

@@ -1,7 +1,10 @@
-"""A table that a trial logged, damaged bit by bit: what is read is what was written, or nothing."""
+"""A trial's table, damaged: what is read is what was written, or nothing; and it is trained again."""
+
+import shutil
 
 import numpy as np
 import pytest
+from running import TINY, Left, main_of
 
 from analysis.data.files import read_table
 from analysis.errors import InputError
@@ -41,3 +44,32 @@ def test_no_flipped_bit_is_read_as_another_number(name, tmp_path, monkeypatch):
         assert table.to_pylist() == ROWS[name] or table.column_names != whole.column_names
     assert len(refused) > 100
     assert all(message.startswith(f"{path}: expected a parquet file, found ") for message in refused)
+
+
+def test_trials_whose_tables_are_damaged_are_trained_again_and_no_other(tmp_path, caplog):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    watched = ("--set", 'probes.enabled=["gradients"]')
+    run = ("benchmark", tmp_path, "run", "tiny.toml", "--device", "cpu", *watched)
+    assert main_of(*run)[0] == 0
+    whole, report = Left(tmp_path).trials(), ("analysis", tmp_path, "report", "tiny")
+    curves = sorted(tmp_path.glob("mlruns/artifacts/tiny/*/artifacts/curves.parquet"))
+    assert len(curves) == 10
+    shutil.rmtree(curves[0].parent)
+    curves[1].write_bytes(curves[1].read_bytes()[:-1])
+    curves[2].with_name("probes.parquet").unlink()
+    untouched = {path: path.stat().st_mtime_ns for path in curves[3:]}
+
+    code, out, _ = main_of(*report)
+    assert code == 0
+    assert "3 trials are left out" in (tmp_path / out.strip().splitlines()[-1]).read_text()
+
+    assert main_of(*run)[0] == 0
+    assert caplog.text.count("is damaged or gone; it is trained again") == 3
+    assert Left(tmp_path).trials() == whole
+    assert Left(tmp_path).repeated_steps() == []
+    assert {path: path.stat().st_mtime_ns for path in curves[3:]} == untouched
+    code, out, _ = main_of(*report)
+    assert code == 0
+    page = (tmp_path / out.strip().splitlines()[-1]).read_text()
+    assert "trials are left out" not in page
+    assert "Nothing: every planned trial ended." in page

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.claims._base import NotEvaluable, Pair, Requirement
 from analysis.measures import select, stable_band
-from analysis.results import Results
+from analysis.results import DAMAGED, Results
 from benchmark.contract import BEST, USABLE_SHARE, share_above_chance
 
 EDGE_RESOLUTION = 0.15
@@ -197,15 +197,15 @@ def _best_known(results: Results, variant: str) -> str | None:
 def _missing(
     results: Results, cell: tuple[str, float, str], found: Iterable[int], seeds: range
 ) -> str | None:
-    """The words for a cell without all its seeds; a failed trial is named as such."""
+    """The words for a cell without all its seeds; a failed or damaged trial is named as such."""
     variant, rate, stage = cell
     absent = sorted(set(seeds) - set(found))
     if not absent:
         return None
-    failed = results.trials[results.trials["status"] == "failed"]
-    failed = failed[(failed["variant"] == variant) & (failed["stage"] == stage)]
-    failed = failed[select.same_rate(failed["learning_rate"], rate)]
-    why = "failed" if set(failed["seed"]) & set(absent) else "not trained yet"
+    trials = results.trials[(results.trials["variant"] == variant) & (results.trials["stage"] == stage)]
+    trials = trials[select.same_rate(trials["learning_rate"], rate) & trials["seed"].isin(absent)]
+    found_so = [status for status in ("failed", DAMAGED) if (trials["status"] == status).any()]
+    why = " or ".join(found_so) or "not trained yet"
     which = ", ".join(str(seed) for seed in absent)
     where = f"{stage} cell {variant} at learning rate {rate:.3g}"
     return f"the {where} is missing seed {which} ({why})"

@@ -30,12 +30,13 @@ from analysis.family import (
     same_rules,
     varies_data,
 )
-from analysis.results import CURVE_FRAME, PROBE_FRAME, Results
+from analysis.results import CURVE_FRAME, DAMAGED, PROBE_FRAME, Results
 from benchmark.contract import (
     CURVES_FILE,
     DECISIONS_FILE,
     ENGINES_FILE,
     ENVIRONMENT_FILE,
+    FINAL_METRICS,
     PROBES_FILE,
     PROGRESS_FILE,
     SCHEMA_FILE,
@@ -73,11 +74,16 @@ def load(study: str, tracking_uri: str | None = None, run_id: str | None = None)
     logged = _logged(store, run, trials)
     with ThreadPoolExecutor(NUM_READERS) as pool:
         read = list(pool.map(lambda trial: _tables(store, trial, logged), trials))
+    damaged = [str(error) for _, _, error in read if error]
+    if damaged and len(damaged) == sum(map(has_ended, trials)):
+        raise InputError(damaged[0])  # what does not fit in any is no accident of one
     same, other = _by_data(store, runs, logged)
     return replace(
         logged,
-        curves=stack([curves for curves, _ in read], logged.trials, CURVE_FRAME),
-        probes=stack([probes for _, probes in read], logged.trials, PROBE_FRAME),
+        trials=_without(logged.trials, [bool(error) for _, _, error in read]),
+        damaged=tuple(damaged),
+        curves=stack([curves for curves, _, _ in read], logged.trials, CURVE_FRAME),
+        probes=stack([probes for _, probes, _ in read], logged.trials, PROBE_FRAME),
         run_ids=same,
         run_ids_on_other_data=other,
         siblings=tuple(_siblings(store, runs, logged)),
@@ -189,14 +195,29 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
     )
 
 
-def _tables(store: Store, trial: Any, own: Results) -> tuple[pa.Table | None, pa.Table | None]:
-    """A trial's curves and probes; none of a trial without an outcome, whose files are not whole."""
+def _tables(
+    store: Store, trial: Any, own: Results
+) -> tuple[pa.Table | None, pa.Table | None, InputError | None]:
+    """A trial's curves and probes, or why they do not fit; of a trial without an outcome nothing."""
     if not has_ended(trial):
-        return None, None
+        return None, None, None
     artifacts, label = store.artifacts(trial), trial_checks.label_of(trial)
-    curves = trial_checks.check_curves(artifacts.table(CURVES_FILE), trial, own.study)
     enabled, declared = own.study["probes"]["enabled"], own.schema["probes"]
-    return curves, trial_checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
+    try:
+        curves = trial_checks.check_curves(artifacts.table(CURVES_FILE), trial, own.study)
+        probes = trial_checks.check_probes(artifacts.table(PROBES_FILE), label, enabled, declared)
+    except InputError as error:
+        return None, None, error
+    return curves, probes, None
+
+
+def _without(trials: pd.DataFrame, damaged: Sequence[bool]) -> pd.DataFrame:
+    """The trials, the damaged ones without an outcome and numbers."""
+    trials = trials.copy()
+    rows = pd.Series(damaged, index=trials.index, dtype=bool)
+    trials.loc[rows, ["status", "status_ema"]] = DAMAGED
+    trials.loc[rows, list(FINAL_METRICS)] = float("nan")
+    return trials
 
 
 def _same_data(run: Any, own: Results) -> bool:

@@ -14,7 +14,7 @@ from analysis.replications import agreement_words
 from analysis.report._averages import averages
 from analysis.report._figures import Picture
 from analysis.report._tables import Table
-from analysis.results import Results
+from analysis.results import DAMAGED, Results
 from analysis.text import MISSING, duration, pvalue
 from benchmark.contract import ENDED
 
@@ -235,6 +235,12 @@ def _notices(results: Results) -> list[str]:
             "This study validates on the test split, as its source did: the same images chose and scored. "
             "Its accuracies and losses are optimistic, and not comparable with those of the other studies."
         )
+    if results.damaged:
+        are = "trial is" if len(results.damaged) == 1 else "trials are"
+        notices.append(
+            f"{len(results.damaged)} {are} left out, for what was logged is damaged or gone: see below. This "
+            f"trains anew what is left out: {command_of(results)}"
+        )
     if results.status != "complete":
         notices.append(
             f"This study is {'still running' if results.status == 'running' else results.status}: the "
@@ -281,16 +287,16 @@ def _missing(results: Results) -> list[str]:
             lines.append(f"{stage}: not planned yet, it depends on the stage before it")
         elif ended < planned:
             lines.append(f"{stage}: {ended} of {planned} trials ended")
-    for status in ("failed", "running"):
+    for status in ("failed", DAMAGED, "running"):
         count = int((status_of == status).sum())
         if count:
             lines.append(f"{count} {'trial' if count == 1 else 'trials'} {status}")
-    return lines
+    return [*lines, *results.damaged]
 
 
 def _outcomes(trials: pd.DataFrame) -> list[tuple[str, dict[str, int]]]:
     """Stage -> number of trials by status."""
-    statuses = [s for s in (*ENDED, "failed", "running") if (trials["status"] == s).any()]
+    statuses = [s for s in (*ENDED, "failed", DAMAGED, "running") if (trials["status"] == s).any()]
     return [
         (str(stage), {status: int((own["status"] == status).sum()) for status in statuses})
         for stage, own in trials.groupby("stage", sort=False)

@@ -125,6 +125,20 @@ class Artifacts:
         with self.writing(run_id, name) as path:
             pq.write_table(pa.Table.from_pylist(list(rows)), path, write_page_checksum=True)
 
+    def has_table(self, run_id: str, name: str) -> bool:
+        """Whether a table is there and whole; behind a server, where a look is a journey, it is believed."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = local_artifacts(self._uri, self._experiment, run_id)
+        if folder is None:
+            return True
+        try:
+            with pq.ParquetFile(folder / name, page_checksum_verification=True) as file:
+                return bool(file.read(use_threads=False).num_rows)
+        except (pa.ArrowException, OSError, UnicodeDecodeError):
+            return False
+
     def read_json(self, run_id: str, name: str) -> dict[str, Any] | None:
         """A JSON artifact; None if the run has none of that name."""
         folder = local_artifacts(self._uri, self._experiment, run_id)

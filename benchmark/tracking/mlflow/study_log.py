@@ -5,6 +5,7 @@ logged, and how it is named, is the contract with `analysis`; `contract.SCHEMA_V
 """
 
 import json
+import logging
 import socket
 import time
 from pathlib import Path
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from benchmark.base.environment import Environment
 from benchmark.base.errors import InputError
 from benchmark.contract import (
+    CURVES_FILE,
     ENVIRONMENT_FILE,
+    LANDSCAPE,
+    PROBES_FILE,
     PROTOCOL_VERSION,
     SCHEMA_FILE,
     SCHEMA_VERSION,
@@ -36,6 +40,7 @@ from benchmark.variants.variant import Variant
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
+_log = logging.getLogger(__name__)
 _DIGEST_LENGTH = 32  # MLflow stores at most 36 characters of a data set's digest
 _DATASET_TAGS = {"mlflow.data.context": "training"}
 _SAME_MACHINE = {Tag.DEVICE: "times", Tag.NUMERICS: "numbers"}
@@ -99,10 +104,18 @@ class MlflowStudyLog:
         self.log_json(ENVIRONMENT_FILE, self._with_earlier(environment.document()))
 
     def finished(self, stage: str, trial: Trial) -> Outcome | None:
-        """The outcome of a trial that some run of this study finished, now also part of this one."""
+        """The outcome of a trial that some run of this study finished, now also part of this one.
+
+        One whose tables are damaged or gone is to be trained again, which is said.
+        """
         run = self._finished.get(_key(stage, trial.hash))
         if run is None:
             return None
+        watched = set(trial.probes.enabled) - {LANDSCAPE}
+        for name in (CURVES_FILE, *([PROBES_FILE] if watched else [])):
+            if not self._artifacts.has_table(run.info.run_id, name):
+                _log.warning("%s: its %s is damaged or gone; it is trained again", trial.name, name)
+                return None
         membership = membership_tag(self._hash)
         if membership not in run.data.tags:
             self._batch.tag(run.info.run_id, {membership: "true"})

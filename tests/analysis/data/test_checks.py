@@ -13,6 +13,7 @@ from logged_results import log_study, new_experiment
 from analysis.__main__ import main
 from analysis.data.load import load
 from analysis.errors import InputError
+from benchmark.contract import FINAL_METRICS
 
 
 class Copy:
@@ -75,6 +76,21 @@ def refusal(copy):
         load("quick", copy.uri)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def left_out(copy, trial):
+    """The one line with which a trial, and no other, is left out."""
+    results = load("quick", copy.uri)
+    (line,) = results.damaged
+    assert "\n" not in line
+    gone = results.trials.set_index("trial_hash").loc[trial]
+    assert gone["status"] == "damaged"
+    assert gone[list(FINAL_METRICS)].isna().all()
+    assert (results.trials["status"] == "damaged").sum() == 1
+    for frame in (results.curves, results.probes):
+        assert len(frame)
+        assert trial not in set(frame["trial_hash"])
+    return line
 
 
 def test_a_metric_renamed_in_every_curve_is_refused_with_its_name(copy, capsys):
@@ -158,19 +174,43 @@ TABLES = {
 
 
 @pytest.mark.parametrize("case", TABLES)
-def test_one_trials_table_that_does_not_fit_is_named(copy, case):
+def test_one_trials_table_that_does_not_fit_is_named_and_left_out(copy, case):
     name, change, words = TABLES[case]
     trial = list(copy.trials)[3]
     copy.change(trial, name, change)
-    said = refusal(copy)
+    said = left_out(copy, trial)
     assert said.startswith(f"trial {trial} (")
     assert words in said
 
 
-def test_a_table_that_is_none_is_named(copy):
-    path = next(iter(copy.trials.values())) / "curves.parquet"
-    path.write_text("no parquet")
-    assert refusal(copy).startswith(f"{path}: expected a parquet file, found ")
+@pytest.mark.parametrize("damage", ["text", "cut", "zeroed", "folder", "empty"])
+def test_a_table_that_is_none_is_named_and_left_out(copy, damage):
+    trial, folder = next(iter(copy.trials.items()))
+    path = folder / "curves.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    else:
+        parts = {"text": b"no parquet", "cut": content[:-50], "zeroed": bytes(len(content)), "empty": b""}
+        path.write_bytes(parts[damage])
+    said = left_out(copy, trial)
+    assert "curves.parquet: expected" in said
+    assert ", found " in said
+
+
+def test_the_claims_and_the_report_say_what_is_left_out_and_how_it_comes_back(copy, tmp_path, capsys):
+    """A trial's files gone, the report once said that nothing was missing."""
+    trial, folder = next(iter(copy.trials.items()))
+    shutil.rmtree(folder)
+    assert main(["claims", "quick", "--tracking-uri", copy.uri]) == 0
+    assert f"left out: trial {trial} (" in capsys.readouterr().err
+    assert main(["report", "quick", "--tracking-uri", copy.uri, "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert "1 trial is left out, for what was logged is damaged or gone" in page.split("## ")[0]
+    missing = page.split("## What is missing")[1]
+    assert "1 trial damaged" in missing
+    assert f"trial {trial} (" in missing
 
 
 def test_columns_in_another_order_are_the_same(copy, whole):
@@ -197,7 +237,7 @@ def test_what_reads_steps_reads_nothing_of_a_trial_that_is_watched_at_its_start_
     assert not load("quick", copy.uri).probes.empty
     other = next(iter(copy.trials))
     copy.change(other, "probes", lambda frame: frame.assign(step=5))
-    assert "column probe: expected what covariate-shift reads, found " in refusal(copy)
+    assert "column probe: expected what covariate-shift reads, found " in left_out(copy, other)
 
 
 DOCUMENTS = {

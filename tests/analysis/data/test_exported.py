@@ -129,7 +129,7 @@ def test_claims_and_report_read_a_folder_as_they_read_a_study(folder, tmp_path):
     code, out, errors = main_of("analysis", tmp_path, "claims", "data/synthetic")
     assert code == 0, errors
     assert "higher-learning-rate" in out
-    code, _, errors = main_of("analysis", tmp_path, "claims", "data")
+    code, _, errors = main_of("analysis", tmp_path, "claims", "./data")
     assert code == 2
     assert errors.startswith("error: data: expected an exported study")
     assert len(errors.splitlines()) == 1
