@@ -4,18 +4,17 @@ A cache file is the SHA-256 (32 bytes) of all that follows, then NumPy arrays on
 `numpy.save` writes them: a JSON header as bytes, then the four arrays of `RawData`.
 """
 
-import fcntl
 import hashlib
 import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from benchmark.base.databases import exclusive
 from benchmark.data.raw import RawData
 
 FORMAT = 1
@@ -43,7 +42,7 @@ def cached(path: Path, stamp: str, read: Callable[[], RawData]) -> tuple[RawData
     if found is not None:
         return found
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(path.with_suffix(".lock")):
+    with exclusive(path.with_suffix(".lock")):
         found = _load(path, stamp)  # another process may have built it while this one waited
         if found is None:
             raw = read()
@@ -90,11 +89,3 @@ def _store(path: Path, stamp: str, raw: RawData, fingerprint: str) -> None:
 
 def _full_stamp(stamp: str) -> str:
     return f"{FORMAT}:{stamp}"
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; the kernel lets go of it when its holder dies, however it dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

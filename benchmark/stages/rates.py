@@ -13,7 +13,10 @@ from pathlib import Path
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from benchmark.base.databases import open_database
+from benchmark.base.errors import InputError
 from benchmark.study.plan import round_rate
 from benchmark.study.spec import SearchSpec
 
@@ -26,10 +29,24 @@ RateAndSeed = tuple[float, int | None]
 
 
 def open_storage(path: Path) -> optuna.storages.RDBStorage:
-    """The Optuna storage in an SQLite file, made if need be."""
+    """The Optuna storage in an SQLite file, made if need be.
+
+    Raises:
+        InputError: it cannot be used.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.RDBStorage(f"sqlite:///{path}")
+    try:
+        return open_database(
+            path,
+            lambda file: optuna.storages.RDBStorage(f"sqlite:///{file}"),
+            "trials",
+            (SQLAlchemyError, RuntimeError),
+        )
+    except (SQLAlchemyError, RuntimeError, OSError) as error:
+        raise InputError(
+            f"{path}: expected an Optuna storage, found another: {str(error).splitlines()[0]}; "
+            "move it away and run the study again: finished trials are kept in MLflow"
+        ) from None
 
 
 class TriedRate:

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
 from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+
+SQLITE = "sqlite:///"
 
 
 def default_uri(folder: Path) -> str:
@@ -36,17 +40,23 @@ def connect(uri: str) -> Any:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError  # MLflow lets its store's own errors through
 
-    try:
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    def opened(uri: str) -> MlflowClient:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
+        return client
+
+    try:
+        if not uri.startswith(SQLITE):
+            return opened(uri)
+        path = Path(uri.removeprefix(SQLITE))
+        return open_database(
+            path, lambda file: opened(f"{SQLITE}{file}"), "runs", (MlflowException, SQLAlchemyError)
+        )
     except (MlflowException, SQLAlchemyError, OSError) as error:
         first_line = str(error).splitlines()[0]
         raise InputError(
             f"--tracking-uri: expected a usable MLflow store, found {uri}: {first_line}"
         ) from None
-    return client
 
 
 def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":

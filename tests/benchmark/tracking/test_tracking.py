@@ -1,11 +1,13 @@
 """What MLflow holds after a study run, as its own client reads it: the contract with `analysis`."""
 
+import contextlib
 import dataclasses
 import io
 import json
 import math
 import os
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from benchmark.contract import (
 )
 from benchmark.study.identity import study_hash
 from benchmark.tracking.mlflow.count import count_trials
-from benchmark.tracking.mlflow.store import default_uri
+from benchmark.tracking.mlflow.store import connect, default_uri
 from benchmark.tracking.mlflow.study_log import MlflowStudyLog, _key
 from benchmark.training.events import Failure
 
@@ -456,6 +458,21 @@ def test_an_unusable_store_is_the_users_to_mend(uri, tmp_path):
     with pytest.raises(InputError, match="--tracking-uri: expected a usable MLflow store, found") as raised:
         MlflowStudyLog(uri.format(tmp_path), tmp_path, make_study(), DATA, ENVIRONMENT, "")
     assert "\n" not in str(raised.value)
+
+
+def test_a_store_that_was_left_half_made_is_made_anew(new_folder, caplog):
+    """Killed while MLflow made it, it once ended every later run: "table ... already exists"."""
+    store = new_folder("half") / "mlruns" / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        connection.execute("DELETE FROM alembic_version")
+        connection.execute("DROP TABLE model_versions")
+        connection.commit()
+    assert connect(f"sqlite:///{store}").get_experiment_by_name("Default") is not None
+    assert "was left half made" in caplog.text
+    assert {path.name for path in store.parent.iterdir() if path.suffix != ".lock"} == {
+        "mlflow.db",
+        "mlflow.db.half-made",
+    }
 
 
 def test_the_environment_names_the_store(monkeypatch, tmp_path):
