@@ -27,6 +27,8 @@ FLAGS = {
         "report": {**TRACKED, "--run": None, "--out": None},
         "claims": {**TRACKED, "--run": None},
         "replications": {**TRACKED, "--run": None},
+        "export": {**TRACKED, "--out": Path("docs/data")},
+        "findings": {"--data": Path("docs/data"), "--out": Path("docs/findings.md"), "--readme": None},
         "calibrate": {"--studies": 1000, "--out": None},
         "throughput": {"CSV": None},
     },

@@ -1,5 +1,6 @@
 """pyproject, the locks and environment.yml say the same."""
 
+import os
 import re
 import tomllib
 from importlib.metadata import packages_distributions
@@ -121,3 +122,10 @@ def test_the_least_torch_and_its_torchvision_belong_together():
     locked = pins("requirements.lock")
     torch, torchvision = (Version(next(iter(locked[n].specifier)).version) for n in ("torch", "torchvision"))
     assert torch.minor - 11 == torchvision.minor - 26
+
+
+@pytest.mark.xdist_group("pins")
+def test_tests_that_share_a_costly_fixture_are_kept_together(request):
+    """Under pytest 9.2 pytest-xdist 3.8 says nothing and makes each such fixture in every process."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@pins")

@@ -184,8 +184,8 @@ ADVICE = (
         "higher-learning-rate",
         "relu",
         {
-            "SUPPORTED": "With batch normalization, search learning rates further up: {effect} as high is "
-            "still stable.",
+            "SUPPORTED": "With batch normalization, search learning rates further up: {effect} the "
+            "plain net's highest is still stable.",
             "REFUTED": "Do not count on higher learning rates.",
             "INCONCLUSIVE": "Search the learning rate anew when you add or remove it; how far up is open.",
             "NOT EVALUABLE": "Nothing to go by: the rates could not be compared.",
@@ -245,6 +245,14 @@ ADVICE = (
             "NOT EVALUABLE": "Whether it rescues sigmoid nets could not be asked.",
         },
     ),
+)
+
+AVERAGES_CHANGE = (
+    "Early in training, judge a batch-normalized net by statistics taken anew, not by its moving averages: "
+    "with a momentum of 0.99 these still remember the start, and can hide what the net has learned."
+)
+AVERAGES_SAME = (
+    "Judge a batch-normalized net by its moving averages or by statistics taken anew: it is the same."
 )
 
 READINGS: Mapping[str, str] = {

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from analysis.claims import CLAIMS, NOT_EVALUABLE, Claim, Outcome, Verdict
+from analysis.claims import CLAIMS, MOVING_AVERAGES, NOT_EVALUABLE, Claim, Outcome, Verdict
 from analysis.findings._asked import (
     ADVICE,
+    AVERAGES_CHANGE,
+    AVERAGES_SAME,
     NOTEBOOK,
     PAPERS,
     READINGS,
@@ -30,7 +32,7 @@ from analysis.replications import effect_words
 from analysis.results import Results
 from analysis.stats import bootstrap_interval
 from analysis.text import MISSING, duration
-from benchmark.contract import ENDED
+from benchmark.contract import CONFIRMATORY, ENDED
 
 RELU = "relu"
 SEED = 20190829
@@ -119,7 +121,7 @@ def assemble(ran: Sequence[Ran], notebook: Ran | None, pictures: Mapping[str, Pi
         side_by_side=_side_by_side(ran),
         multiples=rate_multiples_table(leading.results).to_dict("records"),  # type: ignore[arg-type]
         papers=[_compared(paper, leading) for paper in PAPERS],
-        advice=[_advised(advice, ran) for advice in ADVICE],
+        advice=[*(_advised(advice, ran) for advice in ADVICE), *_advised_on_averages(ran)],
         sections=[
             Section(claim, READINGS[claim.id], rows, pictures.get(claim.id))
             for claim in CLAIMS.values()
@@ -200,6 +202,29 @@ def _advised(advice: Advice, ran: Sequence[Ran]) -> tuple[str, str, str]:
     if asked:
         rests += f"; {agree} of {asked} replications agree"
     return advice.by_outcome[outcome].format(effect=effect), _how_sure(outcome, judged, agree == asked), rests
+
+
+def _advised_on_averages(ran: Sequence[Ran]) -> Iterator[tuple[str, str, str]]:
+    """Whether to judge a net by its moving averages: what these make of the main verdict on relu nets."""
+    primary = next(claim for claim in CLAIMS.values() if claim.primary)
+    judged = []
+    for one in ran:
+        table, verdict = one.other_choices, one.verdict(primary.id, RELU)
+        rows = table[
+            (table["claim"] == primary.id)
+            & (table["activation"] == RELU)
+            & (table["normalizer"] == CONFIRMATORY)
+            & (table["choice"] == MOVING_AVERAGES.name)
+        ]
+        if verdict and verdict.n and len(rows):
+            judged.append((one.scale.data, verdict.outcome, rows["outcome"].iloc[0]))
+    if not judged:
+        return
+    changed = sum(by_averages != outcome for _, outcome, by_averages in judged)
+    words = AVERAGES_CHANGE if changed else AVERAGES_SAME
+    sure = f"it changes the main verdict on {changed} of {len(judged)} data sets"
+    rests = "; ".join(f"{data}: {outcome}, by moving averages {other}" for data, outcome, other in judged)
+    yield words, sure, rests
 
 
 def _how_sure(outcome: Outcome, judged: Sequence[tuple[Ran, Verdict]], replicated: bool) -> str:

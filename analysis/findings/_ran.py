@@ -27,12 +27,14 @@ class Ran:
         results: its own, with its replications.
         verdicts: on batch normalization, with robustness.
         again: `replications_frame` of it.
+        other_choices: `sensitivity_table` of it.
     """
 
     scale: Scale
     results: Results
     verdicts: list[Verdict]
     again: pd.DataFrame
+    other_choices: pd.DataFrame
 
     def verdict(self, claim: str, activation: str) -> Verdict | None:
         """One verdict; None where it was not asked."""
@@ -95,9 +97,10 @@ def _ran(scale: Scale, folder: Path) -> Ran:
             f"with "
             f"it, and export it again: python -m benchmark run {scale.study}"
         )
-    verdicts = with_robustness(judge(results), sensitivity_table(results))
+    other_choices = sensitivity_table(results)
+    verdicts = with_robustness(judge(results), other_choices)
     own = [verdict for verdict in verdicts if verdict.normalizer == CONFIRMATORY]
-    return Ran(scale, results, own, replications_frame(results, verdicts))
+    return Ran(scale, results, own, replications_frame(results, verdicts), other_choices)
 
 
 def rows_of(ran: Iterable[Ran], part: Part) -> list[Row]:
