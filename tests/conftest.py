@@ -26,6 +26,7 @@ COSTLY = ("killed", "smoke", "measured", "store", "results", "family", "table", 
 """Fixtures that take many seconds."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items):
     """Tests that share a costly fixture run in one of the processes side by side, which makes it once."""
     for item in items:

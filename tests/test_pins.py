@@ -124,8 +124,12 @@ def test_the_least_torch_and_its_torchvision_belong_together():
     assert torch.minor - 11 == torchvision.minor - 26
 
 
-@pytest.mark.xdist_group("pins")
-def test_tests_that_share_a_costly_fixture_are_kept_together(request):
+@pytest.fixture
+def table():
+    """By its name a costly one."""
+
+
+def test_tests_that_share_a_costly_fixture_are_kept_together(request, table):
     """Under pytest 9.2 pytest-xdist 3.8 says nothing and makes each such fixture in every process."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        assert request.node.nodeid.endswith("@pins")
+        assert request.node.nodeid.endswith("@table")
