@@ -5,6 +5,8 @@ trial logs is said here once, every metric with its unit and direction, and writ
 Directions: `min` and `max` say which way is better; `none`: neither.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -64,6 +66,32 @@ TARGET_SHARE = 0.95
 """Of the unnormalized variant's accuracy above chance: the target (section 6), after AlgoPerf."""
 TRAINED_SEEDS_SHARE = 0.5
 """The least share of a cell's seeds that train at a rate that can be the best one (section 4)."""
+
+
+SEAL = "sha256"
+"""The key of a logged document that holds the checksum of all of its others."""
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document with its checksum, as it is logged."""
+    return {**document, SEAL: _checksum(document)}
+
+
+def unsealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A logged document without its checksum; of one that has none, all of it.
+
+    Raises:
+        ValueError: it is not what was logged.
+    """
+    content = {key: value for key, value in document.items() if key != SEAL}
+    if document.get(SEAL, "") not in ("", _checksum(content)):
+        raise ValueError("its checksum is another: it was damaged or changed")
+    return content
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    read_back = json.loads(json.dumps(document))  # whose keys are text, as they will be
+    return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()
 
 
 def replication_name(study: str, number: int) -> str:

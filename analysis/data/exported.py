@@ -24,7 +24,7 @@ from analysis.data.files import read_json, read_table, replacing
 from analysis.errors import InputError
 from analysis.family import replicates, same_rules
 from analysis.results import CURVE_FRAME, PROBE_FRAME, TRIAL_FRAME, Results
-from benchmark.contract import replication_name
+from benchmark.contract import replication_name, sealed
 
 RUN_FILE = "run.json"
 FRAMES = {"trials": TRIAL_FRAME, "curves": CURVE_FRAME, "probes": PROBE_FRAME}
@@ -57,9 +57,9 @@ def write(results: Results, folder: Path) -> None:
             _write_table(frame, fresh / f"{name}.parquet")
         document = {key: getattr(results, key) for key in (*_WORDS, *_DOCUMENTS)} | {
             "engines": {variant: {"steps_s": list(taken)} for variant, taken in results.steps_s.items()},
-            "sha256": {name: _checksum(fresh / f"{name}.parquet") for name in FRAMES},
+            "tables_sha256": {name: _checksum(fresh / f"{name}.parquet") for name in FRAMES},
         }
-        (fresh / RUN_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        (fresh / RUN_FILE).write_text(json.dumps(sealed(document), indent=1) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Results:
@@ -99,7 +99,7 @@ def _read(folder: Path) -> Results:
             "write one with: python -m analysis export STUDY"
         )
     where, document = str(folder / RUN_FILE), read_json(folder / RUN_FILE)
-    for key in (*_DOCUMENTS, "engines", "sha256"):
+    for key in (*_DOCUMENTS, "engines", "tables_sha256"):
         if not isinstance(document.get(key), dict):
             checks.refuse(where, f"the section {key}", type(document.get(key)).__name__)
     for key in _WORDS:
@@ -110,7 +110,7 @@ def _read(folder: Path) -> Results:
     study = documents["study"]
     variants = checks.check_run(where, study, documents["schema"], documents["decisions"], complete=complete)
     frames = {
-        name: _read_table(folder / f"{name}.parquet", document["sha256"].get(name), columns)
+        name: _read_table(folder / f"{name}.parquet", document["tables_sha256"].get(name), columns)
         for name, columns in FRAMES.items()
     }
     words = {key: document[key] for key in _WORDS}

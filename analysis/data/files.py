@@ -13,25 +13,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.checks import refuse
+from benchmark.contract import unsealed
 
 DIRECTORY_MODE = 0o755
 
 
 def read_json(path: Path | None) -> dict[str, Any]:
-    """A JSON object; empty where there is no file.
+    """A JSON object as it was logged, its checksum looked at; empty where there is no file.
 
     Raises:
         InputError: it is something else.
     """
     if path is None:
         return {}
+    _check_is_file(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         refuse(str(path), "JSON", str(error))
     if not isinstance(document, dict):
         refuse(str(path), "a JSON object", type(document).__name__)
-    return document
+    try:
+        return unsealed(document)
+    except ValueError as error:
+        refuse(str(path), "what was logged", str(error))
 
 
 def read_table(path: Path | None) -> pa.Table | None:
@@ -42,12 +47,18 @@ def read_table(path: Path | None) -> pa.Table | None:
     """
     if path is None:
         return None
+    _check_is_file(path)
     try:
         # Half the time of `read_table`, which looks for folders of files.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read(use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         refuse(str(path), "a parquet file", next(iter(str(error).splitlines()), type(error).__name__))
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.is_file():  # a pipe would be waited for
+        refuse(str(path), "a file", "a folder" if path.is_dir() else "something else")
 
 
 @contextmanager

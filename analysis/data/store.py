@@ -171,7 +171,7 @@ class Artifacts:
             folder = Path(url2pathname(parsed.path))
         if folder is not None:
             # MLflow's own look-up takes several times as long as reading the file, for hundreds of files.
-            return folder / name if (folder / name).is_file() else None
+            return folder / name if (folder / name).exists() else None
         if name not in self.names:
             return None
         from mlflow import artifacts

@@ -279,7 +279,8 @@ def command_of(results: Results) -> str:
 
 def _missing(results: Results) -> list[str]:
     """What an unfinished or damaged study lacks, in words."""
-    lines = []
+    planned_gone = "how many trials were planned was not logged"
+    lines = [] if "planned" in results.progress else [planned_gone]
     stage_of, status_of = results.trials["stage"], results.trials["status"]
     for stage, planned in results.progress.get("planned", {}).items():
         ended = int(((stage_of == stage) & status_of.isin(ENDED)).sum())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
-from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
+from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts, sealed, unsealed
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -123,9 +123,9 @@ class Artifacts:
         partial.replace(folder / name)
 
     def write_json(self, run_id: str, name: str, document: dict[str, Any]) -> None:
-        """Write a JSON artifact."""
+        """Write a JSON artifact, with its checksum."""
         with self.writing(run_id, name) as path:
-            path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+            path.write_text(json.dumps(sealed(document), indent=2), encoding="utf-8")
 
     def write_table(self, run_id: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a parquet artifact with a row per mapping; the first one's keys are its columns."""
@@ -150,14 +150,30 @@ class Artifacts:
             return False
 
     def read_json(self, run_id: str, name: str) -> dict[str, Any] | None:
-        """A JSON artifact; None if the run has none of that name."""
+        """A JSON artifact; None if the run has none of that name.
+
+        Raises:
+            InputError: it is not what was written.
+        """
         folder = local_artifacts(self._uri, self._experiment, run_id)
         if folder is not None:
-            path = folder / name
-            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+            return _read_json(folder / name) if (folder / name).exists() else None
         if all(artifact.path != name for artifact in self._client.list_artifacts(run_id)):
             return None
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(self._client.download_artifacts(run_id, name, scratch))
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return document
+            return _read_json(Path(self._client.download_artifacts(run_id, name, scratch)))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError(f"it is a {type(document).__name__}")
+        return unsealed(document)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{path}: expected the JSON object that was logged, found another: {error}; put back a "
+            "copy of it, or move it away: what is in it is then found anew"
+        ) from None

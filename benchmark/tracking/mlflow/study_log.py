@@ -15,6 +15,7 @@ from benchmark.base.environment import Environment
 from benchmark.base.errors import InputError
 from benchmark.contract import (
     CURVES_FILE,
+    ENGINES_FILE,
     ENVIRONMENT_FILE,
     LANDSCAPE,
     PROBES_FILE,
@@ -133,8 +134,18 @@ class MlflowStudyLog:
         return MlflowTrialLog(self._batch, self._artifacts, run_id)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """An artifact of the study run; None if it has none of that name."""
-        return self._artifacts.read_json(self.run_id, name)
+        """An artifact of the study run; None if it has none of that name, or a damaged one, which is said.
+
+        Raises:
+            InputError: it is damaged, and says by what the trials were trained.
+        """
+        try:
+            return self._artifacts.read_json(self.run_id, name)
+        except InputError as error:
+            if name == ENGINES_FILE:  # others might be chosen, and every trial trained again
+                raise
+            _log.warning("%s", error)
+            return None
 
     def log_json(self, name: str, document: dict[str, Any]) -> None:
         """Write an artifact of the study run, replacing an earlier one; first the trials it may tell of."""

@@ -11,6 +11,7 @@ from synthetic_results import make_results
 from analysis.claims import judge_outcomes
 from analysis.data import exported
 from analysis.errors import InputError
+from benchmark.contract import unsealed
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def without(*keys):
     ("change", "said"),
     [
         (without("study"), "the section study"),
-        (without("sha256"), "the section sha256"),
+        (without("tables_sha256"), "the section tables_sha256"),
         (without("commit"), "commit as text"),
         (without("study", "seeds", "first"), "the key seeds.first"),
         (without("decisions", "grid"), "the key grid"),
@@ -112,7 +113,7 @@ def without(*keys):
 )
 def test_a_foreign_document_is_refused_by_what_it_lacks(folder, change, said):
     path = folder / "run.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    path.write_text(json.dumps(change(unsealed(json.loads(path.read_text())))))
     with pytest.raises(InputError) as caught:
         exported.read(folder)
     assert said in str(caught.value)

@@ -25,6 +25,7 @@ from benchmark.contract import (
     PROTOCOL_VERSION,
     SCHEMA_VERSION,
     local_artifacts,
+    unsealed,
 )
 from benchmark.study.identity import study_hash
 from benchmark.tracking.mlflow.count import count_trials
@@ -158,7 +159,7 @@ def test_a_study_run_is_what_the_contract_says(open_tracker, client, folder, tmp
     assert list(probes.columns) == ["step", "probe", "layer", "index", "value"]
 
     documents = {
-        name: json.loads(artifact(client, tracker.run_id, f"{name}.json"))
+        name: unsealed(json.loads(artifact(client, tracker.run_id, f"{name}.json")))
         for name in ("schema", "study", "decisions", "environment")
     }
     assert documents["schema"]["schema_version"] == SCHEMA_VERSION
