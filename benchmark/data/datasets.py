@@ -139,7 +139,7 @@ def load(spec: DataSpec, device: torch.device, cache_dir: Path) -> DeviceData:
     raw, content_fingerprint = load_raw(spec, cache_dir)
     parts = partition(
         raw.train_labels,
-        len(raw.class_names),
+        raw.class_names,
         num_test=len(raw.test_labels),
         validation=spec.validation,
         num_validation=spec.num_validation,

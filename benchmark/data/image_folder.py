@@ -1,7 +1,12 @@
-"""Anyone's own images: one folder per class, as torchvision's ImageFolder reads them."""
+"""Anyone's own images: one folder per class, as torchvision's ImageFolder reads them.
+
+What editors, file managers and archivers leave beside them is neither a class nor an image.
+"""
 
 import hashlib
+import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +18,8 @@ from benchmark.data.raw import Indices, Pixels, RawData
 TEST_FOLDERS = ("test", "val")
 """Where the test images may be, the first found taken."""
 
+_LEFT_BEHIND = ("__MACOSX", "@eaDir", "lost+found")
+_log = logging.getLogger(__name__)
 _GREYSCALE_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
@@ -20,11 +27,12 @@ _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 def read_image_folder(root: Path) -> RawData:
     """Read `root`/train/CLASS/* and `root`/test/CLASS/* (or val/), all images of one size.
 
-    Channels: one if every image is greyscale, else three; an alpha channel is dropped.
+    Channels: one if every image is greyscale, else three; an alpha channel is dropped. A photograph is
+    turned as its EXIF data say. Images that are there more than once, by content, are said.
 
     Raises:
-        InputError: folders are missing or differ in their classes; an image cannot be decoded, has more than
-            8 bits per channel, or another size than the first.
+        InputError: folders are missing or differ in their classes, or there is one class; an image cannot be
+            decoded, has more than 8 bits per channel, or another size than the first.
     """
     test_folder = _test_folder(root)
     train_paths, train_labels, class_names = _list_images(root / "train")
@@ -37,6 +45,7 @@ def read_image_folder(root: Path) -> RawData:
         )
     images = _decode_all([*train_paths, *test_paths])
     num_train = len(train_paths)
+    _say_what_is_there_twice([*train_paths, *test_paths], images, num_train)
     return RawData(images[:num_train], train_labels, images[num_train:], test_labels, class_names)
 
 
@@ -65,14 +74,53 @@ def _test_folder(root: Path) -> Path:
 
 def _list_images(folder: Path) -> tuple[list[Path], Indices, tuple[str, ...]]:
     """Paths [N], labels [N] and class names, in ImageFolder's order (sorted)."""
-    from torchvision.datasets import ImageFolder  # late: torchvision takes seconds to import
+    from torchvision.datasets.folder import find_classes, is_image_file, make_dataset  # late: takes seconds
+
+    def is_image(path: str) -> bool:
+        parts = Path(path).relative_to(folder).parts
+        return is_image_file(path) and not any(map(_is_left_behind, parts))
 
     try:
-        listing = ImageFolder(folder)
+        names = [name for name in find_classes(folder)[0] if not _is_left_behind(name)]
+        numbers = {name: number for number, name in enumerate(names)}
+        if len(names) < 2:
+            raise InputError(
+                f"{folder}: expected at least two class folders, found {', '.join(names) or 'none'}"
+            )
+        samples = make_dataset(str(folder), numbers, is_valid_file=is_image)
     except FileNotFoundError as error:  # no class folder, or one without an image: torchvision says which
         raise InputError(" ".join(str(error).split())) from error
-    paths = [Path(path) for path, _ in listing.samples]
-    return paths, np.array(listing.targets, dtype=np.int64), tuple(listing.classes)
+    paths = [Path(path) for path, _ in samples]
+    return paths, np.array([label for _, label in samples], dtype=np.int64), tuple(names)
+
+
+def _is_left_behind(name: str) -> bool:
+    """Whether a file or folder is another program's: hidden, or known by its name."""
+    return name.startswith(".") or name in _LEFT_BEHIND
+
+
+def _say_what_is_there_twice(paths: Sequence[Path], images: Pixels, num_train: int) -> None:
+    """Warn of images that are there more than once: learned by heart, they would pass for generalization."""
+    first: dict[bytes, int] = {}
+    twice: dict[str, list[tuple[Path, Path]]] = {}
+    for position, image in enumerate(images):
+        before = first.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), position)
+        if before == position:
+            continue
+        if position < num_train:
+            where = "among the training images, part of which validate"
+        else:
+            where = "among training and test images" if before < num_train else "among the test images"
+        twice.setdefault(where, []).append((paths[position], paths[before]))
+    for where, pairs in twice.items():
+        again, earlier = pairs[0]
+        _log.warning(
+            "%d of the images are there twice, %s; the first is %s, the same as %s",
+            len(pairs),
+            where,
+            again,
+            earlier,
+        )
 
 
 def _decode_all(paths: list[Path]) -> Pixels:
@@ -92,13 +140,14 @@ def _decode_all(paths: list[Path]) -> Pixels:
 
 def _decode(path: Path, expected: tuple[int, ...] | None) -> Pixels:
     """Decode one image to [H, W, C] uint8, C = 1 or 3."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
             if image.mode not in (*_GREYSCALE_MODES, *_COLOUR_MODES):
                 raise InputError(f"{path}: expected at most 8 bits per channel, found PIL mode {image.mode}")
-            pixels = np.asarray(image.convert("L" if image.mode in _GREYSCALE_MODES else "RGB"))
+            upright = ImageOps.exif_transpose(image)
+            pixels = np.asarray(upright.convert("L" if image.mode in _GREYSCALE_MODES else "RGB"))
     except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for some broken PNG files
         raise InputError(f"{path}: expected an image, found a damaged file ({error})") from error
     if expected is not None and pixels.shape[:2] != expected:

@@ -35,7 +35,7 @@ class Partition:
 
 def partition(
     labels: Indices,
-    num_classes: int,
+    class_names: Sequence[str],
     *,
     num_test: int,
     validation: Literal["split", "test"],
@@ -47,7 +47,7 @@ def partition(
 
     Args:
         labels: [N] of the training images.
-        num_classes: K.
+        class_names: K of them.
         num_test: size of the test split.
         validation: 'split' sets training images apart for validation; 'test' leaves them all to train.
         num_validation: size of the validation split; unused under 'test'.
@@ -57,6 +57,7 @@ def partition(
     Raises:
         InputError: a part would be too small to hold every class.
     """
+    num_classes = len(class_names)
     train = np.arange(len(labels))
     held_out = None
     if validation == "split":
@@ -68,6 +69,13 @@ def partition(
             )
         held_out = stratified_subset(labels, num_validation, [VALIDATION_SEED, split_seed])
         train = np.setdiff1d(train, held_out)
+        kept, validates = (np.bincount(labels[part], minlength=num_classes) for part in (train, held_out))
+        for name, left, taken in zip(class_names, kept, validates, strict=True):
+            if not left or not taken:
+                raise InputError(
+                    f"class {name}: expected images for training and for validation, found {left + taken} in "
+                    f"all, {taken} for validation (num_validation = {num_validation}); add some"
+                )
     if limit_train:
         if limit_train < num_classes:
             raise InputError(

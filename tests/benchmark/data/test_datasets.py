@@ -211,3 +211,13 @@ def test_every_entry_is_described(name):
     assert entry.description
     assert entry.source
     assert (entry.num_classes is None) == (entry.shape is None) == entry.needs_root
+
+
+def test_a_class_too_small_for_the_split_is_refused_with_its_numbers(tmp_path):
+    root = tmp_path / "root"
+    make_image_folder(root)
+    for path in list((root / "train" / "class1").iterdir())[1:]:
+        path.unlink()
+    said = r"class class1: .* found 1 in all, 0 for validation \(num_validation = 2\)"
+    with pytest.raises(InputError, match=said):
+        load(DataSpec(dataset="image-folder", root=str(root), num_validation=2), CPU, tmp_path)

@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import os
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -208,6 +209,59 @@ def test_image_folder_refuses_what_it_cannot_use(tmp_path):
     Image.fromarray(np.zeros((5, 4), np.uint8)).save(root / "train" / "class2" / "a.png")
     with pytest.raises(InputError, match=r"expected the same classes .* class2"):
         load_raw(spec, tmp_path)
+
+
+def test_what_other_programs_left_is_no_class_and_no_image(tmp_path):
+    root = tmp_path / "root"
+    images = make_image_folder(root)
+    image = (root / "train" / "class0" / "000.png").read_bytes()
+    for name in (
+        *("train/.ipynb_checkpoints/a.png", "train/__MACOSX/class0/._000.png", "test/@eaDir/a.png"),
+        *(
+            "train/class0/._000.png",
+            "train/class0/.ipynb_checkpoints/000-checkpoint.png",
+            "train/class0/Thumbs.db",
+        ),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(image)
+    raw, _ = load_raw(DataSpec(dataset="image-folder", root=str(root)), tmp_path)
+    assert raw.class_names == ("class0", "class1")
+    np.testing.assert_array_equal(raw.train_images, images.transpose(0, 3, 1, 2))
+
+
+def test_a_photograph_is_turned_as_its_exif_data_say(tmp_path):
+    root = tmp_path / "root"
+    make_image_folder(root)  # of 5 x 4
+    lying = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.fromarray(lying).save(root / "train" / "class1" / "zzz.png", exif=exif)
+    raw, _ = load_raw(DataSpec(dataset="image-folder", root=str(root)), tmp_path)
+    np.testing.assert_array_equal(raw.train_images[-1].transpose(1, 2, 0), np.rot90(lying, -1))
+
+
+def test_images_that_are_there_twice_are_said(tmp_path, caplog):
+    root = tmp_path / "root"
+    make_image_folder(root)
+    load_raw(DataSpec(dataset="image-folder", root=str(root)), tmp_path)
+    assert "there twice" not in caplog.text
+    image = (root / "train" / "class0" / "000.png").read_bytes()
+    (root / "train" / "class1" / "again.png").write_bytes(image)
+    (root / "test" / "class0" / "leaked.png").write_bytes(image)
+    load_raw(DataSpec(dataset="image-folder", root=str(root)), tmp_path)
+    assert "1 of the images are there twice, among the training images, part of which validate" in caplog.text
+    assert "1 of the images are there twice, among training and test images" in caplog.text
+    assert "leaked.png, the same as" in caplog.text
+
+
+def test_one_class_is_refused(tmp_path):
+    root = tmp_path / "root"
+    make_image_folder(root)
+    for split in ("train", "test"):
+        shutil.rmtree(root / split / "class1")
+    with pytest.raises(InputError, match="expected at least two class folders, found class0"):
+        load_raw(DataSpec(dataset="image-folder", root=str(root)), tmp_path)
 
 
 def test_cache_notices_a_changed_folder(tmp_path):
