@@ -1,10 +1,11 @@
 """The command line: `python -m analysis report|claims|replications|export|findings|calibrate|throughput`.
 
-Exit codes: 0 done, 2 bad input.
+Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 
 import argparse
 import gc
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 100)  # frames and figures are many objects, few of them garbage
+    interruption = _Interruption()
     try:
         # Imported here: `--help` need not wait for pandas.
         from analysis import commands
@@ -34,10 +36,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "calibrate": commands.calibrate,
             "throughput": commands.throughput,
         }[options.verb](options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except BaseException as error:
+        if interruption.was_asked:
+            print("stopped; what there was before is as it was", file=sys.stderr)
+            return 130
+        if isinstance(error, InputError):
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        raise
+    finally:
+        interruption.answer()
     return 0
+
+
+class _Interruption:
+    """Lets Ctrl-C, and a request to terminate, raise KeyboardInterrupt wherever they come, until answered.
+
+    Python ignores, with a traceback, what is raised in a finalizer or a weak reference's callback, as imports
+    have by the hundred, and libraries may make another exception of it: so it is raised again a little later.
+
+    Attributes:
+        was_asked: whether one came.
+    """
+
+    AGAIN_S = 1.0  # more than it takes to clean up after the first
+
+    def __init__(self) -> None:
+        self.was_asked = self._is_answered = False
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+        self._before = {number: signal.signal(number, self._interrupt) for number in numbers}
+        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._unraisable
+
+    def answer(self) -> None:
+        """Raise no other, and leave the process as it was."""
+        self._is_answered = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = self._hook_before
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self.was_asked = True
+        if not self._is_answered:
+            signal.setitimer(signal.ITIMER_REAL, self.AGAIN_S)
+            raise KeyboardInterrupt
+
+    def _unraisable(self, problem: "sys.UnraisableHookArgs") -> None:
+        if not self.was_asked:
+            self._hook_before(problem)
 
 
 def parser() -> argparse.ArgumentParser:
