@@ -66,7 +66,7 @@ def test_an_interrupted_report_ends_in_a_line_and_leaves_nothing(tmp_path, after
     time.sleep(after_s)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    # Python itself ends by SIGINT, 130 to a shell, if it interrupted what `exec` runs, as dataclasses are made.
+    # Python ends itself by SIGINT, 130 to a shell, where that interrupted what `exec` runs.
     assert process.returncode in (130, -signal.SIGINT), errors
     assert errors == "stopped; what there was before is as it was\n"
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
