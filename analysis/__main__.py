@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.errors import InputError
+from benchmark.contract import obstacle
 
 REPORTS = "mlruns/reports"
 DATA = "docs/data"
@@ -40,10 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if interruption.was_asked:
             print("stopped; what there was before is as it was", file=sys.stderr)
             return 130
-        if isinstance(error, InputError):
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        raise
+        found = str(error) if isinstance(error, InputError) else obstacle(error)
+        if not found:
+            raise
+        print(f"error: {found}", file=sys.stderr)
+        return 2
     finally:
         interruption.answer()
     return 0

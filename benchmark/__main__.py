@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmark.base import interruption
 from benchmark.base.errors import InputError
+from benchmark.contract import obstacle
 
 FOLDER = Path("mlruns")
 
@@ -29,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             again = _command_again(options)
             print(f"\nstopped; nothing finished is lost. To go on: {again}", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not (found := obstacle(error)):
+            raise
+        print(f"error: {found}", file=sys.stderr)
+        return 2
 
 
 def parser() -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
+from benchmark.contract import obstacle
 from benchmark.study.plan import round_rate
 from benchmark.study.spec import SearchSpec
 
@@ -43,6 +44,8 @@ def open_storage(path: Path) -> optuna.storages.RDBStorage:
             (SQLAlchemyError, RuntimeError),
         )
     except (SQLAlchemyError, RuntimeError, OSError) as error:
+        if obstacle(error):
+            raise
         raise InputError(
             f"{path}: expected an Optuna storage, found another: {str(error).splitlines()[0]}; "
             "move it away and run the study again: finished trials are kept in MLflow"

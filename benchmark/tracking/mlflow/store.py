@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
-from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts, sealed, unsealed
+from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts, obstacle, sealed, unsealed
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -53,10 +53,8 @@ def connect(uri: str) -> Any:
             path, lambda file: opened(f"{SQLITE}{file}"), "runs", (MlflowException, SQLAlchemyError)
         )
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        first_line = str(error).splitlines()[0]
-        raise InputError(
-            f"--tracking-uri: expected a usable MLflow store, found {uri}: {first_line}"
-        ) from None
+        why = obstacle(error) or str(error).splitlines()[0]
+        raise InputError(f"--tracking-uri: expected a usable MLflow store, found {uri}: {why}") from None
 
 
 def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
