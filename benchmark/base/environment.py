@@ -144,7 +144,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str:
-    # Looking leaves nothing behind: a lock that is cut off by a full disk would keep the user from committing.
+    # Looking leaves nothing behind: a lock cut off by a full disk would keep the user from committing.
     return _output("git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments)
 
 
