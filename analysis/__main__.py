@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.errors import InputError
-from benchmark.contract import obstacle
+from benchmark.contract.files import obstacle
 
 REPORTS = "mlruns/reports"
 DATA = "docs/data"

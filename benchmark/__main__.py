@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmark.base import interruption
 from benchmark.base.errors import InputError
-from benchmark.contract import obstacle
+from benchmark.contract.files import obstacle
 
 FOLDER = Path("mlruns")
 

@@ -22,7 +22,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-COSTLY = ("killed", "smoke", "measured", "store", "results", "family", "table", "composed", "page")
+COSTLY = ("killed", "smoke", "measured", "store", "results", "table", "composed", "page")
 """Fixtures that take many seconds."""
 
 

@@ -24,7 +24,8 @@ from analysis.data.files import read_json, read_table, replacing
 from analysis.errors import InputError
 from analysis.family import replicates, same_rules
 from analysis.results import CURVE_FRAME, PROBE_FRAME, TRIAL_FRAME, Results
-from benchmark.contract import replication_name, sealed
+from benchmark.contract import replication_name
+from benchmark.contract.files import sealed
 
 RUN_FILE = "run.json"
 FRAMES = {"trials": TRIAL_FRAME, "curves": CURVE_FRAME, "probes": PROBE_FRAME}

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.checks import refuse
-from benchmark.contract import unsealed
+from benchmark.contract.files import unsealed
 
 DIRECTORY_MODE = 0o755
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
-from benchmark.contract import obstacle
+from benchmark.contract.files import obstacle
 from benchmark.study.plan import round_rate
 from benchmark.study.spec import SearchSpec
 

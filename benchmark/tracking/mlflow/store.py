@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
-from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts, obstacle, sealed, unsealed
+from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
+from benchmark.contract.files import obstacle, sealed, unsealed
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -11,7 +11,7 @@ from synthetic_results import make_results
 from analysis.claims import judge_outcomes
 from analysis.data import exported
 from analysis.errors import InputError
-from benchmark.contract import unsealed
+from benchmark.contract.files import unsealed
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from benchmark.contract import (
     PROTOCOL_VERSION,
     SCHEMA_VERSION,
     local_artifacts,
-    unsealed,
 )
+from benchmark.contract.files import unsealed
 from benchmark.study.identity import study_hash
 from benchmark.tracking.mlflow.count import count_trials
 from benchmark.tracking.mlflow.store import connect, default_uri
