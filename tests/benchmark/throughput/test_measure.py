@@ -1,9 +1,6 @@
 """The measurement, on tiny sizes: what it says of each candidate, and how a table is made of it."""
 
 import csv
-import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from made_engines import ON_CPU
+from running import main_of
 
 from benchmark.base.errors import InputError
-from benchmark.throughput import measure, ours
+from benchmark.throughput import command, measure, ours
 from benchmark.throughput.ceilings import CEILINGS
 from benchmark.throughput.measure import (
     BASELINE,
@@ -257,16 +255,13 @@ def test_in_a_hurry_neither_keras_nor_side_by_side_is_started():
     assert all(c.kind == "ours" and c.processes == c.threads == 1 for c in found[1:])
 
 
-def test_the_command_prints_the_table_and_where_it_is(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmark", "throughput", "--quick", "--device", "cpu", "--out", "q"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
+def test_the_command_prints_the_table_and_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "candidates", lambda device, *, quick: [BASELINE, EAGER])
+    code, out, errors = main_of(
+        "benchmark", tmp_path, "throughput", "--quick", "--device", "cpu", "--out", "q"
     )
-    *table, path = done.stdout.splitlines()
+    assert code == 0, errors
+    *table, path = out.splitlines()
     assert path == "q/throughput.csv"
     assert any(line.split()[:2] == ["digits", "yes"] and "conventional" in line for line in table)
     assert any(line.split()[:3] == ["digits", "yes", "eager"] for line in table)
