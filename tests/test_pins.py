@@ -14,6 +14,7 @@ from test_architecture import IMPORTS, PACKAGES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = ("requirements.lock", "requirements-test.lock")
 
 
@@ -43,13 +44,19 @@ def test_every_pin_is_one_version(lock):
     ("lock", "declared"),
     [
         ("requirements.lock", PROJECT["dependencies"]),
-        ("requirements-test.lock", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]),
+        (
+            "requirements-test.lock",
+            PROJECT["dependencies"] + [text for extra in EXTRAS.values() for text in extra],
+        ),
     ],
 )
 def test_the_lock_satisfies_what_is_declared(lock, declared):
     locked = pins(lock)
     for text in declared:
         requirement = Requirement(text)
+        if requirement.name == PROJECT["name"]:
+            assert requirement.extras <= set(EXTRAS)
+            continue
         pin = locked[normal(requirement.name)]
         (specifier,) = pin.specifier
         assert requirement.specifier.contains(specifier.version), f"{pin} does not satisfy {requirement}"
