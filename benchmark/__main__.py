@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmark plan|run|replicate|status STUDY`, and `throughput`.
+"""The command line: `python -m benchmark plan|run|replicate|status STUDY`, `deliver`, `throughput`.
 
 Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 """
@@ -61,13 +61,12 @@ def parser() -> argparse.ArgumentParser:
             dest="overrides",
             help="override one dotted key of the study, for example --set network.width=12",
         )
-        sub.add_argument(
-            "--tracking-uri",
-            metavar="U",
-            help="where MLflow tracks (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)",
-        )
+        _add_store(sub)
         if verb != "status":
             _add_device(sub)
+    text = "write into the store what it did not take while studies ran"
+    sub = verbs.add_parser("deliver", help=text, description=text)
+    _add_store(sub)
     text = "measure images per second: engines, the conventional script, Keras, the machine's ceilings"
     sub = verbs.add_parser("throughput", help=text, description=text)
     _add_device(sub)
@@ -88,6 +87,10 @@ def _do(options: argparse.Namespace) -> int:
         from benchmark.throughput.command import throughput
 
         return throughput(options, FOLDER)
+    if options.verb == "deliver":
+        from benchmark.cli.deliver import deliver_all
+
+        return deliver_all(options, FOLDER)
     again = _command_again(options)
     if options.verb == "status":
         from benchmark.cli.status import status
@@ -97,6 +100,14 @@ def _do(options: argparse.Namespace) -> int:
 
     verbs = {"plan": commands.plan, "run": commands.run, "replicate": commands.replicate}
     return verbs[options.verb](options, FOLDER, again)
+
+
+def _add_store(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--tracking-uri",
+        metavar="U",
+        help="where MLflow tracks (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)",
+    )
 
 
 def _add_device(verb: argparse.ArgumentParser) -> None:

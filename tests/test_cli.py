@@ -13,14 +13,16 @@ import benchmark.__main__
 PARSERS = {"benchmark": benchmark.__main__.parser, "analysis": analysis.__main__.parser}
 MAINS = {"benchmark": benchmark.__main__.main, "analysis": analysis.__main__.main}
 
+STORE = {"--tracking-uri": None}
 STUDY = {"STUDY": None}
-TRACKED = {**STUDY, "--tracking-uri": None}
+TRACKED = {**STUDY, **STORE}
 FLAGS = {
     "benchmark": {
         "plan": {**TRACKED, "--set": [], "--device": "auto"},
         "run": {**TRACKED, "--set": [], "--device": "auto"},
         "replicate": {**TRACKED, "--set": [], "--device": "auto"},
         "status": {**TRACKED, "--set": []},
+        "deliver": STORE,
         "throughput": {"--device": "auto", "--quick": False, "--out": None},
     },
     "analysis": {

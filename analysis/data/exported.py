@@ -3,7 +3,7 @@
 <study>/
 run.json          what the study logged as JSON, and the checksums of the tables
 trials.parquet    `Results.trials`
-curves.parquet    `Results.curves`
+curves.parquet    `Results.curves`, but for columns that neither verdicts nor figures read
 probes.parquet    `Results.probes`, of the trials that verdicts and figures look into
 """
 
@@ -29,6 +29,8 @@ from benchmark.contract.files import sealed
 
 RUN_FILE = "run.json"
 FRAMES = {"trials": TRIAL_FRAME, "curves": CURVE_FRAME, "probes": PROBE_FRAME}
+_UNREAD = {"curves": ("gradient_norm", "parameter_norm", "examples_per_s")}
+"""Columns that nothing here reads: they are most of what a curve adds to the files, and come back as NaN."""
 _DOCUMENTS = ("study", "schema", "decisions", "environment", "progress")
 _WORDS = ("run_id", "study_hash", "commit", "data_fingerprint", "status")
 _ZSTD_LEVEL = 19  # of 22: beyond it, a table of floats gets no smaller
@@ -37,9 +39,9 @@ _ZSTD_LEVEL = 19  # of 22: beyond it, a table of floats gets no smaller
 def write(results: Results, folder: Path) -> None:
     """Write a study run into a folder, which is replaced as a whole.
 
-    Every number is kept to the bit. Of the probes, those that nothing looks at are left out: kept are
-    the confirm stage's, and the sweep's at each variant's lowest rate, where gradients at initialization are
-    read.
+    Every number that is read is kept to the bit. Left out are the columns of curves that nothing reads, and
+    of the probes those that nothing looks at: kept are the confirm stage's, and the sweep's at each variant's
+    lowest rate, where gradients at initialization are read.
 
     Args:
         results: of a study without an axis.
@@ -55,7 +57,7 @@ def write(results: Results, folder: Path) -> None:
     frames = {name: getattr(results, name) for name in FRAMES} | {"probes": _probes_read(results)}
     with replacing(folder) as fresh:
         for name, frame in frames.items():
-            _write_table(frame, fresh / f"{name}.parquet")
+            _write_table(frame.drop(columns=[*_UNREAD.get(name, ())]), fresh / f"{name}.parquet")
         document = {key: getattr(results, key) for key in (*_WORDS, *_DOCUMENTS)} | {
             "engines": {variant: {"steps_s": list(taken)} for variant, taken in results.steps_s.items()},
             "tables_sha256": {name: _checksum(fresh / f"{name}.parquet") for name in FRAMES},
@@ -111,8 +113,8 @@ def _read(folder: Path) -> Results:
     study = documents["study"]
     variants = checks.check_run(where, study, documents["schema"], documents["decisions"], complete=complete)
     frames = {
-        name: _read_table(folder / f"{name}.parquet", document["tables_sha256"].get(name), columns)
-        for name, columns in FRAMES.items()
+        name: _read_table(folder / f"{name}.parquet", document["tables_sha256"].get(name), name)
+        for name in FRAMES
     }
     words = {key: document[key] for key in _WORDS}
     return Results(
@@ -150,17 +152,18 @@ def _write_table(frame: pd.DataFrame, path: Path) -> None:
     )
 
 
-def _read_table(path: Path, checksum: str | None, columns: tuple[str, ...]) -> pd.DataFrame:
+def _read_table(path: Path, checksum: str | None, name: str) -> pd.DataFrame:
     if not path.is_file():
         checks.refuse(str(path), "a table", "none")
     if _checksum(path) != checksum:
         checks.refuse(str(path), f"the sha256 that {RUN_FILE} gives", "another: it is damaged or was changed")
     table = read_table(path)
     assert table is not None  # it is there
-    if tuple(table.column_names) != columns:
+    columns = [column for column in FRAMES[name] if column not in _UNREAD.get(name, ())]
+    if table.column_names != columns:
         checks.refuse(str(path), f"the columns {', '.join(columns)}", ", ".join(table.column_names))
     frame: pd.DataFrame = table.to_pandas()
-    return frame
+    return frame.reindex(columns=[*FRAMES[name]])
 
 
 def _checksum(path: Path) -> str:

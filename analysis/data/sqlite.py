@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from benchmark.contract import INIT_GAIN
+from benchmark.contract.stores import why_away
 
-_BUSY_S = 20.0  # how long to wait for a writer, as MLflow does
+_BUSY_S = 1.0  # how long to wait for a writer in one try
 _QUERIES = {
     "experiments": "SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active'",
     "runs": "SELECT run_uuid, name, status, experiment_id, artifact_uri FROM runs",
@@ -56,12 +57,18 @@ class Run:
 
 
 def can_be_read(path: Path) -> bool:
-    """Whether a file is a store whose tables have all that is read here."""
+    """Whether a file is a store whose tables have all that is read here.
+
+    Raises:
+        sqlite3.OperationalError: another process keeps it busy.
+    """
     try:
         with closing(_reading(path)) as connection:
             for query in _QUERIES.values():
                 connection.execute(f"{query} LIMIT 0")
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if why_away(error):
+            raise
         return False
     return True
 

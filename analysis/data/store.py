@@ -5,6 +5,7 @@ A store in an SQLite file is read without it: its import takes longer than readi
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from analysis.data.sqlite import SqliteRecords, can_be_read
 from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
+from benchmark.contract.stores import Patient, patiently, shown, why_silent
 
 SQLITE = "sqlite:///"
 
@@ -46,10 +48,16 @@ class ClientRecords:
     """
 
     def __init__(self, uri: str) -> None:
-        os.environ.update(SILENT_MLFLOW)
+        for name, value in SILENT_MLFLOW.items():
+            os.environ.setdefault(name, value)
+        if why := why_silent(uri):
+            raise InputError(f"--tracking-uri: expected a usable MLflow store, found {shown(uri)}: {why}")
+        logging.getLogger("mlflow.store.db.utils").setLevel(
+            logging.CRITICAL
+        )  # it shows tracebacks of its own
         from mlflow import MlflowClient
 
-        self.client = MlflowClient(tracking_uri=uri)
+        self.client = Patient(MlflowClient(tracking_uri=uri), shown(uri))
 
     def experiments(self) -> dict[str, str]:
         """Names of the experiments by id."""
@@ -84,8 +92,8 @@ class Store:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         path = Path(uri.removeprefix(SQLITE))
-        in_file = uri.startswith(SQLITE) and can_be_read(path)
-        self.records: Records = SqliteRecords(path) if in_file else ClientRecords(uri)
+        in_file = uri.startswith(SQLITE) and patiently(can_be_read, shown(uri))(path)
+        self.records: Records = Patient(SqliteRecords(path), shown(uri)) if in_file else ClientRecords(uri)
 
     @cached_property
     def experiments(self) -> dict[str, str]:
@@ -161,7 +169,9 @@ class Artifacts:
         """What the run logged, listed once."""
         from mlflow import artifacts
 
-        listed = artifacts.list_artifacts(artifact_uri=self.artifact_uri, tracking_uri=self.tracking_uri)
+        listed = patiently(artifacts.list_artifacts, shown(self.tracking_uri))(
+            artifact_uri=self.artifact_uri, tracking_uri=self.tracking_uri
+        )
         return {Path(entry.path).name for entry in listed}
 
     def path(self, name: str) -> Path | None:
@@ -177,7 +187,8 @@ class Artifacts:
         from mlflow import artifacts
 
         uri = f"{self.artifact_uri}/{name}"
-        return Path(artifacts.download_artifacts(artifact_uri=uri, tracking_uri=self.tracking_uri))
+        download = patiently(artifacts.download_artifacts, shown(self.tracking_uri))
+        return Path(download(artifact_uri=uri, tracking_uri=self.tracking_uri))
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON artifact; empty where the run has none yet."""

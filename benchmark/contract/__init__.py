@@ -178,6 +178,7 @@ class Tag(StrEnum):
     LEARNING_RATE = "learning_rate"
     TRIAL_HASH = "trial_hash"
     FAILURE = "failure"
+    LOCAL_ID = "local_id"
 
 
 def membership_tag(study_hash: str) -> str:
@@ -186,6 +187,8 @@ def membership_tag(study_hash: str) -> str:
 
 
 ARTIFACTS_FOLDER = "artifacts"
+SPOOL_FOLDER = "spool"
+"""Below the suite's folder: what a store has not taken yet, a folder per study."""
 INIT_GAIN = "init_gain"
 """The parameter of a trial's run that analysis reads; what else it reads are tags."""
 
@@ -237,8 +240,16 @@ LANDSCAPE_GRADIENT_CHANGE_MAX = "landscape_gradient_change_max"
 OWN_RATE = "_own_rate"
 """What follows these names where a walk is at the trial's own rate, not at the one that variants share."""
 
-SILENT_MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-"""MLflow reports its use to its makers unless told not to, in the environment, before it is imported."""
+SILENT_MLFLOW = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+"""What MLflow is told in the environment before it is imported: not to report its use to its makers, to say
+nothing of its own accord, and not to try for minutes what its caller tries again."""
 
 
 def every_page(page_after: Callable[[str | None], Any]) -> Iterator[Any]:

@@ -48,8 +48,12 @@ _SQLITE_OBSTACLES: Mapping[str, str] = {
 }
 
 
+class StoreAwayError(Exception):
+    """A store does not answer. Its message is one line, as of bad input."""
+
+
 def obstacle(error: BaseException | None) -> str:
-    """What a disk or its permissions put in the way, as both command lines say it; empty for other errors.
+    """What a disk, its permissions or a store put in the way, in a line; empty for other errors.
 
     Args:
         error: or what it came of, as libraries wrap what they meet.
@@ -58,6 +62,8 @@ def obstacle(error: BaseException | None) -> str:
         if isinstance(error, OSError) and (remedy := _OBSTACLES.get(error.errno or 0)):
             where = f"{error.filename}: " if error.filename else ""
             return f"{where}{str(error.strerror).lower()}; {remedy}"
+        if isinstance(error, StoreAwayError):
+            return str(error)
         if isinstance(error, sqlite3.OperationalError):
             for words, remedy in _SQLITE_OBSTACLES.items():
                 if words in str(error):

@@ -52,7 +52,7 @@ def run_studies(
         InputError: another runner has this study, its data cannot be had, or its network is too deep.
     """
     complete = True
-    with _only_runner(folder, studies[0].name):
+    with only_runner(folder, studies[0].name):
         for study in studies:
             which = "" if study.axis is None else f", {study.axis.label} = {study.axis.value_name}"
             observer.noted(f"study {study.name}{which} on {device} ({device_name(device)})")
@@ -144,8 +144,16 @@ def check_networks(study: StudySpec, data: DeviceData) -> None:
 
 
 @contextmanager
-def _only_runner(folder: Path, name: str) -> Iterator[None]:
-    """Hold the study's lock; the operating system lets go of it whatever becomes of this process."""
+def only_runner(folder: Path, name: str) -> Iterator[None]:
+    """Hold a study's lock; the operating system lets go of it whatever becomes of this process.
+
+    Args:
+        folder: the suite's folder.
+        name: the study's.
+
+    Raises:
+        InputError: another process holds it.
+    """
     path = folder / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:

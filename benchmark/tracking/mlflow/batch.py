@@ -1,70 +1,25 @@
 """What is new of runs, kept a moment and written for many of them together.
 
 A trial of a small net takes seconds or less and many end at once, so a call of MLflow per trial and kind of
-value is most of what tracking costs. Nothing here decides what is logged, only when.
+value is most of what tracking costs. Nothing here decides what is logged, only when. What the store does not
+take goes to the spool, and from there, in order, when it is back: training waits for neither.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
-from benchmark.tracking.mlflow.store import Artifacts
+from benchmark.contract import stores
+from benchmark.tracking.mlflow import spool
+from benchmark.tracking.mlflow.changes import Change, Point, Rows, RunWriter, now_ms
+from benchmark.tracking.mlflow.spool import Spool
 
 DELAY_S = 2.0
 """Whatever waits is written after at most this long."""
 
-Rows = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Point:
-    """A metric's value at a step; `timestamp` in ms since 1970."""
-
-    name: str
-    value: float
-    timestamp: int
-    step: int
-
-
-@dataclass(frozen=True)
-class NewRun:
-    """A run that begins: its name, tags and parameters; `start_time` in ms since 1970."""
-
-    name: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    start_time: int
-
-
-@dataclass
-class Change:
-    """What is new of one run since it was last written.
-
-    Attributes:
-        run_id: whose.
-        points: of its metrics.
-        tags: new ones, and those that have another value.
-        tables: its parquet files by name.
-        ended: the status that it ended with and when, ms since 1970; None while it runs.
-    """
-
-    run_id: str
-    points: list[Point] = field(default_factory=list)
-    tags: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, Rows] = field(default_factory=dict)
-    ended: tuple[str, int] | None = None
-
-
-class RunWriter(Protocol):
-    """Writes runs into a store."""
-
-    def begin(self, run: NewRun) -> str:
-        """The id of a run that begins; in the store it is there at the latest after the next `write`."""
-
-    def write(self, changes: Sequence[Change]) -> None:
-        """Write what is new: of each run its status last, or everything or, if killed, nothing."""
+_log = logging.getLogger(__name__)
 
 
 class Batch:
@@ -74,124 +29,198 @@ class Batch:
 
     Args:
         writer: into the store.
-        artifacts: of the runs' experiment.
+        kept: where goes what the store does not take.
+        place: the store, in words.
+
+    Attributes:
+        kept_in: the folder of that.
     """
 
-    def __init__(self, writer: RunWriter, artifacts: Artifacts) -> None:
+    def __init__(self, writer: RunWriter, kept: Spool, place: str) -> None:
         self._writer = writer
-        self._artifacts = artifacts
+        self._spool = kept
+        self.kept_in = kept.folder
+        self._place = place
         self._pending: dict[str, Change] = {}
-        self._lock = threading.RLock()
+        self._outgoing: list[Change] = []  # taken from there to be written
+        self._open: set[str] = set()
+        self._is_away = self._has_ended = False
+        self._state = threading.RLock()  # held briefly; of all above
+        self._writing = threading.RLock()  # held while the store is told; taken before `_state`
         self._timer: threading.Timer | None = None
         self._error: Exception | None = None
 
     def begin(self, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> str:
         """Begin a run; its id."""
-        with self._lock:
-            run_id = self._writer.begin(NewRun(name, tags, params, now_ms()))
-            self._change(run_id)
-        return run_id
+        with self._state:
+            change = self._change(self._writer.new_id())
+            change.begins = name, now_ms()
+            change.tags.update(tags)
+            change.params.update(params)
+            self._open.add(change.run_id)
+            return change.run_id
+
+    def go_on(self, run_id: str, params: Mapping[str, str], untagged: str) -> None:
+        """Go on with a run that was begun before; it loses a tag, if it has it."""
+        with self._state:
+            change = self._change(run_id)
+            change.params.update(params)
+            change.tags.pop(untagged, None)
+            change.untagged.append(untagged)
+            change.status = "RUNNING", None
+            self._open.add(run_id)
 
     def log(self, run_id: str, values: Mapping[str, float], step: int) -> None:
         """Keep a run's metrics at a step."""
         now = now_ms()
-        with self._lock:
+        with self._state:
             self._change(run_id).points += [Point(name, value, now, step) for name, value in values.items()]
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Keep a run's tags."""
-        with self._lock:
-            self._change(run_id).tags.update(tags)
-
-    def end(self, run_id: str, status: str, tags: Mapping[str, str], tables: Mapping[str, Rows]) -> None:
-        """Keep that a run has ended, with which tags and tables."""
-        with self._lock:
+        with self._state:
             change = self._change(run_id)
             change.tags.update(tags)
-            change.tables.update(tables)
-            change.ended = status, now_ms()
+            change.untagged = [name for name in change.untagged if name not in tags]
+
+    def document(self, run_id: str, name: str, document: dict[str, Any]) -> None:
+        """Keep a document of a run, in place of an earlier one."""
+        with self._state:
+            self._change(run_id).documents[name] = document
+
+    def text(self, run_id: str, name: str, text: str) -> None:
+        """Keep a text of a run, in place of an earlier one."""
+        with self._state:
+            self._change(run_id).texts[name] = text
+
+    def end(
+        self,
+        run_id: str,
+        status: str,
+        tags: Mapping[str, str] | None = None,
+        tables: Mapping[str, Rows] | None = None,
+    ) -> None:
+        """Keep that a run has ended, with which tags and tables."""
+        with self._state:
+            self.tag(run_id, tags or {})
+            change = self._change(run_id)
+            change.tables.update(tables or {})
+            change.status = status, now_ms()
+            self._open.discard(run_id)
+
+    def end_open(self, status: str) -> None:
+        """Keep that all runs have ended which were begun or gone on with here, and have not."""
+        for run_id in list(self._open):
+            self.end(run_id, status)
 
     def flush(self) -> None:
-        """Write what waits: first the files, for a trial with a result is one that can be read whole."""
-        with self._lock:
-            self._error = None
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            changes = list(self._pending.values())
-            for change in changes:
-                for name, rows in change.tables.items():
-                    self._artifacts.write_table(change.run_id, name, rows)
-            if changes:
-                self._writer.write(changes)
-            self._pending.clear()
+        """Write what waits; while the store does not answer, put it into the spool instead."""
+        if self._put_aside():
+            return
+        with self._writing:
+            if self._put_aside():  # it has gone away meanwhile
+                return
+            with self._state:
+                self._error = None
+                self._outgoing += self._take()
+            try:
+                if self._outgoing:
+                    self._writer.write(self._outgoing)
+            except Exception as error:
+                if not (why := stores.why_away(error)):
+                    raise  # what could not be written is the first to be written next time
+                self._go_away(why)
+            self._outgoing = []
+
+    def deliver(self, patience_s: float) -> bool:
+        """At the end, write all that waits, and all that is in the spool; whether the store has taken it.
+
+        Args:
+            patience_s: how long a store is waited for that does not answer.
+        """
+        self.flush()
+        deadline = time.monotonic() + patience_s
+        while self._is_away and not self._try_again():
+            if time.monotonic() > deadline:
+                with self._writing:  # what the clock has begun is over
+                    self._has_ended = True
+                return False
+            time.sleep(stores.RETRY_S)
+        return True
+
+    def _take(self) -> list[Change]:
+        """What waits, which then does not; the clock is stopped. The caller holds the state."""
+        changes = list(self._pending.values())
+        self._pending.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return changes
+
+    def _put_aside(self) -> bool:
+        """While the store is away: what waits into the spool, and true."""
+        with self._state:
+            if self._is_away:
+                self._spool.put(self._take())
+                self._wind(stores.RETRY_S)
+            return self._is_away
+
+    def _go_away(self, why: str) -> None:
+        with self._state:
+            self._is_away = True
+            self._spool.put(self._outgoing)
+            self._put_aside()
+        _log.warning(
+            "%s does not take results (%s): they are kept in %s, and training goes on",
+            self._place,
+            why,
+            self._spool.folder,
+        )
+
+    def _try_again(self) -> bool:
+        """Deliver the spool, as far as the store takes it; whether that is all of it."""
+        with self._writing:
+            if not self._is_away or self._has_ended:
+                return not self._is_away
+            while True:
+                with self._state:
+                    self._put_aside()
+                    files = spool.waiting(self._spool.folder)
+                    if not files:
+                        self._is_away = False
+                        self._take()
+                        break
+                try:
+                    self._writer.write(spool.read(files[0])[1])
+                except Exception as error:
+                    if not stores.why_away(error):
+                        raise
+                    return False
+                spool.remove(files[0])
+        _log.warning("%s has taken all that was kept for it", self._place)
+        return True
 
     def _change(self, run_id: str) -> Change:
         """What waits of a run; from the first on, the clock runs."""
         if self._error is not None:
             raise self._error
-        if self._timer is None:
-            self._timer = threading.Timer(DELAY_S, self._flush_late)
-            self._timer.daemon = True
-            self._timer.start()
+        self._wind(DELAY_S)
         return self._pending.setdefault(run_id, Change(run_id))
 
-    def _flush_late(self) -> None:
-        """Flush in the clock's thread; what it raises is for whoever comes next."""
-        with self._lock:
-            try:
+    def _wind(self, seconds: float) -> None:
+        if self._timer is None and not self._has_ended:
+            self._timer = threading.Timer(seconds, self._ring)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _ring(self) -> None:
+        """Write in the clock's thread; what it raises is for whoever comes next."""
+        with self._state:
+            self._timer = None
+        try:
+            if self._is_away:
+                self._try_again()
+            else:
                 self.flush()
-            except Exception as error:
-                self._error = error
-
-
-class ClientWriter:
-    """Writes runs through MLflow's client, into any store that it knows, a server's among them.
-
-    Args:
-        client: MLflow's.
-        experiment_id: of the runs.
-        inputs: MLflow's form of the data set that they all have.
-    """
-
-    def __init__(self, client: Any, experiment_id: str, inputs: Sequence[Any]) -> None:
-        self._client = client
-        self._experiment_id = experiment_id
-        self._inputs = inputs
-
-    def begin(self, run: NewRun) -> str:
-        """Make the run at once: the store chooses its id."""
-        from mlflow.entities import Param
-
-        made = self._client.create_run(
-            self._experiment_id, start_time=run.start_time, tags=dict(run.tags), run_name=run.name
-        )
-        run_id = str(made.info.run_id)
-        self._client.log_batch(run_id, params=[Param(key, value) for key, value in run.params.items()])
-        self._client.log_inputs(run_id, list(self._inputs))
-        return run_id
-
-    def write(self, changes: Sequence[Change]) -> None:
-        """Write each run's metrics, then its tags, then its status."""
-        from mlflow.entities import Metric, RunTag
-
-        for change in changes:
-            metrics = [Metric(p.name, p.value, p.timestamp, p.step) for p in change.points]
-            tags = [RunTag(key, value) for key, value in change.tags.items()]
-            whole, rest = divmod(len(metrics), _METRICS_PER_CALL)
-            for position in range(whole):
-                part = metrics[position * _METRICS_PER_CALL :][:_METRICS_PER_CALL]
-                self._client.log_batch(change.run_id, metrics=part)
-            if rest or tags:
-                self._client.log_batch(change.run_id, metrics=metrics[len(metrics) - rest :], tags=tags)
-            if change.ended is not None:
-                status, end_time = change.ended
-                self._client.set_terminated(change.run_id, status, end_time)
-
-
-_METRICS_PER_CALL = 1000  # MLflow's limit on one log_batch
-
-
-def now_ms() -> int:
-    """Now, as MLflow has it: ms since 1970."""
-    return int(time.time() * 1000)
+        except Exception as error:
+            self._error = error

@@ -2,8 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from typing import Any
 
+from benchmark.base import interruption
 from benchmark.contract import Tag, membership_tag
+from benchmark.contract.stores import Patient, patiently, shown
 from benchmark.study.identity import study_hash
 from benchmark.study.spec import StudySpec
 from benchmark.tracking.mlflow.sqlite import has_experiment, is_known, sqlite_file, tagged_trials
@@ -30,9 +33,14 @@ def count_trials(
     def membership() -> str:
         return membership_tag(study_hash(study, data_fingerprint()))
 
-    if path is None or not is_known(path):
+    def patient(call: Callable[..., Any]) -> Callable[..., Any]:
+        return patiently(call, shown(uri), interruption.check)
+
+    if path is None or not patient(is_known)(path):
         return _counted(_asked(uri, study.name, membership))
-    return _counted(tagged_trials(path, study.name, membership()) if has_experiment(path, study.name) else [])
+    if not patient(has_experiment)(path, study.name):
+        return {}
+    return _counted(patient(tagged_trials)(path, study.name, membership()))
 
 
 def is_complete(uri: str, study: StudySpec, data_fingerprint: str) -> bool:
@@ -44,7 +52,7 @@ def is_complete(uri: str, study: StudySpec, data_fingerprint: str) -> bool:
     path = sqlite_file(uri)
     if path is not None and not path.exists():
         return False
-    client = connect(uri)
+    client = Patient(connect(uri), shown(uri), interruption.check)
     experiment = client.get_experiment_by_name(study.name)
     if experiment is None:
         return False
@@ -55,7 +63,7 @@ def is_complete(uri: str, study: StudySpec, data_fingerprint: str) -> bool:
 
 def _asked(uri: str, name: str, membership: Callable[[], str]) -> list[tuple[str, str, str]]:
     """Stage, status and run's status of a study's trials, through MLflow's client."""
-    client = connect(uri)
+    client = Patient(connect(uri), shown(uri), interruption.check)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return []

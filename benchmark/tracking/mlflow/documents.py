@@ -1,5 +1,6 @@
 """What a study run says of itself: what its numbers are called and mean, and a note for people."""
 
+import json
 from typing import Any
 
 from benchmark.contract import (
@@ -10,10 +11,14 @@ from benchmark.contract import (
     SCHEMA_VERSION,
     loss_unit,
 )
+from benchmark.data.datasets import DeviceData
 from benchmark.probes import PROBES
 from benchmark.study.spec import StudySpec
+from benchmark.tracking.mlflow.changes import DataSet
 from benchmark.training.trial import Trial
 from benchmark.variants.norms import NORMALIZATIONS
+
+_DIGEST_LENGTH = 32  # MLflow stores at most 36 characters of a data set's digest
 
 
 def schema_document(study: StudySpec) -> dict[str, Any]:
@@ -42,6 +47,18 @@ def schema_document(study: StudySpec) -> dict[str, Any]:
             if name in study.variants.normalizations
         },
     }
+
+
+def logged_data(study: StudySpec, data: DeviceData) -> DataSet:
+    """The data set of all runs of a study run."""
+    sizes = {"num_train": len(data.train), "num_validation": len(data.validation)}
+    return DataSet(
+        name=data.name,
+        digest=data.fingerprint[:_DIGEST_LENGTH],
+        source=study.data.model_dump_json(exclude={"root"}),
+        profile=json.dumps(sizes),
+        tags={"mlflow.data.context": "training"},
+    )
 
 
 def trial_params(trial: Trial, study: StudySpec, stage: str) -> dict[str, Any]:

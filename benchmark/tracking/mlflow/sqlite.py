@@ -9,16 +9,17 @@ tables have other columns than those known here is left to the client.
 import math
 import sqlite3
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 from benchmark.contract import Tag
-from benchmark.tracking.mlflow.batch import Change, NewRun, Point
+from benchmark.contract.stores import why_away
+from benchmark.tracking.mlflow.changes import Change, Point
+from benchmark.tracking.mlflow.store import SQLITE, Artifacts
 
-_PREFIX = "sqlite:///"
-_BUSY_S = 20.0  # how long to wait for another writer, as MLflow does
+_BUSY_S = 5.0  # how long to wait for another writer in one try
 _MOST = 1.7976931348623157e308  # what MLflow's tables have in infinity's place
 
 _COLUMNS = {
@@ -43,6 +44,13 @@ def _insert(table: str, conflict: str = "") -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) {conflict}"
 
 
+_ADD_RUN, _ADD_PARAM, _ADD_INPUT = (
+    _insert(table, "ON CONFLICT DO NOTHING") for table in ("runs", "params", "inputs")
+)
+_ADD_INPUT_TAG = """
+    INSERT INTO input_tags (input_uuid, name, value)
+    SELECT input_uuid, ?, ? FROM inputs WHERE source_id = ? AND destination_id = ? ON CONFLICT DO NOTHING
+"""
 _SET_TAG = _insert("tags", "ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value")
 _ADD_POINT = _insert("metrics", "ON CONFLICT DO NOTHING")
 _SET_LATEST = _insert(
@@ -56,7 +64,7 @@ _SET_LATEST = _insert(
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a store in one; None for other stores."""
-    return Path(uri.removeprefix(_PREFIX)) if uri.startswith(_PREFIX) else None
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
 class SqliteWriter:
@@ -65,16 +73,22 @@ class SqliteWriter:
     Args:
         path: the store's file.
         experiment_id: of the runs.
+        artifacts: of the runs' experiment.
         dataset: name and digest of the data set that they all have, which the experiment has already.
         dataset_tags: of a run's use of it.
     """
 
     def __init__(
-        self, path: Path, experiment_id: str, dataset: tuple[str, str], dataset_tags: dict[str, str]
+        self,
+        path: Path,
+        experiment_id: str,
+        artifacts: Artifacts,
+        dataset: tuple[str, str],
+        dataset_tags: Mapping[str, str],
     ) -> None:
         self._path = path.resolve()
         self._experiment_id = int(experiment_id)
-        self._new: dict[str, NewRun] = {}
+        self._artifacts = artifacts
         self._dataset_tags = dataset_tags
         query = """
             SELECT artifact_location, dataset_uuid FROM experiments JOIN datasets USING (experiment_id)
@@ -82,50 +96,47 @@ class SqliteWriter:
         """
         with closing(_reading(path)) as connection:
             found = connection.execute(query, (self._experiment_id, *dataset)).fetchone()
-        self._artifacts, self._dataset = found
+        self._location, self._dataset = found
 
-    def begin(self, run: NewRun) -> str:
-        """Choose the run's id; it is written with what it first has to say."""
-        run_id = uuid.uuid4().hex
-        self._new[run_id] = run
-        return run_id
+    def new_id(self) -> str:
+        """One as MLflow's own are."""
+        return uuid.uuid4().hex
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Write all of it or, if killed, nothing."""
-        new = {change.run_id: self._new[change.run_id] for change in changes if change.run_id in self._new}
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as connection, connection:
-            self._write_new(connection, new)
+        """Write the files, then the rows, all of them or, if killed, none; then the documents."""
+        for change in changes:
+            self._artifacts.write_files(change.run_id, change)
+        address = f"file:{quote(str(self._path))}?mode=rw"  # a store that is gone is not made anew, empty
+        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S)) as connection, connection:
+            self._begin(connection, changes)
             tags = [(key, value, c.run_id) for c in changes for key, value in c.tags.items()]
             connection.executemany(_SET_TAG, tags)
+            gone = [(key, c.run_id) for c in changes for key in c.untagged]
+            connection.executemany("DELETE FROM tags WHERE key = ? AND run_uuid = ?", gone)
             points = [(c.run_id, point) for c in changes for point in c.points]
             connection.executemany(_ADD_POINT, [_metric_row(run_id, point) for run_id, point in points])
             connection.executemany(_SET_LATEST, _latest_rows(points))
-            ends = [(*c.ended, c.run_id) for c in changes if c.ended is not None]
-            connection.executemany("UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?", ends)
-        for run_id in new:
-            del self._new[run_id]
+            states = [(*c.status, c.run_id) for c in changes if c.status is not None]
+            connection.executemany("UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?", states)
+        for change in changes:
+            for name, document in change.documents.items():
+                self._artifacts.write_json(change.run_id, name, document)
 
-    def _write_new(self, connection: sqlite3.Connection, new: dict[str, NewRun]) -> None:
-        connection.executemany(_insert("runs"), [self._run_row(run_id, run) for run_id, run in new.items()])
-        tags = [
-            (key, value, run_id)
-            for run_id, run in new.items()
-            for key, value in (*run.tags.items(), ("mlflow.runName", run.name))
-        ]
-        connection.executemany(_insert("tags"), tags)
-        params = [(key, value, run_id) for run_id, run in new.items() for key, value in run.params.items()]
-        connection.executemany(_insert("params"), params)
-        inputs = {run_id: uuid.uuid4().hex for run_id in new}
-        connection.executemany(
-            _insert("inputs"),
-            [(own, "DATASET", self._dataset, "RUN", run_id, 0) for run_id, own in inputs.items()],
-        )
-        of_inputs = [(own, key, text) for own in inputs.values() for key, text in self._dataset_tags.items()]
-        connection.executemany(_insert("input_tags"), of_inputs)
+    def _begin(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+        begun = [(c.run_id, *c.begins) for c in changes if c.begins is not None]
+        connection.executemany(_ADD_RUN, [self._run_row(*run) for run in begun])
+        connection.executemany(_SET_TAG, [("mlflow.runName", name, run_id) for run_id, name, _ in begun])
+        params = [(key, value, c.run_id) for c in changes for key, value in c.params.items()]
+        connection.executemany(_ADD_PARAM, params)
+        opened = [c.run_id for c in changes if c.params]
+        inputs = [(uuid.uuid4().hex, "DATASET", self._dataset, "RUN", run_id, 0) for run_id in opened]
+        connection.executemany(_ADD_INPUT, inputs)
+        uses = [(*tag, self._dataset, run_id) for run_id in opened for tag in self._dataset_tags.items()]
+        connection.executemany(_ADD_INPUT_TAG, uses)
 
-    def _run_row(self, run_id: str, run: NewRun) -> tuple[object, ...]:
-        place = f"{self._artifacts}/{run_id}/artifacts"
-        before = (run_id, run.name, "UNKNOWN", "", "", "unknown", "RUNNING", run.start_time, None, "")
+    def _run_row(self, run_id: str, name: str, start_time: int) -> tuple[object, ...]:
+        place = f"{self._location}/{run_id}/artifacts"
+        before = (run_id, name, "UNKNOWN", "", "", "unknown", "RUNNING", start_time, None, "")
         return (*before, "active", place, self._experiment_id, None)
 
 
@@ -157,14 +168,20 @@ def _latest_rows(points: Iterable[tuple[str, Point]]) -> list[tuple[object, ...]
 
 
 def is_known(path: Path) -> bool:
-    """Whether a file is a store whose tables have the columns that are known here, and no others."""
+    """Whether a file is a store whose tables have the columns that are known here, and no others.
+
+    Raises:
+        sqlite3.OperationalError: another process keeps it busy.
+    """
     try:
         with closing(_reading(path)) as connection:
             return all(
                 {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} == set(columns)
                 for table, columns in _COLUMNS.items()
             )
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if why_away(error):
+            raise
         return False
 
 

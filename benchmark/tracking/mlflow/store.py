@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.base import interruption
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
 from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
 from benchmark.contract.files import obstacle, sealed, unsealed
+from benchmark.contract.stores import patiently, shown, why_silent
+from benchmark.tracking.mlflow.changes import Change
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -28,14 +31,18 @@ def default_uri(folder: Path) -> str:
 def connect(uri: str) -> Any:
     """MLflow's client for a store, which is made if need be.
 
+    One in a file that another process keeps busy is waited for; one behind a server must answer at once.
+
     Raises:
         InputError: the store cannot be used.
     """
     for name, value in SILENT_MLFLOW.items():
         os.environ.setdefault(name, value)
+    if why := why_silent(uri):
+        raise _unusable(uri, why)
     import logging
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows tracebacks of its own
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -49,13 +56,15 @@ def connect(uri: str) -> Any:
     try:
         if not uri.startswith(SQLITE):
             return opened(uri)
-        path = Path(uri.removeprefix(SQLITE))
-        return open_database(
-            path, lambda file: opened(f"{SQLITE}{file}"), "runs", (MlflowException, SQLAlchemyError)
-        )
+        path, errors = Path(uri.removeprefix(SQLITE)), (MlflowException, SQLAlchemyError)
+        make = patiently(open_database, shown(uri), interruption.check)
+        return make(path, lambda file: opened(f"{SQLITE}{file}"), "runs", errors)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        why = obstacle(error) or str(error).splitlines()[0]
-        raise InputError(f"--tracking-uri: expected a usable MLflow store, found {uri}: {why}") from None
+        raise _unusable(uri, obstacle(error) or str(error).splitlines()[0]) from None
+
+
+def _unusable(uri: str, why: str) -> InputError:
+    return InputError(f"--tracking-uri: expected a usable MLflow store, found {shown(uri)}: {why}")
 
 
 def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
@@ -106,6 +115,14 @@ class Artifacts:
         """
         is_local = local_artifacts(self._uri, self._experiment, "") is not None
         return f"mlflow-artifacts:/{self._experiment}" if is_local else None
+
+    def write_files(self, run_id: str, change: Change) -> None:
+        """Write the tables and texts that are new of a run."""
+        for name, rows in change.tables.items():
+            self.write_table(run_id, name, rows)
+        for name, text in change.texts.items():
+            with self.writing(run_id, name) as path:
+                path.write_text(text, encoding="utf-8")
 
     @contextmanager
     def writing(self, run_id: str, name: str) -> Iterator[Path]:

@@ -4,13 +4,13 @@ An experiment per study; in it a run per study run, a child per variant, a grand
 logged, and how it is named, is the contract with `analysis`; `contract.SCHEMA_VERSION` numbers it.
 """
 
-import json
 import logging
 import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.base import interruption
 from benchmark.base.environment import Environment
 from benchmark.base.errors import InputError
 from benchmark.contract import (
@@ -26,24 +26,24 @@ from benchmark.contract import (
     Tag,
     membership_tag,
 )
+from benchmark.contract.files import StoreAwayError
+from benchmark.contract.stores import PATIENCE_S, Patient, shown
 from benchmark.data.datasets import DeviceData
 from benchmark.study.identity import study_hash
 from benchmark.study.spec import StudySpec
-from benchmark.tracking.mlflow.batch import Batch, ClientWriter, RunWriter
-from benchmark.tracking.mlflow.documents import note, schema_document, trial_params
-from benchmark.tracking.mlflow.sqlite import SqliteWriter, is_known, sqlite_file
-from benchmark.tracking.mlflow.store import Artifacts, as_params, as_tags, connect, search
+from benchmark.tracking.mlflow.batch import Batch
+from benchmark.tracking.mlflow.delivery import deliver, open_spool, open_writer
+from benchmark.tracking.mlflow.documents import logged_data, note, schema_document, trial_params
+from benchmark.tracking.mlflow.store import Artifacts, as_tags, connect, search
 from benchmark.tracking.mlflow.trial_log import MlflowTrialLog
 from benchmark.training.events import Outcome
 from benchmark.training.trial import Trial
 from benchmark.variants.variant import Variant
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import Run
 
 _log = logging.getLogger(__name__)
-_DIGEST_LENGTH = 32  # MLflow stores at most 36 characters of a data set's digest
-_DATASET_TAGS = {"mlflow.data.context": "training"}
 _SAME_MACHINE = {Tag.DEVICE: "times", Tag.NUMERICS: "numbers"}
 """What would not compare: trials of another device, and of other kernels, have the same hash."""
 
@@ -52,7 +52,8 @@ class MlflowStudyLog:
     """One study run, as it is written to MLflow.
 
     Opening it adopts what an interrupted run of the same study left, and marks as killed whatever still
-    says RUNNING in the experiment: the caller holds the study's lock, so nothing is.
+    says RUNNING in the experiment: the caller holds the study's lock, so nothing is. From then on nothing
+    waits for the store, but the end (see `batch`).
 
     Args:
         uri: MLflow's tracking URI.
@@ -75,11 +76,14 @@ class MlflowStudyLog:
         environment: Environment,
         command: str,
     ) -> None:
-        self._client = connect(uri)
+        client = connect(uri)
+        self._client = Patient(client, shown(uri), interruption.check)
         self._artifacts = Artifacts(self._client, uri, study.name)
+        self._place = shown(uri)
         self._study = study
         self._hash = study_hash(study, data.fingerprint)
         self._data = data
+        self._dataset = logged_data(study, data)
         self._tags: dict[str, str] = {
             Tag.PROTOCOL_VERSION: PROTOCOL_VERSION,
             Tag.SCHEMA_VERSION: str(SCHEMA_VERSION),
@@ -92,14 +96,21 @@ class MlflowStudyLog:
         # A store in this folder is no one else's, wherever the folder was when its runs were begun.
         self._owns_store = Path(uri.removeprefix("sqlite:///")).resolve() == folder.resolve() / "mlflow.db"
         self._experiment_id = self._open_experiment()
+        if num_trials := deliver(client, uri, folder, study.name):
+            _log.warning("delivered to %s what was kept for it: %d trials' results", self._place, num_trials)
         self._release_stale_runs()
         trials = [run for run in self._search("tags.kind = 'trial'") if self._can_be_taken_over(run)]
         runs = {_key(run.data.tags[Tag.STAGE], run.data.tags[Tag.TRIAL_HASH]): run for run in trials}
         self._finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED"}
-        self._run_ids = {key: run.info.run_id for key, run in runs.items()}
+        self._earlier = runs
+        self._logs: dict[str, MlflowTrialLog] = {}
         self.run_id = self._open_study_run(command)
-        self._batch = Batch(self._writer(uri), self._artifacts)
-        self._variant_runs = self._adopt_variant_runs()
+        self._batch = Batch(
+            open_writer(client, uri, study.name, self._dataset),
+            open_spool(folder, uri, study.name, self._dataset),
+            self._place,
+        )
+        self._variant_runs = self._open_variant_runs()
         self.log_json(SCHEMA_FILE, schema_document(study))
         self.log_json(STUDY_FILE, study.model_dump(mode="json"))
         self.log_json(ENVIRONMENT_FILE, self._with_earlier(environment.document()))
@@ -126,12 +137,28 @@ class MlflowStudyLog:
         """Open the run of a trial that is about to train: the run it had, if it was interrupted or failed."""
         key = _key(stage, trial.hash)
         params = {k: str(value) for k, value in trial_params(trial, self._study, stage).items()}
-        if key in self._run_ids:
-            return self._reopen(self._run_ids[key], params)
-        tags = self._trial_tags(stage, trial) | {"mlflow.parentRunId": self._variant_run(trial.variant)}
-        plain = {str(name): value for name, value in tags.items()}
-        self._run_ids[key] = run_id = self._batch.begin(trial.name, plain, params)
-        return MlflowTrialLog(self._batch, self._artifacts, run_id)
+        before = self._logs.get(key) or self._earlier_log(key, trial)
+        if before is None:
+            tags = self._trial_tags(stage, trial) | {
+                "mlflow.parentRunId": self._variant_runs[str(trial.variant)]
+            }
+            plain = {str(name): value for name, value in tags.items()}
+            log = MlflowTrialLog(self._batch, self._batch.begin(trial.name, plain, params))
+        else:
+            self._batch.go_on(before.run_id, params, Tag.FAILURE)
+            log = MlflowTrialLog(self._batch, before.run_id, before.last_step, before.known)
+        self._logs[key] = log
+        return log
+
+    def _earlier_log(self, key: str, trial: Trial) -> MlflowTrialLog | None:
+        """The log that an earlier session left of a trial."""
+        run = self._earlier.get(key)
+        if run is None:
+            return None
+        metrics = run.data.metrics
+        # A metric that every evaluation has: one that is NaN is not logged.
+        last_step = int(metrics["examples"]) // trial.batch_size if "examples" in metrics else -1
+        return MlflowTrialLog(self._batch, run.info.run_id, last_step, metrics)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """An artifact of the study run; None if it has none of that name, or a damaged one, which is said.
@@ -149,22 +176,33 @@ class MlflowStudyLog:
 
     def log_json(self, name: str, document: dict[str, Any]) -> None:
         """Write an artifact of the study run, replacing an earlier one; first the trials it may tell of."""
+        self._batch.document(self.run_id, name, document)
         self.flush()
-        self._artifacts.write_json(self.run_id, name, document)
 
     def flush(self) -> None:
         """Write what waits to be written."""
         self._batch.flush()
 
     def close(self, *, complete: bool, interrupted: bool = False) -> None:
-        """End the study's and the variants' runs."""
-        self.flush()
-        self._client.set_tag(self.run_id, Tag.STATUS, "complete" if complete else "incomplete")
+        """End the study's and the variants' runs.
+
+        Raises:
+            StoreAwayError: the store does not take what is to be written, which is kept.
+        """
         status = "KILLED" if interrupted else "FINISHED" if complete else "FAILED"
-        for run_id in (*self._variant_runs.values(), self.run_id):
-            self._client.set_terminated(run_id, status)
-        if interrupted:
-            self._release_stale_runs()
+        self._batch.end_open("KILLED")
+        for run_id in self._variant_runs.values():
+            self._batch.end(run_id, status)
+        self._batch.end(self.run_id, status, {Tag.STATUS: "complete" if complete else "incomplete"})
+        if self._batch.deliver(0.0 if interrupted else PATIENCE_S):
+            return
+        kept = (
+            f"{self._place} does not answer: what it has not taken is kept in {self._batch.kept_in}, "
+            "nothing is lost; when it is back: python -m benchmark deliver"
+        )
+        if not interrupted:
+            raise StoreAwayError(kept)
+        _log.warning("%s", kept)
 
     def _with_earlier(self, environment: dict[str, Any]) -> dict[str, Any]:
         """The environment of this session, with those of the study run's earlier ones that were others."""
@@ -173,27 +211,6 @@ class MlflowStudyLog:
         if before and before != environment and before not in earlier:
             earlier.append(before)
         return environment | {"earlier": [one for one in earlier if one != environment]}
-
-    def _reopen(self, run_id: str, params: dict[str, str]) -> MlflowTrialLog:
-        self.flush()  # it may have failed in this session
-        self._client.update_run(run_id, status="RUNNING")
-        self._client.log_batch(run_id, params=as_params(params))
-        self._log_dataset(run_id)
-        run = self._client.get_run(run_id)
-        if Tag.FAILURE in run.data.tags:
-            self._client.delete_tag(run_id, Tag.FAILURE)
-        # A metric that every evaluation has: one that is NaN is not logged.
-        history = self._client.get_metric_history(run_id, "examples")
-        last_step = max((metric.step for metric in history), default=-1)
-        return MlflowTrialLog(self._batch, self._artifacts, run_id, last_step, run.data.metrics)
-
-    def _writer(self, uri: str) -> RunWriter:
-        """What writes the trials' runs: all of them have the study run's data set."""
-        path = sqlite_file(uri)
-        if path is None or not is_known(path):
-            return ClientWriter(self._client, self._experiment_id, [self._dataset_input()])
-        dataset = self._data.name, self._data.fingerprint[:_DIGEST_LENGTH]
-        return SqliteWriter(path, self._experiment_id, dataset, _DATASET_TAGS)
 
     def _open_experiment(self) -> str:
         name = self._study.name
@@ -258,7 +275,7 @@ class MlflowStudyLog:
         which = "" if axis is None else f" {axis.label}={axis.value_name}"
         name = f"{self._study.name}{which} {time.strftime('%Y-%m-%d %H:%M')}"
         run_id = self._create_run(name, tags)
-        self._log_dataset(run_id)
+        self._client.log_inputs(run_id, [self._dataset.input()])
         return run_id
 
     def _refuse_another_machine(self, begun: "Run") -> None:
@@ -270,19 +287,17 @@ class MlflowStudyLog:
                     "another --set name=..."
                 )
 
-    def _adopt_variant_runs(self) -> dict[str, str]:
-        """The run of each variant that an interrupted run of this study has left."""
+    def _open_variant_runs(self) -> dict[str, str]:
+        """The run of each variant: the one that an interrupted run of this study has left, or a new one."""
         runs = self._search(f"tags.kind = 'variant' and tags.`mlflow.parentRunId` = '{self.run_id}'")
         for run in runs:
             self._client.update_run(run.info.run_id, status="RUNNING")
-        return {run.data.tags[Tag.VARIANT]: run.info.run_id for run in runs}
-
-    def _variant_run(self, variant: Variant) -> str:
-        name = str(variant)
-        if name not in self._variant_runs:
-            tags = _variant_tags(variant) | {Tag.KIND: "variant", "mlflow.parentRunId": self.run_id}
-            self._variant_runs[name] = self._create_run(name, self._tags | tags)
-        return self._variant_runs[name]
+        found = {run.data.tags[Tag.VARIANT]: str(run.info.run_id) for run in runs}
+        for variant in self._study.variants.product():
+            if str(variant) not in found:
+                tags = _variant_tags(variant) | {Tag.KIND: "variant", "mlflow.parentRunId": self.run_id}
+                found[str(variant)] = self._create_run(str(variant), self._tags | tags)
+        return found
 
     def _trial_tags(self, stage: str, trial: Trial) -> dict[str, str]:
         return {
@@ -295,28 +310,13 @@ class MlflowStudyLog:
             Tag.STATUS: "running",
             Tag.STATUS_EMA: "running",
             Tag.TRIAL_HASH: trial.hash,
+            "mlflow.parentRunId": self._variant_runs[str(trial.variant)],
             membership_tag(self._hash): "true",
         }
 
     def _create_run(self, name: str, tags: dict[str, str]) -> str:
         plain = {str(key): value for key, value in tags.items()}
         return str(self._client.create_run(self._experiment_id, tags=plain, run_name=name).info.run_id)
-
-    def _log_dataset(self, run_id: str) -> None:
-        self._client.log_inputs(run_id, [self._dataset_input()])
-
-    def _dataset_input(self) -> "DatasetInput":
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        sizes = {"num_train": len(self._data.train), "num_validation": len(self._data.validation)}
-        dataset = Dataset(
-            name=self._data.name,
-            digest=self._data.fingerprint[:_DIGEST_LENGTH],
-            source_type="benchmark",
-            source=self._study.data.model_dump_json(exclude={"root"}),
-            profile=json.dumps(sizes),
-        )
-        return DatasetInput(dataset, [InputTag(key, value) for key, value in _DATASET_TAGS.items()])
 
     def _search(self, condition: str) -> "list[Run]":
         return search(self._client, self._experiment_id, condition)

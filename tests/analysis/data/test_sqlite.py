@@ -1,7 +1,9 @@
 """Reading MLflow's tables without MLflow gives what its client gives, in as many queries for any study."""
 
+import contextlib
 import dataclasses
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from logged_results import log_trial, new_experiment
 from analysis.data import sqlite
 from analysis.data.sqlite import SqliteRecords, can_be_read
 from analysis.data.store import ClientRecords, Store
-from benchmark.contract import INIT_GAIN
+from benchmark.contract import INIT_GAIN, stores
+from benchmark.contract.files import StoreAwayError
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def said(runs):
 @pytest.mark.parametrize("tags", [{"kind": "trial"}, {"kind": "study"}, {"kind": "trial", "seed": "1"}])
 def test_both_say_the_same(store, path, newest_first, tags):
     client, direct = ClientRecords(store[0]), Store(store[0]).records
-    assert isinstance(direct, SqliteRecords)
+    assert isinstance(direct._asked, SqliteRecords)
     assert direct.experiments() == client.experiments()
     experiments = list(client.experiments())
     found = [records.search(experiments, tags, newest_first=newest_first) for records in (client, direct)]
@@ -87,3 +90,22 @@ def test_a_file_that_is_no_store_is_left_to_mlflow(tmp_path):
     assert not can_be_read(tmp_path / "damaged.db")
     assert not can_be_read(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_busy_store_is_waited_for_and_that_is_said(new_folder, caplog, monkeypatch):
+    monkeypatch.setattr(stores, "RETRY_S", 0.05)
+    monkeypatch.setattr(stores, "_SAY_S", 0.05)
+    monkeypatch.setattr(sqlite, "_BUSY_S", 0.05)
+    path = new_folder("busy") / "mlruns" / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        freed = threading.Timer(1.0, lambda: holder.execute("COMMIT"))
+        freed.start()
+        assert set(Store(f"sqlite:///{path}").experiments.values()) == {"Default"}
+        freed.join()
+        assert "waiting for sqlite:///" in caplog.text
+        holder.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(stores, "PATIENCE_S", 0.2)
+        with pytest.raises(StoreAwayError, match=r"0 minutes .database is locked.: see to it"):
+            Store(f"sqlite:///{path}")
+        holder.execute("COMMIT")

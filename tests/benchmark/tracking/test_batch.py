@@ -12,10 +12,12 @@ from made_trials import make_data, make_study, make_trial
 
 from benchmark.contract import CURVE_METRICS
 from benchmark.tracking.mlflow import batch, sqlite, trial_log
-from benchmark.tracking.mlflow.batch import Batch, Change, ClientWriter, NewRun, Point
+from benchmark.tracking.mlflow.batch import Batch
+from benchmark.tracking.mlflow.changes import Change, Point
+from benchmark.tracking.mlflow.client import ClientWriter
 from benchmark.tracking.mlflow.count import count_trials
+from benchmark.tracking.mlflow.spool import Spool
 from benchmark.tracking.mlflow.sqlite import SqliteWriter, is_known
-from benchmark.tracking.mlflow.store import Artifacts
 from benchmark.tracking.mlflow.study_log import MlflowStudyLog
 
 OWN = {"runs": "run_uuid", "inputs": "destination_id"}
@@ -74,9 +76,9 @@ def rows_of(folder, run_id):
 
 def test_both_writers_write_the_same_rows(tracker, folder):
     """The contract with MLflow's tables, whatever its version: what its own client makes of the same."""
-    client = ClientWriter(tracker._client, tracker._experiment_id, [tracker._dataset_input()])
-    direct = tracker._writer(tracker._client.tracking_uri)
+    direct = tracker._batch._writer
     assert isinstance(direct, SqliteWriter)
+    client = ClientWriter(tracker._client, tracker._experiment_id, tracker._artifacts, tracker._dataset)
     curve = [Point("val_loss", 1 / (1 + step), 1_000_000 + step, step) for step in range(1200)]
     odd = [
         Point("best", math.inf, 5, 3),
@@ -90,11 +92,17 @@ def test_both_writers_write_the_same_rows(tracker, folder):
     later = [Point("val_loss", 0.0, 2_000_000, 1200), Point("earlier", 4.0, 1, 1), curve[-1]]
     found = []
     for writer in (client, direct):
-        new = NewRun("a run", {"kind": "trial", "status": "running"}, {"seed": "3"}, 1_700_000_000_000)
-        run_id = writer.begin(new)
-        writer.write([Change(run_id, curve + odd)])
-        writer.write([Change(run_id, later, {"status": "trained"}, {}, ("FINISHED", 1_700_000_001_000))])
-        found.append(rows_of(folder, run_id))
+        own_id = writer.new_id()
+        tags = {"kind": "trial", "status": "running", "failure": "of an earlier try"}
+        begun = Change(own_id, ("a run", 1_700_000_000_000), {"seed": "3"}, curve + odd, tags)
+        ended = Change(own_id, points=later, tags={"status": "trained"}, untagged=["failure", "never had"])
+        ended.status = "FINISHED", 1_700_000_001_000
+        for changes in ([begun], [begun], [ended], [begun, ended]):  # what may have been written already
+            writer.write(changes)
+        run_id = client._id(own_id) if writer is client else own_id
+        rows = rows_of(folder, run_id)
+        rows["tags"] = [row for row in rows["tags"] if own_id not in row]  # by which the client finds it
+        found.append(rows)
     assert found[0]["metrics"]
     for table, rows in found[0].items():
         assert rows == found[1][table], table
@@ -170,14 +178,11 @@ def test_what_the_clock_could_not_write_is_said_and_kept(tmp_path, monkeypatch):
     class Full:
         written = None
 
-        def begin(self, run):
-            return "id"
-
         def write(self, changes):
             raise OSError("no space left")
 
     writer = Full()
-    waiting = Batch(writer, Artifacts(None, "http://nowhere", "made"))
+    waiting = Batch(writer, Spool(tmp_path / "spool", {}), "a store")
     waiting.tag("id", {"status": "trained"})
     deadline = time.monotonic() + 20.0
     while waiting._error is None and time.monotonic() < deadline:

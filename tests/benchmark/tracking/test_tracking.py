@@ -98,7 +98,9 @@ def test_a_study_run_is_what_the_contract_says(open_tracker, client, folder, tmp
     tracker.close(complete=True)
 
     (study_run,) = runs_of(client, study, "study")
-    (variant_run,) = runs_of(client, study, "variant")
+    of_variants = {run.data.tags["variant"]: run for run in runs_of(client, study, "variant")}
+    assert of_variants.keys() == {str(variant) for variant in study.variants.product()}
+    variant_run = of_variants["batch-relu"]
     (trial_run,) = runs_of(client, study, "trial")
     assert (study_run.info.run_id, trial_run.info.run_id) == (tracker.run_id, log.run_id)
     assert {run.info.status for run in (study_run, variant_run, trial_run)} == {"FINISHED"}
@@ -343,7 +345,7 @@ def test_a_store_that_is_moved_or_copied_goes_on_where_it_is(new_folder, tmp_pat
     assert there.run_id == tracker.run_id
     assert there.read_json("progress.json") == {"wall_time_s": 5.0}
     assert there.finished("sweep", trial).status == "trained"
-    stale = there._run_ids[_key("sweep", make_trial(study, seed=1).hash)]
+    stale = there._earlier[_key("sweep", make_trial(study, seed=1).hash)].info.run_id
     assert there._client.get_run(stale).info.status == "KILLED"
     log = run_trial(there, make_trial(study, seed=2))
     there.close(complete=True)

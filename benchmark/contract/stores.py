@@ -1,0 +1,140 @@
+"""Stores that are busy, or do not answer: told from other errors, waited for, and said; for both packages."""
+
+import logging
+import re
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from benchmark.contract.files import StoreAwayError, obstacle
+
+PATIENCE_S = 300.0
+"""How long a store is waited for where nothing can be done without it."""
+RETRY_S = 5.0
+"""After how long it is asked again."""
+
+_ANSWER_S = 8.0  # a server has, to say that it is there
+_SAY_S = 2.0  # that a store is busy, which is then said
+_OF_CONNECTIONS = {
+    ("sqlalchemy.exc", "OperationalError"),
+    ("sqlalchemy.exc", "InterfaceError"),
+    ("requests.exceptions", "ConnectionError"),
+    ("requests.exceptions", "ConnectTimeout"),
+    ("requests.exceptions", "ReadTimeout"),
+    ("requests.exceptions", "ChunkedEncodingError"),
+}
+"""Modules and names of libraries' errors that are of a connection; by name, for nothing is imported here."""
+
+_log = logging.getLogger(__name__)
+
+
+def shown(uri: str) -> str:
+    """A store's address as it may be shown: without a password."""
+    return re.sub(r"(://[^:@/]*:).*@", r"\1***@", uri)
+
+
+def why_silent(uri: str) -> str:
+    """Why a server does not say that it is there; empty if it does, and of a store that is no server.
+
+    MLflow's own client would try for minutes.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return ""
+    try:
+        urlopen(f"{uri.rstrip('/')}/health", timeout=_ANSWER_S).close()
+    except HTTPError:
+        return ""  # an answer
+    except (OSError, ValueError) as error:
+        return f"it does not answer ({error})"
+    return ""
+
+
+def why_away(error: BaseException) -> str:
+    """In a line, why a store did not take or give what it was asked to, if it may do so later.
+
+    Args:
+        error: of any library between here and the store.
+
+    Returns:
+        The reason; empty for an error that is here to stay.
+    """
+    if obstacle(error):
+        return ""
+    seen: BaseException | None = error
+    while seen is not None:
+        if _is_of_the_store(seen):
+            return (str(seen).splitlines() or [type(seen).__name__])[0][:200]
+        seen = seen.__cause__
+    return ""
+
+
+def _is_of_the_store(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return "locked" in str(error) or "busy" in str(error)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    status = getattr(getattr(error, "response", None), "status_code", None)  # of requests
+    if callable(of_mlflow := getattr(error, "get_http_status_code", None)):
+        status = of_mlflow()
+    if isinstance(status, int):
+        return status >= 500 or status in (408, 429)
+    names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
+    return bool(names & _OF_CONNECTIONS)
+
+
+def patiently(
+    call: Callable[..., Any], place: str, check: Callable[[], None] = lambda: None
+) -> Callable[..., Any]:
+    """A function that is called again while the store is busy or away; that it waits is said once.
+
+    Args:
+        call: what asks the store.
+        place: the store, in words.
+        check: is called before each try; raises if somebody has asked to stop.
+
+    Raises:
+        StoreAwayError: by calling it, if the store is still away after `PATIENCE_S`.
+    """
+
+    @wraps(call)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        began, is_said = time.monotonic(), False
+        while True:
+            check()
+            try:
+                return call(*args, **kwargs)
+            except Exception as error:
+                if not (why := why_away(error)):
+                    raise
+                if time.monotonic() > began + PATIENCE_S:
+                    raise StoreAwayError(
+                        f"{place} has not answered for {PATIENCE_S / 60:.0f} minutes ({why}): see to it, "
+                        "and give the command again: it goes on"
+                    ) from None
+            if not is_said and time.monotonic() > began + _SAY_S:
+                _log.warning("waiting for %s: %s", place, why)
+                is_said = True
+            time.sleep(min(RETRY_S, _SAY_S))
+
+    return called
+
+
+class Patient:
+    """An object whose methods are called again while what they ask is busy or away.
+
+    Args:
+        asked: MLflow's client, say.
+        place: what it asks, in words.
+        check: as of `patiently`.
+    """
+
+    def __init__(self, asked: Any, place: str, check: Callable[[], None] = lambda: None) -> None:
+        self._asked, self._place, self._check = asked, place, check
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._asked, name)
+        return patiently(found, self._place, self._check) if callable(found) else found
