@@ -134,6 +134,7 @@ KNOWS = {
         "benchmark.throughput.conventional",
     },
     "keras": {"benchmark.throughput.with_keras"},
+    "ray": {"benchmark.execution.on_ray", "benchmark.execution.ray_cluster"},
     "sklearn": {"benchmark.data.sources"},
 }
 
@@ -141,6 +142,7 @@ KNOWS = {
 SLOW = {"mlflow", "pyarrow", "sklearn", "torchvision", "PIL", "sqlalchemy", "logging", "keras"}
 # Modules of ours that are imported late, for what they import in turn.
 LATE = {
+    "benchmark.execution.choice": {"benchmark.execution.on_ray"},  # Ray is optional
     "benchmark.__main__": {"benchmark.cli.commands", "benchmark.cli.status", "benchmark.throughput.command"},
     "analysis.__main__": {"analysis.commands"},
     "analysis.commands": {"analysis.report", "analysis.calibration", "analysis.figures", "analysis.findings"},
