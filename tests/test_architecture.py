@@ -266,7 +266,7 @@ def test_what_is_said_to_be_imported_late_is():
 )
 def test_what_starts_often_imports_nothing_slow(module, also):
     """In a process of its own: what counts is all that an import brings along."""
-    slow = {"mlflow", "sklearn", "torchvision", "scipy", "pandas", "matplotlib"} | also
+    slow = {"mlflow", "ray", "sklearn", "torchvision", "scipy", "pandas", "matplotlib"} | also
     if module == "analysis.commands":
         slow -= {"scipy", "pandas"}  # which all of it stands on
     code = f"import {module}, sys; print(*[name for name in {sorted(slow)} if name in sys.modules])"

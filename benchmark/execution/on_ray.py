@@ -37,7 +37,7 @@ _SEND_EVERY_S = 0.2  # evaluations in between travel together
 _AHEAD = 64  # messages that a worker may be ahead of the runner; then it waits
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     """An actor, and the trials of its group that have not ended, by hash.
 
@@ -94,6 +94,7 @@ class OnRay:
         self._queue: deque[Group] = deque()
         self._hosts: dict[str, str] = {}  # of all machines that have been seen, by Ray's name of them
         self._looked_at = 0.0
+        self._said: set[str] = set()
         self._open = contextlib.ExitStack()
         self._actor = ray.remote(_Actor)
 
@@ -183,9 +184,10 @@ class OnRay:
         for node in ray.nodes():
             if not node["Alive"] or node["NodeID"] in self._hosts:
                 continue
-            self._hosts[node["NodeID"]] = node["NodeManagerHostname"]
-            for _ in range(self._num_workers(node["Resources"])):
-                self._workers.append(self._hire(node["NodeID"]))
+            number, host = self._num_workers(node["Resources"]), node["NodeManagerHostname"]
+            self._hosts[node["NodeID"]] = host
+            self._workers += [self._hire(node["NodeID"]) for _ in range(number)]
+            self._note(f"Ray: {number} workers on {host}")
 
     def _num_workers(self, resources: Mapping[str, float]) -> int:
         most = int(resources.get("CPU", 0)) // self._threads
@@ -220,15 +222,18 @@ class OnRay:
             found = ray.get(worker.answer)
         except RayError as error:
             self._dismiss(worker)
-            self._note(f"Ray: a worker on {host} did not start: {last_line(error)}")
+            self._say_once(f"Ray: a worker on {host} did not start: {last_line(error)}")
             return
         if found != expected:
-            others = [other for other in self._workers if other.node == worker.node]
-            for other in others:
-                self._dismiss(other)
-            self._note(f"Ray: {host} is not used: expected {expected}, found {found}")
+            self._dismiss(worker)
+            self._say_once(f"Ray: {host} is not used: expected {expected}, found {found}")
             return
         worker.answer = None
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self._note(message)
 
     def _assign(self) -> None:
         for worker in self._workers:

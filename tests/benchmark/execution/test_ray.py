@@ -10,21 +10,17 @@ from pathlib import Path
 
 import pytest
 from breaking import DIES, Elsewhere, Unlucky
-from made_trials import make_study, make_trial, numbers_of
+from made_trials import make_data, make_study, make_trial, numbers_of
 
 from benchmark.base import interruption
 from benchmark.base.errors import InputError
 from benchmark.data.datasets import DataSpec
+from benchmark.data.shared import share
 from benchmark.execution.chains import Scheduler
 from benchmark.execution.choice import open_executor
 from benchmark.execution.executor import WorkerSetup
 from benchmark.execution.in_process import InProcess
 from benchmark.execution.observer import Observer
-
-ray = pytest.importorskip("ray")
-
-from benchmark.execution.on_ray import OnRay  # noqa: E402 it imports Ray
-from benchmark.execution.ray_cluster import connect  # noqa: E402
 
 DATA = DataSpec(dataset="digits")
 STUDY = make_study(
@@ -35,11 +31,29 @@ STUDY = make_study(
 pytestmark = pytest.mark.xdist_group("ray")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ray():
+    """Ray's package: here, for it takes seconds to import."""
+    return pytest.importorskip("ray")
+
+
+def on_ray(setup, address="auto", asked=0, threads=1, note=print):
+    from benchmark.execution.on_ray import OnRay
+
+    return OnRay(setup, address, asked, threads, note)
+
+
+def connect(address, workers=1):
+    from benchmark.execution import ray_cluster
+
+    ray_cluster.connect(address, "cpu", workers, 1)
+
+
 @pytest.fixture(scope="module")
-def started():
+def started(ray):
     """Ray, with room for a worker beside the executor's; the handlers of signals before it."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    connect("", "cpu", 3, 1)
+    connect("", workers=3)
     yield before
     ray.shutdown()
 
@@ -53,10 +67,10 @@ def folder(tmp_path_factory):
 def executor(started, folder):
     notes = []
     setup = Unlucky(DATA, "cpu", folder, checkpoint_every_s=0.0)
-    with open_executor(setup, 2, kind="ray", note=print) as executor:
+    with open_executor(setup, 2, kind="ray", note=notes.append) as executor:
         assert executor.capacity == 2
         yield executor
-    assert notes == []
+    assert [note.partition(" on ")[0] for note in notes] == ["Ray: 2 workers"]
     assert list(folder.glob(".runner-*")) == []
 
 
@@ -140,11 +154,11 @@ def test_a_machine_of_another_kind_is_not_used(started, tmp_path):
     refused = pytest.raises(
         InputError, match="expected a machine with this model and 1 free CPU cores, found"
     )
-    with refused as error, OnRay(setup, "", 1, 1, notes.append):
+    with refused as error, on_ray(setup, "", 1, note=notes.append):
         pass
     assert "\n" not in str(error.value)
-    (note,) = notes
-    assert note.endswith("is not used: expected this model, found another model")
+    assert len(notes) == 2
+    assert notes[1].endswith("is not used: expected this model, found another model")
     (pid,) = (int(path.name) for path in (tmp_path / "pids").iterdir())
     deadline = time.monotonic() + 20
     while Path(f"/proc/{pid}").exists():
@@ -170,7 +184,7 @@ def test_who_waits_for_trials_can_be_interrupted(executor, monkeypatch):
 def test_an_address_where_nothing_answers_is_refused_at_once(address, said):
     began = time.monotonic()
     with pytest.raises(InputError, match=said) as error:
-        connect(address, "cpu", 1, 1)
+        connect(address)
     assert time.monotonic() - began < 10.0
     assert "\n" not in str(error.value)
     assert repr(address) in str(error.value)
@@ -182,13 +196,9 @@ def test_where_ray_is_not_installed_it_is_said_how(monkeypatch, folder):
         open_executor(WorkerSetup(DATA, "cpu", folder, 1.0), 2, kind="ray")
 
 
-def on_ray(folder, device="cpu", asked=0, threads=1):
-    return OnRay(WorkerSetup(DATA, device, folder, 1.0), "auto", asked, threads, print)
-
-
 def test_ray_says_which_gpu_a_trial_has(folder):
     with pytest.raises(InputError, match="use --device cuda"):
-        on_ray(folder, "cuda:1")
+        on_ray(WorkerSetup(DATA, "cuda:1", folder, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -204,5 +214,18 @@ def test_ray_says_which_gpu_a_trial_has(folder):
     ],
 )
 def test_how_many_run_side_by_side_on_a_machine(folder, device, asked, threads, expected):
-    assert on_ray(folder, device, asked, threads)._num_workers({"CPU": 8.0, "GPU": 2.0}) == expected
-    assert on_ray(folder, device, asked, threads)._num_workers({"memory": 1.0}) == 0
+    executor = on_ray(WorkerSetup(DATA, device, folder, 1.0), asked=asked, threads=threads)
+    assert executor._num_workers({"CPU": 8.0, "GPU": 2.0}) == expected
+    assert executor._num_workers({"memory": 1.0}) == 0
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_checkpoints_are_the_runners_where_its_folder_is_shared(tmp_path, is_shared):
+    from benchmark.execution.on_ray import _Actor
+
+    mark = tmp_path / "mark"
+    if is_shared:
+        mark.touch()
+    actor = _Actor(WorkerSetup(DATA, "cpu", tmp_path, 1.0), share(make_data()), mark)
+    assert (actor._setup.folder == tmp_path) is is_shared
+    assert actor._setup.folder.is_absolute()
