@@ -23,7 +23,7 @@ STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput ui lint test test-gpu contracts clean
+.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput scaling ui lint test test-gpu contracts clean
 
 help: ## list the targets (this)
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ calibrate: $(READY) ## measure the verdict rules' error rates by simulation
 throughput: $(READY) ## measure images per second on DEVICE, against the usual script and the machine's limits
 	@table=$$($(RUN) -m benchmark throughput --device $(DEVICE) | tee /dev/stderr | tail -n 1) && \
 	  $(RUN) -m analysis throughput "$$table"
+
+scaling: $(READY) ## measure how many workers one runner can serve, by workers that only sleep; minutes
+	@folder=$$(mktemp -d) && $(RUN) tests/scaling.py "$$folder"; code=$$?; rm -rf "$$folder"; exit $$code
 
 ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
 	@store='$(STORE)'; case $$store in sqlite:///*) \

@@ -135,6 +135,7 @@ KNOWS = {
         "benchmark.throughput.conventional",
     },
     "keras": {"benchmark.throughput.with_keras"},
+    "ray": {"benchmark.execution.on_ray", "benchmark.execution.ray_cluster"},
     "sklearn": {"benchmark.data.sources"},
 }
 
@@ -142,6 +143,7 @@ KNOWS = {
 SLOW = {"mlflow", "pyarrow", "sklearn", "torchvision", "PIL", "sqlalchemy", "logging", "keras"}
 # Modules of ours that are imported late, for what they import in turn.
 LATE = {
+    "benchmark.execution.choice": {"benchmark.execution.on_ray"},  # Ray is optional
     "benchmark.__main__": {
         "benchmark.cli.commands",
         "benchmark.cli.deliver",
@@ -270,7 +272,7 @@ def test_what_is_said_to_be_imported_late_is():
 )
 def test_what_starts_often_imports_nothing_slow(module, also):
     """In a process of its own: what counts is all that an import brings along."""
-    slow = {"mlflow", "sklearn", "torchvision", "scipy", "pandas", "matplotlib"} | also
+    slow = {"mlflow", "ray", "sklearn", "torchvision", "scipy", "pandas", "matplotlib"} | also
     if module == "analysis.commands":
         slow -= {"scipy", "pandas"}  # which all of it stands on
     code = f"import {module}, sys; print(*[name for name in {sorted(slow)} if name in sys.modules])"

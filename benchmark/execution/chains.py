@@ -168,8 +168,10 @@ class Scheduler:
         """Whether a trial that failed is given another try.
 
         In company it always is, and by itself, as the failure may be another's; where memory ran out, among
-        half as many. Only what fails alone counts.
+        half as many. Only what fails alone counts, and not with its machine.
         """
+        if failure.lost_machine:
+            return True
         rows = self._running_rows[trial.hash]
         if rows > 1 and failure.out_of_memory:
             self._room[trial.shared_hash] = min(self._most_rows(trial), rows // 2)

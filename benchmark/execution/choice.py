@@ -1,11 +1,12 @@
 """Which executor runs a study, which engine trains each variant, and how many trials of it at once."""
 
+import importlib.util
 import math
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -42,11 +43,39 @@ def num_workers(asked: int, threads: int, device: str) -> int:
     return max(1, cores // threads) if device == "cpu" else 1
 
 
-def open_executor(setup: WorkerSetup, workers: int) -> Executor:
+def open_executor(
+    setup: WorkerSetup,
+    asked: int,
+    threads: int = 1,
+    *,
+    kind: str = "local",
+    address: str = "",
+    note: Callable[[str], None] = lambda message: None,
+) -> Executor:
     """The executor for a number of groups side by side.
 
     On an accelerator even a single one has a process of its own, which is replaced when its device breaks.
+
+    Args:
+        setup: what the workers need to know.
+        asked: groups side by side on a device; 0: as many as it carries.
+        threads: CPU threads of each.
+        kind: `local`, or `ray`.
+        address: of Ray's cluster; empty: one of this machine alone.
+        note: is told what is worth a line.
+
+    Raises:
+        InputError: Ray is not installed, or there is no such cluster.
     """
+    if kind == "ray":
+        if importlib.util.find_spec("ray") is None:
+            raise InputError('execution.executor: "ray" expects Ray, found it not installed: pip install ray')
+        from benchmark.execution.on_ray import OnRay
+
+        if not asked and not address:
+            asked = num_workers(asked, threads, torch.device(setup.device).type)
+        return OnRay(setup, address, asked, threads, note)
+    workers = num_workers(asked, threads, torch.device(setup.device).type)
     if workers == 1 and torch.device(setup.device).type == "cpu":
         return InProcess(setup)
     return Workers(setup, workers)

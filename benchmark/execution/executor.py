@@ -41,13 +41,11 @@ _DEVICE_ERRORS = ("CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS")
 
 
 class Executor(Protocol):
-    """Runs trials. Use as a context manager: leaving it ends whatever still runs.
+    """Runs trials. Use as a context manager: leaving it ends whatever still runs."""
 
-    Attributes:
-        capacity: how many groups run side by side.
-    """
-
-    capacity: int
+    @property
+    def capacity(self) -> int:
+        """How many groups run side by side: at least one."""
 
     def submit(self, group: Group) -> None:
         """Start a group, or queue it behind those that run."""
@@ -76,13 +74,23 @@ class WorkerSetup:
     folder: Path
     checkpoint_every_s: float
 
-    def load(self) -> DeviceData:
-        """Prepare this process and bring the data to the device."""
+    @property
+    def machine(self) -> str:
+        """What times and roundings depend on: the device's model, and its numerics."""
+        device = torch.device(self.device)
+        return f"{device_name(device)}, {numerics(device)}"
+
+    def prepare(self) -> torch.device:
+        """Prepare this process to train; the device."""
         seeding.make_deterministic()
         device = torch.device(self.device)
         if device.type == "cuda":
             torch.cuda.set_device(device)  # or streams and graphs would be the first device's
-        return load(self.data, device, self.folder / "data")
+        return device
+
+    def load(self) -> DeviceData:
+        """Prepare this process and bring the data to the device."""
+        return load(self.data, self.prepare(), self.folder / "data")
 
     def run(self, group: Group, data: DeviceData) -> Iterator[Event]:
         """Run a group; an exception ends all of its trials that have not ended as failures."""
@@ -110,9 +118,7 @@ class WorkerSetup:
                 yield Event(trial, failure)
 
     def _checkpoints(self, trial: Trial) -> Checkpoints:
-        device = torch.device(self.device)
-        machine = f"{device_name(device)}, {numerics(device)}"
-        return Checkpoints(self.folder / "checkpoints" / trial.hash, machine)
+        return Checkpoints(self.folder / "checkpoints" / trial.hash, self.machine)
 
 
 def _is_of_memory(error: Exception) -> bool:

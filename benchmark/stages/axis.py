@@ -13,7 +13,7 @@ from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
 from benchmark.contract import ENGINES_FILE, timing_rounds
 from benchmark.data.datasets import DeviceData, load
-from benchmark.execution.choice import Choice, choose, num_workers, open_executor, time_steps
+from benchmark.execution.choice import Choice, choose, open_executor, time_steps
 from benchmark.execution.executor import WorkerSetup
 from benchmark.stages.run import run_study
 from benchmark.stages.session import OpenLog, Session, StageObserver
@@ -73,7 +73,9 @@ def _run_one(
     work = study.execution
     setup = WorkerSetup(study.data, str(device), folder, work.checkpoint_every_s)
     # First the executor: its workers start while the tracker is imported.
-    with open_executor(setup, num_workers(work.workers, work.threads, device.type)) as executor:
+    with open_executor(
+        setup, work.workers, work.threads, kind=work.executor, address=work.address, note=observer.noted
+    ) as executor:
         study_log = open_log(study, data)
         try:
             engines = choose_engines(study, data, device, folder, study_log)

@@ -58,6 +58,8 @@ NOT_IN_TRIAL: Mapping[str, str] = {
     "judge.rho": "judges a study's trials against each other",
     "init.gains": "says which trials there are; each has its own gain",
     "axis": "the study has its value under the key that varies",
+    "execution.executor": "no number depends on where a trial runs",
+    "execution.address": "no number depends on where a trial runs",
     "execution.workers": "trials side by side know nothing of each other",
     "execution.checkpoint_every_s": "a trial that goes on from a checkpoint is the same to the bit",
     "execution.retries": "a retried trial is the same to the bit",
@@ -67,7 +69,7 @@ NOT_IN_TRIAL: Mapping[str, str] = {
 _NOT_IN_STUDY = {
     "description": True,
     "data": {"root"},
-    "execution": {"workers", "checkpoint_every_s", "retries"},
+    "execution": {"executor", "address", "workers", "checkpoint_every_s", "retries"},
 }
 
 

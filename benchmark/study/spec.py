@@ -10,7 +10,7 @@ from benchmark.base.section import Section
 from benchmark.contract import ALPHA, CONFIRM_SEED_OFFSET, LANDSCAPE, STABLE_SHARE, least_seeds
 from benchmark.data.datasets import DataSpec
 from benchmark.probes.watch import ProbesSpec
-from benchmark.training.engines import AUTO, ENGINES
+from benchmark.study.execution import ExecutionSpec
 from benchmark.training.losses import CrossEntropy, LossSpec
 from benchmark.training.optimizers import OptimizerSpec, Sgd
 from benchmark.training.precision import Precision
@@ -181,31 +181,6 @@ class JudgeSpec(Section):
 
     statistics: Literal["reestimated", "moving-average"] = "reestimated"
     rho: float = Field(default=STABLE_SHARE, gt=0.0, le=1.0)
-
-
-class ExecutionSpec(Section):
-    """The `[execution]` section: how trials are run; it changes what they compute by rounding alone.
-
-    Attributes:
-        engine: a name in `ENGINES`; `auto`: for each variant the fastest here, by a short measurement.
-        workers: trials side by side; 0: one per core on CPU, one on an accelerator.
-        threads: CPU threads of each. (Numbers are equal on CPU for equal thread counts.)
-        checkpoint_every_s: seconds between a trial's checkpoints.
-        retries: further tries of a trial that raised an exception.
-    """
-
-    engine: str = AUTO
-    workers: int = Field(default=0, ge=0)
-    threads: int = Field(default=1, ge=1)
-    checkpoint_every_s: float = Field(default=30.0, gt=0.0)
-    retries: int = Field(default=1, ge=0)
-
-    @field_validator("engine")
-    @classmethod
-    def _known_engine(cls, name: str) -> str:
-        if name != AUTO:
-            lookup(ENGINES, name, "engine")
-        return name
 
 
 class AxisSpec(Section):

@@ -45,12 +45,14 @@ class Failure:
         details: the traceback.
         broke_device: whether the process that ran it can use its device no more.
         out_of_memory: whether fewer trials at once might have had room.
+        lost_machine: whether the machine that ran it is gone, which is no fault of the trial.
     """
 
     message: str
     details: str
     broke_device: bool = False
     out_of_memory: bool = False
+    lost_machine: bool = False
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,26 @@ def test_failures_are_retried_then_given_up(ear, num_failures, expected):
     assert dict.fromkeys(rates_of(record for _, record in results)) == dict.fromkeys((expected, 0.1, 0.3))
 
 
+def test_a_trial_that_fails_with_its_machine_keeps_its_tries_and_its_company(ear):
+    class Losing(FakeExecutor):
+        """Loses its machine with each of the first four groups."""
+
+        def events(self):
+            if len(self.groups) > 4:
+                yield from super().events()
+                return
+            for trial in self._waiting.pop().trials:
+                yield Event(trial, Failure("its machine was lost", "...", lost_machine=True))
+
+    executor = Losing(capacity=1)
+    asked = trials(0.1, 0.2)
+    scheduler = Scheduler("sweep", executor, NOTHING, [ear], 1, lambda trial: 2)
+    outcomes = scheduler.run([asking([], asked)])
+    assert rates_of([outcome for _, outcome in outcomes]) == [0.1, 0.2]
+    assert executor.groups == [[0.1, 0.2]] * 5
+    assert {entry[3] for entry in ear.heard if entry[0] == "failed"} == {True}
+
+
 def test_chains_share_the_workers(ear):
     """Two bisections of three steps each: while one waits for its result, the other's trial runs."""
     received = {0: [], 1: []}

@@ -81,6 +81,8 @@ LEAVES = {
     "judge.rho": changed(STUDY, judge={"rho": 0.5}),
     "init.gains": changed(STUDY, init={"gains": (1.0, 2.0)}),
     "axis": STUDY.model_copy(update={"axis": AXIS}),
+    "execution.executor": changed(STUDY, execution={"executor": "ray"}),
+    "execution.address": changed(STUDY, execution={"address": "auto"}),
     "execution.workers": changed(STUDY, execution={"workers": 7}),
     "execution.checkpoint_every_s": changed(STUDY, execution={"checkpoint_every_s": 7.0}),
     "execution.retries": changed(STUDY, execution={"retries": 7}),
@@ -88,6 +90,8 @@ LEAVES = {
 HOW_IT_IS_RUN = {
     "description",
     "data.root",
+    "execution.executor",
+    "execution.address",
     "execution.workers",
     "execution.checkpoint_every_s",
     "execution.retries",

@@ -95,6 +95,9 @@ REFUSED = {
     "search.low=0": ["search.low", "greater than 0", "found 0"],
     "search.num_extensions=3": ["search.num_extensions", "less than or equal to 2", "found 3"],
     "judge.rho=1.5": ["judge.rho", "less than or equal to 1", "found 1.5"],
+    "execution.executor=slurm": ["execution.executor", "'local' or 'ray'"],
+    "execution.address=auto": ["execution", 'expected none with executor = "local", found'],
+    "execution.address=head": ["execution.address", "pattern"],
     "execution.checkpoint_every_s=0": ["execution.checkpoint_every_s", "greater than 0"],
     "variants.activations=[]": ["variants.activations", "at least 1 item", "found []"],
     # What must fit together.
