@@ -1,17 +1,17 @@
 """Runs studies: one after another at every value of their axis, one runner at a time."""
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from benchmark.base import seeding
+from benchmark.base.databases import exclusive
 from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
-from benchmark.contract import ENGINES_FILE, timing_rounds
+from benchmark.contract import ARTIFACTS_FOLDER, ENGINES_FILE, timing_rounds
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import Choice, choose, num_workers, open_executor, time_steps
 from benchmark.execution.executor import WorkerSetup
@@ -148,11 +148,18 @@ def _only_runner(folder: Path, name: str) -> Iterator[None]:
     """Hold the study's lock; the operating system lets go of it whatever becomes of this process."""
     path = folder / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(exclusive(path, wait=False))
         except BlockingIOError:
             raise InputError(
                 f"study {name!r} is being run by another process (it holds {path}): wait for it, or stop it"
             ) from None
+        _remove_partial(folder / ARTIFACTS_FOLDER / name)
         yield
+
+
+def _remove_partial(artifacts: Path) -> None:
+    """Remove what killed runners of a study had begun to write: its lock says that no other writes there."""
+    for partial in artifacts.glob("*/artifacts/.*.partial"):
+        partial.unlink(missing_ok=True)
