@@ -58,7 +58,7 @@ def check() -> None:
 
 def _set_all(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in _SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup, and a shell's & for Ctrl-C, ask for
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
             signal.signal(number, handler)
 
 

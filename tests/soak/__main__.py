@@ -15,9 +15,16 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 from soak.attacked import REPORT, RUN, Study, Tally, preload  # noqa: E402
+from soak.damage import damage  # noqa: E402
+from soak.disk import disk  # noqa: E402
 from soak.kills import kills  # noqa: E402
+from soak.signals import signals  # noqa: E402
+from soak.workers import workers  # noqa: E402
+from soak.world import clock, numbers, scratch, stores  # noqa: E402
 
-SCENARIOS = {"kills": kills}
+SCENARIOS = {
+    one.__name__: one for one in (kills, disk, damage, workers, signals, numbers, clock, stores, scratch)
+}
 
 
 class Bench:
@@ -55,12 +62,11 @@ class Bench:
         shutil.rmtree(self.folder / name, ignore_errors=True)
         return Study(self.folder / name, None if fresh else self._empty_store())
 
-    def finished(self, name):
-        """A copy of the reference."""
+    def copy_of(self, study, name):
+        """A copy of a study's folder, by this name."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        study = self.reference.copy(self.folder / name)
-        (study.folder / "whole").unlink()
-        return study
+        shutil.copytree(study.mlruns, self.folder / name / "mlruns")
+        return Study(self.folder / name)
 
     def done_with(self, study):
         if not self._keep:
@@ -131,7 +137,7 @@ def _run(name, bench):
     except Exception:
         tally = Tally(name, other=[traceback.format_exc()])
     tally.seconds = time.monotonic() - began
-    for kind in ("lost", "doubled", "tracebacks", "other"):
+    for kind in ("lost", "doubled", "tracebacks", "other", "notes"):
         for line in getattr(tally, kind):
             say(f"  {kind}: {line}")
     say(f"{name}: {tally.tries} tries, {'nothing lost' if tally.is_clean else 'SEE ABOVE'}")

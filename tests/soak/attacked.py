@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import io
-import json
 import multiprocessing
 import os
 import re
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from running import Left, Process
-from same_numbers import IDENTITIES, TIMED_CLAIM, Store, differences
+from same_numbers import Store, differences
 
 STUDY = """
 extends = "smoke"
@@ -51,6 +50,8 @@ checkpoint_every_s = 0.001
 
 NAME = "attacked"
 RUN = ("benchmark", "run", f"{NAME}.toml", "--device", "cpu")
+ALONE = (*RUN, "--set", "execution.workers=1")
+"""The same in one process, whose numbers are the same."""
 CLAIMS, REPORT = ("analysis", "claims", NAME), ("analysis", "report", NAME)
 CODES = {0, 1, 2, 130}
 LIMIT_S = 300.0
@@ -198,6 +199,8 @@ class Tally:
         doubled: runs and steps recorded twice.
         tracebacks: commands that printed one.
         other: whatever else was not as promised.
+        notes: what could not be tried here, and why.
+        seconds: that it took.
     """
 
     name: str
@@ -207,6 +210,7 @@ class Tally:
     doubled: list[str] = field(default_factory=list)
     tracebacks: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -224,6 +228,14 @@ class Tally:
         if _TRACE.search(said):
             self.tracebacks.append(f"{where}: {_end_of(said)}")
         return said
+
+
+@dataclass
+class Said:
+    """A command that has ended, and what it said."""
+
+    words: tuple[str, ...]
+    stderr: str
 
 
 def _end_of(said):
@@ -246,11 +258,6 @@ class Study:
         if store is not None:
             shutil.copy(store, self.folder / "mlruns" / "mlflow.db")
 
-    def copy(self, folder):
-        """The same, elsewhere."""
-        shutil.copytree(self.folder, folder, symlinks=True)
-        return Study(folder)
-
     @property
     def mlruns(self):
         return self.folder / "mlruns"
@@ -258,18 +265,11 @@ class Study:
     def start(self, words=RUN, first=None):
         return Forked(self.folder, *words, first=first)
 
-    def do(self, tally, words, what, first=None, **expected):
+    def do(self, tally, words, what, first=None, limit_s=LIMIT_S, **expected):
         """Run a command to its end: its exit code and what it said."""
         process = self.start(words, first)
-        code = process.wait()
+        code = process.wait(limit_s)
         return code, tally.heard(process, code, what, **expected)
-
-    def verdicts(self):
-        """The verdicts as a document, without what differs between runs of equal numbers."""
-        path = self.mlruns / "reports" / NAME / "verdicts.json"
-        document = json.loads(path.read_text())
-        own = [verdict for verdict in document["verdicts"] if verdict["claim"] != TIMED_CLAIM]
-        return {key: value for key, value in document.items() if key not in IDENTITIES} | {"verdicts": own}
 
 
 def check(study, reference, tally, what, *, report=False):
@@ -282,7 +282,7 @@ def check(study, reference, tally, what, *, report=False):
         what: was done to it, in words.
         report: whether its report is written too, and compared.
     """
-    study.do(tally, RUN, f"after {what}", codes={0})
+    study.do(tally, ALONE, f"after {what}", codes={0})
     study.do(tally, CLAIMS, f"after {what}", codes={0})
     if report:
         study.do(tally, REPORT, f"after {what}", codes={0})
