@@ -34,6 +34,10 @@ class Bench:
         folder: for all of them.
         seed: of every random moment.
         keep: whether folders are kept.
+
+    Attributes:
+        reference: the study that nothing disturbed.
+        pace_s: seconds that it and its report took, for moments in the midst of a run.
     """
 
     def __init__(self, folder, seed, *, keep):
@@ -41,20 +45,22 @@ class Bench:
         self.rng = random.Random(seed)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.reference = self._reference()
+        self.pace_s = float((self.reference.folder / "pace_s").read_text())
 
     def _reference(self):
         """The study undisturbed, with its report; the one of an earlier call if there is one."""
         folder = self.folder / "reference"
-        if (folder / "whole").exists():
+        if (folder / "pace_s").exists():
             return Study(folder)
         shutil.rmtree(folder, ignore_errors=True)
         study, tally = Study(folder), Tally("reference")
         say("the reference, undisturbed")
+        began = time.monotonic()
         for words in (RUN, REPORT):
             study.do(tally, words, "nothing", codes={0})
         if not tally.is_clean:
             sys.exit("\n".join(tally.tracebacks + tally.other))
-        (folder / "whole").touch()
+        (folder / "pace_s").write_text(f"{time.monotonic() - began:.1f}")
         return study
 
     def study(self, name, *, fresh=False):
@@ -135,11 +141,9 @@ def _run(name, bench):
     try:
         tally = SCENARIOS[name](bench)
     except Exception:
-        tally = Tally(name, other=[traceback.format_exc()])
+        tally = Tally(name)
+        tally.other.append(traceback.format_exc())
     tally.seconds = time.monotonic() - began
-    for kind in ("lost", "doubled", "tracebacks", "other", "notes"):
-        for line in getattr(tally, kind):
-            say(f"  {kind}: {line}")
     say(f"{name}: {tally.tries} tries, {'nothing lost' if tally.is_clean else 'SEE ABOVE'}")
     return tally
 

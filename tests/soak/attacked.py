@@ -187,6 +187,19 @@ def _environment(values):
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+class Complaints(list[str]):
+    """Lines, each printed as it comes: a soak takes long."""
+
+    def append(self, line):
+        print(f"  {line}", file=sys.stderr, flush=True)
+        super().append(line)
+
+    def __iadd__(self, lines):
+        for line in lines:
+            self.append(line)
+        return self
+
+
 @dataclass
 class Tally:
     """What came of a scenario.
@@ -206,11 +219,11 @@ class Tally:
     name: str
     tries: int = 0
     met: int = 0
-    lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    tracebacks: list[str] = field(default_factory=list)
-    other: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=Complaints)
+    doubled: list[str] = field(default_factory=Complaints)
+    tracebacks: list[str] = field(default_factory=Complaints)
+    other: list[str] = field(default_factory=Complaints)
+    notes: list[str] = field(default_factory=Complaints)
     seconds: float = 0.0
 
     @property

@@ -34,8 +34,8 @@ def _kill_once(bench, study, tally, what):
     process = study.start()
     moment = rng.choice(["start", "work", "work"])
     if moment == "work":
-        _wait(process, lambda: ": " in process.stderr.partition("study")[2].partition("\n")[2], 60.0)
-    _wait(process, lambda: False, rng.uniform(0.0, 6.0 if moment == "start" else 3.0))
+        _wait(process, lambda: ": " in process.stderr.partition("study")[2].partition("\n")[2], 300.0)
+    _wait(process, lambda: False, rng.uniform(0.0, bench.pace_s * (0.5 if moment == "start" else 0.3)))
     if not process.is_running():
         tally.heard(process, process.wait(), what, codes={0})
         return True
@@ -46,7 +46,7 @@ def _kill_once(bench, study, tally, what):
         tally.met += 1
         os.kill(rng.choice(workers), signal.SIGKILL)
         # It is hired anew, and its trials are tried again: the study goes on.
-        _wait(process, lambda: False, rng.uniform(0.5, 4.0))
+        _wait(process, lambda: False, rng.uniform(0.0, 0.5 * bench.pace_s))
         if not process.is_running():
             tally.heard(process, process.wait(), what, codes={0, 1})
             return True
@@ -71,7 +71,7 @@ def _kill_reports(bench, study, tally, what, count=2):
     study.do(tally, REPORT, what, codes={0})
     for _ in range(count):
         process = study.start(REPORT)
-        _wait(process, lambda: False, bench.rng.uniform(0.0, 3.0))
+        _wait(process, lambda: False, bench.rng.uniform(0.0, 0.3 * bench.pace_s))
         tally.tries += 1
         tally.met += process.is_running()
         process.kill(group=True)

@@ -25,7 +25,7 @@ def signals(bench):
     for number in STOPS * 3:
         process = study.start()
         _until(process, lambda p=process: ": " in p.stderr, 60.0)
-        time.sleep(bench.rng.uniform(0.0, 5.0))
+        time.sleep(bench.rng.uniform(0.0, 0.3 * bench.pace_s))
         _stop(process, tally, number, "while it trains")
     _close_terminal(study, tally)
     _nohup(study, tally)

@@ -25,7 +25,7 @@ def workers(bench):
         deadline = time.monotonic() + 60.0
         while process.is_running() and not process.workers() and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(bench.rng.uniform(0.0, 6.0))
+        time.sleep(bench.rng.uniform(0.0, 0.3 * bench.pace_s))
         tally.tries += 1
         if process.is_running() and (pids := process.workers()):
             tally.met += 1
