@@ -5,10 +5,10 @@ Exit codes: 0 done, 2 bad input, 130 interrupted.
 
 import argparse
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from analysis.errors import InputError
@@ -40,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }[options.verb](options)
     except BaseException as error:
         if interruption.was_asked:
-            with suppress(OSError):  # the terminal may be gone
+            try:
                 print("stopped; what there was before is as it was", file=sys.stderr, flush=True)
+            except OSError:  # the terminal is gone: nor can Python print what it still has
+                sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
             return 130
         found = str(error) if isinstance(error, InputError) else obstacle(error)
         if not found:

@@ -9,10 +9,10 @@ if __name__ == "__main__":
     interruption.leave_at_once()  # first of all
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from benchmark.base.errors import InputError
@@ -44,8 +44,10 @@ def _stopped(options: argparse.Namespace) -> None:
     """Say how to go on."""
     if options.verb in ("run", "replicate"):
         again = _command_again(options)
-        with suppress(OSError):  # the terminal may be gone
+        try:
             print(f"\nstopped; nothing finished is lost. To go on: {again}", file=sys.stderr, flush=True)
+        except OSError:  # the terminal is gone: nor can Python print what it still has
+            sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,11 +1,17 @@
 """Requests to stop, a terminal that closes, Ctrl-C while Python imports, a process that is halted a while."""
 
+import fcntl
 import os
 import pty
 import signal
+import subprocess
+import sys
+import termios
 import time
 
-from soak.attacked import NAME, Cold, Tally, check
+from running import Left
+
+from soak.attacked import LIMIT_S, NAME, Cold, Said, Tally, check, environment_of
 
 WORDS = ("run", f"{NAME}.toml", "--device", "cpu")
 STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -63,23 +69,28 @@ def _stop(process, tally, number, when):
 def _close_terminal(study, tally):
     """A study in a terminal that is closed: the system sends SIGHUP, and nothing can be printed any more."""
     ours, theirs = pty.openpty()
-    said = study.folder / "tmp" / "said-terminal.txt"
-
-    def on_terminal():
-        os.login_tty(theirs)
-        os.close(ours)
-
-    process = study.start(first=on_terminal)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmark", *WORDS],
+        cwd=study.folder,
+        env=os.environ | environment_of(study.folder),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 no thread runs here
+    )
     os.close(theirs)
-    with said.open("wb") as file:
-        began = time.monotonic()
-        while b"sweep" not in said.read_bytes() and process.is_running() and time.monotonic() - began < 60.0:
-            file.write(os.read(ours, 2**16))
-            file.flush()
+    said = b""
+    while b"sweep" not in said and b"confirm" not in said and process.poll() is None:
+        said += os.read(ours, 2**16)
     tally.tries += 1
-    tally.met += process.is_running()
+    tally.met += process.poll() is None
     os.close(ours)
-    tally.heard(process, process.wait(), "a terminal that is closed", codes={0, 130})
+    code = process.wait(LIMIT_S)
+    what = "a terminal that is closed"
+    tally.heard(Said(("benchmark", *WORDS), said.decode(errors="replace")), code, what, codes={0, 130})
+    if Left(study.folder).run_statuses("study")["RUNNING"]:
+        tally.lost.append(f"{what}: the study's run says that it is running")
 
 
 def _nohup(study, tally):
