@@ -56,7 +56,7 @@ def test_nothing_is_found_where_nothing_is_wrong(attacked_study, ran):
             "{hash} is gone",
         ),
         ("update tags set value = '{hash}' where key = 'trial_hash'", "doubled", "{hash} has 10 runs"),
-        ("update runs set status = 'RUNNING' where name like '%seed=0'", "lost", "1 runs are RUNNING"),
+        ("update runs set status = 'RUNNING' where name like '%seed=0'", "lost", "2 runs are RUNNING"),
         ("update metrics set value = value + 1e-15 where key = 'val_loss'", "lost", "metrics differ"),
     ],
 )

@@ -93,6 +93,19 @@ def _made_beside(path: Path, opened: Callable[[Path], object]) -> Path:
     return partial
 
 
+def refuse_emptied(path: Path, beside: Path) -> None:
+    """Refuse a database that is an empty file, beside a folder of files that only it can tell of.
+
+    Raises:
+        InputError: it is; its library would make a new one there, and all that was logged be forgotten.
+    """
+    if path.is_file() and not path.stat().st_size and beside.is_dir() and any(beside.iterdir()):
+        raise InputError(
+            f"{path}: expected the database of what lies in {beside}, found an empty file; put back a copy of it, "
+            "or move both away and run the study anew"
+        )
+
+
 def damage(path: Path) -> str:
     """What is wrong with what is in a database's place; empty where SQLite finds nothing wrong."""
     if not path.is_file():

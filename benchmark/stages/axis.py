@@ -96,7 +96,14 @@ def choose_engines(
     variants = study.variants.product()
     known = log.read_json(ENGINES_FILE)
     if known is not None:
-        return {variant: Choice.read(known[str(variant)]) for variant in variants}
+        try:
+            return {variant: Choice.read(known[str(variant)]) for variant in variants}
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{ENGINES_FILE} of the study's run: expected what trains each variant, found another "
+                f"({type(error).__name__}: {error}); put back a copy of it, or move it away: engines are "
+                "then chosen anew, and what others have trained is trained again"
+            ) from None
     seeding.make_deterministic()  # what is measured is what a worker computes
     if device.type != "cpu":
         data = load(study.data, device, folder / "data")

@@ -104,7 +104,8 @@ class Session:
         self._observers = (Recorder(study_log), observer)
         self._command = command
         self._began = time.monotonic()
-        self._earlier_s = (study_log.read_json(PROGRESS_FILE) or {}).get("wall_time_s", 0.0)
+        earlier = (study_log.read_json(PROGRESS_FILE) or {}).get("wall_time_s")
+        self._earlier_s = earlier if isinstance(earlier, float | int) else 0.0
         self._searches = f"{study.name}/{identity.study_hash(study, data.fingerprint)}/"
         self._storage = open_storage(folder / "optuna.db", self._searches)
         self._loss_cap = loss_cap(data.num_classes, study.loss)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.base.databases import open_database
+from benchmark.base.databases import open_database, refuse_emptied
 from benchmark.base.errors import InputError
-from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
+from benchmark.contract import ARTIFACTS_FOLDER, SILENT_MLFLOW, every_page, local_artifacts
 from benchmark.contract.files import obstacle, sealed, unsealed
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def connect(uri: str) -> Any:
         if not uri.startswith(SQLITE):
             return opened(uri)
         path = Path(uri.removeprefix(SQLITE))
+        refuse_emptied(path, path.parent / ARTIFACTS_FOLDER)
         return open_database(
             path, lambda file: opened(f"{SQLITE}{file}"), "runs", (MlflowException, SQLAlchemyError)
         )
