@@ -101,8 +101,8 @@ def refuse_emptied(path: Path, beside: Path) -> None:
     """
     if path.is_file() and not path.stat().st_size and beside.is_dir() and any(beside.iterdir()):
         raise InputError(
-            f"{path}: expected the database of what lies in {beside}, found an empty file; put back a copy of it, "
-            "or move both away and run the study anew"
+            f"{path}: expected the database of what lies in {beside}, found an empty file; put back a copy "
+            "of it, or move both away and run the study anew"
         )
 
 

@@ -33,6 +33,7 @@ class Bench:
     Args:
         folder: for all of them.
         seed: of every random moment.
+        num_kills: of the scenario `kills`, at least.
         keep: whether folders are kept.
 
     Attributes:
@@ -40,8 +41,8 @@ class Bench:
         pace_s: seconds that it and its report took, for moments in the midst of a run.
     """
 
-    def __init__(self, folder, seed, *, keep):
-        self.folder, self.seed, self._keep = Path(folder), seed, keep
+    def __init__(self, folder, seed, num_kills, *, keep):
+        self.folder, self.seed, self.num_kills, self._keep = Path(folder), seed, num_kills, keep
         self.rng = random.Random(seed)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.reference = self._reference()
@@ -119,6 +120,7 @@ def main(arguments=None):
     parser.add_argument("only", nargs="*", metavar="NAME", help=f"of {', '.join(SCENARIOS)} (default: all)")
     parser.add_argument("--folder", type=Path, help="to work in, and to keep (default: a temporary one)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=50, help="at least so many (default: %(default)s)")
     options = parser.parse_args(arguments)
     if unknown := set(options.only) - set(SCENARIOS):
         parser.error(f"expected names of {', '.join(SCENARIOS)}, found {', '.join(sorted(unknown))}")
@@ -126,7 +128,7 @@ def main(arguments=None):
     preload()
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
         folder = (options.folder or Path(scratch)).resolve()
-        bench = Bench(folder, options.seed, keep=options.folder is not None)
+        bench = Bench(folder, options.seed, options.kills, keep=options.folder is not None)
         tallies = [_run(name, bench) for name in options.only or SCENARIOS]
     print(table(tallies))
     print(f"\nseed {options.seed}, {time.monotonic() - began:.0f} s in all")

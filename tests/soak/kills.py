@@ -11,11 +11,11 @@ from soak.attacked import REPORT, Tally, check
 MOST_PER_STUDY = 9
 
 
-def kills(bench, wanted=50):
+def kills(bench):
     """Kill a study again and again, going on with it each time, until it is done; then another."""
     tally = Tally("kills")
     number = 0
-    while tally.tries < wanted:
+    while tally.tries < bench.num_kills:
         study = bench.study(f"kills-{number}", fresh=number == 0)
         what = f"study {number} killed"
         for _ in range(MOST_PER_STUDY):
