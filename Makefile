@@ -23,7 +23,7 @@ STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput scaling ui lint test test-gpu contracts clean
+.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput scaling ui lint test test-gpu soak contracts clean
 
 help: ## list the targets (this)
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,9 @@ test: $(TESTS) ## the test suite, two tests at a time
 
 test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themselves where there is none
 	$(RUN) -m pytest -m cuda
+
+soak: $(TESTS) ## attack a study with real faults (ONLY= one kind of them), and print what was lost: under an hour
+	PYTHONPATH=.:tests $(RUN) -m soak $(ONLY)
 
 contracts: $(TESTS) ## the contract tests again, with other kernels of the processor, which round otherwise
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(RUN) -m pytest -n 2 --dist loadgroup tests/test_contracts.py

@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 bad input, 130 interrupted.
 
 import argparse
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }[options.verb](options)
     except BaseException as error:
         if interruption.was_asked:
-            print("stopped; what there was before is as it was", file=sys.stderr)
+            try:
+                print("stopped; what there was before is as it was", file=sys.stderr, flush=True)
+            except OSError:  # the terminal is gone: nor can Python print what it still has
+                sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
             return 130
         found = str(error) if isinstance(error, InputError) else obstacle(error)
         if not found:
@@ -52,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Interruption:
-    """Lets Ctrl-C, and a request to terminate, raise KeyboardInterrupt wherever they come, until answered.
+    """Lets Ctrl-C, a request to terminate and a terminal that closes raise KeyboardInterrupt, until answered.
 
     Python ignores, with a traceback, what is raised in a finalizer or a weak reference's callback, as imports
     have by the hundred, and libraries may make another exception of it: so it is raised again a little later.
@@ -65,7 +69,9 @@ class _Interruption:
 
     def __init__(self) -> None:
         self.was_asked = self._is_answered = False
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGALRM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup asks for
+            numbers.append(signal.SIGHUP)
         self._before = {number: signal.signal(number, self._interrupt) for number in numbers}
         self._hook_before, sys.unraisablehook = sys.unraisablehook, self._unraisable
 

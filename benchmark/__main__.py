@@ -3,13 +3,18 @@
 Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 """
 
+from benchmark.base import interruption
+
+if __name__ == "__main__":
+    interruption.leave_at_once()  # first of all
+
 import argparse
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmark.base import interruption
 from benchmark.base.errors import InputError
 from benchmark.contract.files import obstacle
 
@@ -19,22 +24,30 @@ FOLDER = Path("mlruns")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
     options = parser().parse_args(arguments)
-    interruption.listen()
+    interruption.leave_at_once(lambda: _stopped(options))
     try:
-        return _do(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        if options.verb in ("run", "replicate"):
-            again = _command_again(options)
-            print(f"\nstopped; nothing finished is lost. To go on: {again}", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not (found := obstacle(error)):
+        verb = _verb(options)
+        interruption.listen()
+        return verb()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or interruption.was_asked():  # whatever it was made into
+            _stopped(options)
+            return 130
+        found = str(error) if isinstance(error, InputError) else obstacle(error)
+        if not found:
             raise
         print(f"error: {found}", file=sys.stderr)
         return 2
+
+
+def _stopped(options: argparse.Namespace) -> None:
+    """Say how to go on."""
+    if options.verb in ("run", "replicate"):
+        again = _command_again(options)
+        try:
+            print(f"\nstopped; nothing finished is lost. To go on: {again}", file=sys.stderr, flush=True)
+        except OSError:  # the terminal is gone: nor can Python print what it still has
+            sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,25 +94,25 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _do(options: argparse.Namespace) -> int:
+def _verb(options: argparse.Namespace) -> Callable[[], int]:
     """What the verb does. Imported here: `--help` need not wait for torch, nor `status` for optuna."""
     if options.verb == "throughput":
         from benchmark.throughput.command import throughput
 
-        return throughput(options, FOLDER)
+        return lambda: throughput(options, FOLDER)
     if options.verb == "deliver":
         from benchmark.cli.deliver import deliver_all
 
-        return deliver_all(options, FOLDER)
+        return lambda: deliver_all(options, FOLDER)
     again = _command_again(options)
     if options.verb == "status":
         from benchmark.cli.status import status
 
-        return status(options, FOLDER, again)
+        return lambda: status(options, FOLDER, again)
     from benchmark.cli import commands
 
     verbs = {"plan": commands.plan, "run": commands.run, "replicate": commands.replicate}
-    return verbs[options.verb](options, FOLDER, again)
+    return lambda: verbs[options.verb](options, FOLDER, again)
 
 
 def _add_store(verb: argparse.ArgumentParser) -> None:
@@ -132,4 +145,6 @@ def _command_again(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    interruption.let_go()
+    sys.exit(code)

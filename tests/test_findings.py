@@ -53,7 +53,7 @@ def test_what_is_shipped_was_trained_by_a_commit_as_it_stands(composed):
 
 @pytest.mark.parametrize(
     ("number", "after_s"),
-    [(signal.SIGINT, 0.4), (signal.SIGINT, 1.2), (signal.SIGINT, 3.0), (signal.SIGTERM, 1.2)],
+    [(signal.SIGINT, 0.4), (signal.SIGINT, 1.2), (signal.SIGINT, 3.0), (signal.SIGHUP, 1.2)],
 )
 def test_an_interrupted_report_ends_in_a_line_and_leaves_nothing(tmp_path, number, after_s):
     """In imports, in the verdicts, in the figures; 11 of 20 such tries once ended in a traceback."""

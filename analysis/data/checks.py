@@ -15,6 +15,7 @@ from benchmark.contract import (
     DECISIONS_FILE,
     ENGINES_FILE,
     FINAL_METRICS,
+    PROGRESS_FILE,
     PROTOCOL,
     ROLES,
     SCHEMA_FILE,
@@ -111,6 +112,8 @@ def check_run(
     Raises:
         InputError: it is not.
     """
+    if not isinstance(version := schema.get("schema_version"), int):
+        refuse(f"{where}, {SCHEMA_FILE}", "schema_version as a number", repr(version))
     check_versions(str(study.get("name")), schema)
     check_study(where, study)
     normalizations, activations = (study["variants"][key] for key in ("normalizations", "activations"))
@@ -149,7 +152,7 @@ def check_schema(where: str, schema: Mapping[str, Any], normalizations: Collecti
             refuse(where, f"the metric {name}", "none")
     for name in normalizations:
         for key, kind in (("words", str), ("is_competitor", bool)):
-            value = schema["normalizations"].get(name, {}).get(key)
+            value = _entry(schema["normalizations"], name).get(key)
             if not isinstance(value, kind):
                 refuse(where, f"normalizations.{name}.{key} as {kind.__name__}", repr(value))
 
@@ -178,8 +181,31 @@ def check_decisions(
             refuse(f"{where}, confirm", f"a planned variant in roles of {', '.join(ROLES)}", str(cell))
 
 
-def _check_values(where: str, document: Mapping[str, Any], wanted: Mapping[str, Kinds]) -> None:
+def check_progress(where: str, progress: Mapping[str, Any]) -> None:
+    """How far a run has come is in numbers, as far as it says it.
+
+    Raises:
+        InputError: it is not.
+    """
+    where, planned = f"{where}, {PROGRESS_FILE}", progress.get("planned", {})
+    if not isinstance(planned, Mapping):
+        refuse(where, "planned by stage", repr(planned))
+    numbers = {"wall_time_s": progress.get("wall_time_s"), **{f"planned.{k}": v for k, v in planned.items()}}
+    for key, value in numbers.items():
+        if not isinstance(value, (int, float, type(None))):
+            refuse(where, f"{key} as a number", repr(value))
+
+
+def _entry(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a document; empty where it is missing or of another shape."""
+    found = document.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _check_values(where: str, document: Any, wanted: Mapping[str, Kinds]) -> None:
     """Every key is there, with a value of one of its types; a bool is no number."""
+    if not isinstance(document, Mapping):
+        refuse(where, "an object", repr(document))
     for key, kinds in wanted.items():
         value = document.get(key)
         fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
@@ -212,7 +238,7 @@ def steps_s(
         return {}
     found, rounds = {}, timing_rounds(seeds["sweep"], seeds["confirm"])
     for name in variants:
-        taken = engines.get(name, {}).get("steps_s")
+        taken = _entry(engines, name).get("steps_s")
         if not (
             isinstance(taken, list)
             and len(taken) == rounds

@@ -112,6 +112,7 @@ def _read(folder: Path) -> Results:
     complete = document["status"] == "complete"
     study = documents["study"]
     variants = checks.check_run(where, study, documents["schema"], documents["decisions"], complete=complete)
+    checks.check_progress(where, documents["progress"])
     frames = {
         name: _read_table(folder / f"{name}.parquet", document["tables_sha256"].get(name), name)
         for name in FRAMES

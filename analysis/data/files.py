@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.checks import refuse
-from benchmark.contract.files import unsealed
+from benchmark.contract.files import dead_scratch, scratch, unsealed
 
 DIRECTORY_MODE = 0o755
 
@@ -69,10 +68,13 @@ def replacing(folder: Path) -> Iterator[Path]:
         folder: to create or replace, with its parents.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        fresh = Path(scratch) / "fresh"
+    for left in dead_scratch(folder.parent, folder.name):
+        if (left / "old").is_dir() and not folder.exists():  # killed between the two renames below
+            (left / "old").rename(folder)
+    with scratch(folder.parent, folder.name) as own:
+        fresh = own / "fresh"
         fresh.mkdir(mode=DIRECTORY_MODE)
         yield fresh
         if folder.exists():
-            folder.rename(Path(scratch) / "old")
+            folder.rename(own / "old")
         fresh.rename(folder)

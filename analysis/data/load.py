@@ -156,7 +156,7 @@ def resolve_uri(tracking_uri: str | None) -> str:
     """The tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else the default.
 
     Raises:
-        InputError: it names an SQLite file that is not there (MLflow would create an empty one).
+        InputError: it names an SQLite file that is not there, or empty (MLflow would make its tables there).
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
     if uri.startswith(SQLITE):
@@ -165,6 +165,10 @@ def resolve_uri(tracking_uri: str | None) -> str:
             raise InputError(
                 f"no results at {path}: run a study first (python -m benchmark run quick), "
                 "or name the database with --tracking-uri"
+            )
+        if not path.stat().st_size:
+            raise InputError(
+                f"{path}: expected MLflow's database, found an empty file: put back a copy of it"
             )
     return uri
 
@@ -176,13 +180,14 @@ def _logged(store: Store, run: Any, trials: Sequence[Any]) -> Results:
     decisions, status = artifacts.json(DECISIONS_FILE), run.data.tags.get(Tag.STATUS, "running")
     complete = status == "complete"
     variants = checks.check_run(where, study, schema, decisions, complete=complete)
-    engines = artifacts.json(ENGINES_FILE)
+    engines, progress = artifacts.json(ENGINES_FILE), artifacts.json(PROGRESS_FILE)
+    checks.check_progress(where, progress)
     return Results(
         study=study,
         schema=schema,
         decisions=decisions,
         environment=artifacts.json(ENVIRONMENT_FILE),
-        progress=artifacts.json(PROGRESS_FILE),
+        progress=progress,
         run_id=run.info.run_id,
         study_hash=run.data.tags[Tag.STUDY_HASH],
         commit=run.data.tags.get(Tag.GIT_COMMIT, "unknown"),

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from analysis.errors import InputError
 from benchmark.contract import INIT_GAIN
+from benchmark.contract.files import damage_of_database
 from benchmark.contract.stores import why_away
 
 _BUSY_S = 1.0  # how long to wait for a writer in one try
@@ -63,7 +65,7 @@ def can_be_read(path: Path) -> bool:
         sqlite3.OperationalError: another process keeps it busy.
     """
     try:
-        with closing(_reading(path)) as connection:
+        with _reading(path) as connection:
             for query in _QUERIES.values():
                 connection.execute(f"{query} LIMIT 0")
     except sqlite3.Error as error:
@@ -85,12 +87,12 @@ class SqliteRecords:
 
     def experiments(self) -> dict[str, str]:
         """Names of the experiments by id."""
-        with closing(_reading(self._path)) as connection:
+        with _reading(self._path) as connection:
             return {str(key): name for key, name in connection.execute(_QUERIES["experiments"])}
 
     def experiment_of(self, run_id: str) -> str:
         """The id of a run's experiment."""
-        with closing(_reading(self._path)) as connection:
+        with _reading(self._path) as connection:
             query = f"{_QUERIES['runs']} WHERE run_uuid = ?"
             return str(connection.execute(query, (run_id,)).fetchone()[3])
 
@@ -105,7 +107,7 @@ class SqliteRecords:
         values = [*map(int, experiments), *(word for pair in tags.items() for word in pair)]
         order = f"ORDER BY start_time {'DESC' if newest_first else 'ASC'}, run_uuid"
         among = f"run_uuid IN (SELECT run_uuid FROM runs WHERE {chosen})"
-        with closing(_reading(self._path)) as connection, connection:
+        with _reading(self._path) as connection, connection:
             connection.execute("BEGIN")  # one state of the store, while a study may be running
             rows = connection.execute(f"{_QUERIES['runs']} WHERE {chosen} {order}", values)
             runs = {
@@ -129,7 +131,18 @@ class SqliteRecords:
             yield run_id, key, math.nan if is_nan else value
 
 
-def _reading(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, and makes no file."""
-    address = f"file:{quote(str(path.resolve()))}?mode=ro"
-    return sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that makes no file, and only takes back what a killed writer left half written.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    address = f"file:{quote(str(path.resolve()))}?mode=rw"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        if damage := damage_of_database(path, error):
+            raise InputError(damage) from None
+        raise

@@ -3,13 +3,13 @@
 import hashlib
 import http.client
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.errors import InputError
+from benchmark.contract.files import scratch
 
 TIMEOUT_S = 30.0
 """How long a silent server is waited for; torchvision sets no limit."""
@@ -66,9 +66,9 @@ def _download(archive: Archive, folder: Path) -> None:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as partial, _socket_timeout():
+        with scratch(folder, "download") as partial, _socket_timeout():
             download_url(archive.url, partial, archive.name, archive.md5)
-            (Path(partial) / archive.name).replace(folder / archive.name)
+            (partial / archive.name).replace(folder / archive.name)
     # RuntimeError: what torchvision raises for a checksum that does not hold.
     except (OSError, http.client.HTTPException, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__

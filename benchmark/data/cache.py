@@ -53,10 +53,12 @@ def cached(path: Path, stamp: str, read: Callable[[], RawData]) -> tuple[RawData
 
 def _load(path: Path, stamp: str) -> tuple[RawData, str] | None:
     """The content of a cache file; None if it is missing, damaged, or of another state of the source."""
-    try:
-        content = memoryview(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         return None
+    if not path.is_file():  # a pipe would be waited for
+        _log.warning("%s is no file; building it anew", path)
+        return None
+    content = memoryview(path.read_bytes())
     digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
         _log.warning("%s is damaged; building it anew", path)
@@ -67,7 +69,11 @@ def _load(path: Path, stamp: str) -> tuple[RawData, str] | None:
         return None
     train_images, train_labels, test_images, test_labels = (np.load(stream) for _ in range(4))
     class_names = tuple(header["class_names"])
-    return RawData(train_images, train_labels, test_images, test_labels, class_names), header["fingerprint"]
+    raw = RawData(train_images, train_labels, test_images, test_labels, class_names)
+    if [array.dtype for array in raw.arrays()] != [np.uint8, np.int64] * 2:  # no NaN, no infinity
+        _log.warning("%s holds other numbers than pixels and labels; building it anew", path)
+        return None
+    return raw, header["fingerprint"]
 
 
 def _store(path: Path, stamp: str, raw: RawData, fingerprint: str) -> None:
@@ -84,6 +90,8 @@ def _store(path: Path, stamp: str, raw: RawData, fingerprint: str) -> None:
         file.write(payload)
         file.flush()
         os.fsync(file.fileno())
+    if path.is_dir():  # which no file can replace; what is in it is not ours
+        path.rename(path.with_name(f"{path.name}.damaged"))
     partial.replace(path)
 
 

@@ -121,10 +121,11 @@ class Workers:
     def _hire(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._setup), daemon=True)
-        # Ctrl-C is the runner's to handle. Workers inherit the mask, so they never see it, not even while
-        # they import torch. (Starting the resource tracker, which `start` does if need be, lifts the mask.)
+        # Ctrl-C, and a terminal that is closed, are the runner's to handle. Workers inherit the mask, so they
+        # never see them, not even while they import torch. (Starting the resource tracker, which `start` does
+        # if need be, lifts the mask.)
         resource_tracker.ensure_running()
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             process.start()
         finally:

@@ -1,17 +1,17 @@
 """Runs studies: one after another at every value of their axis, one runner at a time."""
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from benchmark.base import seeding
+from benchmark.base.databases import exclusive
 from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
-from benchmark.contract import ENGINES_FILE, timing_rounds
+from benchmark.contract import ARTIFACTS_FOLDER, ENGINES_FILE, timing_rounds
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import Choice, choose, open_executor, time_steps
 from benchmark.execution.executor import WorkerSetup
@@ -98,7 +98,14 @@ def choose_engines(
     variants = study.variants.product()
     known = log.read_json(ENGINES_FILE)
     if known is not None:
-        return {variant: Choice.read(known[str(variant)]) for variant in variants}
+        try:
+            return {variant: Choice.read(known[str(variant)]) for variant in variants}
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{ENGINES_FILE} of the study's run: expected what trains each variant, found another "
+                f"({type(error).__name__}: {error}); put back a copy of it, or move it away: engines are "
+                "then chosen anew, and what others have trained is trained again"
+            ) from None
     seeding.make_deterministic()  # what is measured is what a worker computes
     if device.type != "cpu":
         data = load(study.data, device, folder / "data")
@@ -158,11 +165,18 @@ def only_runner(folder: Path, name: str) -> Iterator[None]:
     """
     path = folder / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(exclusive(path, wait=False))
         except BlockingIOError:
             raise InputError(
                 f"study {name!r} is being run by another process (it holds {path}): wait for it, or stop it"
             ) from None
+        _remove_partial(folder / ARTIFACTS_FOLDER / name)
         yield
+
+
+def _remove_partial(artifacts: Path) -> None:
+    """Remove what killed runners of a study had begun to write: its lock says that no other writes there."""
+    for partial in artifacts.glob("*/artifacts/.*.partial"):
+        partial.unlink(missing_ok=True)

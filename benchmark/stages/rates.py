@@ -6,6 +6,7 @@ is bisected. Its value is the mean over seeds of min(final validation loss, loss
 `optuna-dashboard` opens.
 """
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from optuna.samplers import BaseSampler, GridSampler, QMCSampler, RandomSampler,
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from benchmark.base.databases import open_database
+from benchmark.base.databases import damage, open_database, put_aside
 from benchmark.base.errors import InputError
 from benchmark.contract.files import obstacle
 from benchmark.study.plan import round_rate
 from benchmark.study.spec import SearchSpec
 
+_log = logging.getLogger(__name__)
 _PARAMETER = "learning_rate"
 # A rate is given up when a signed-rank test of its seeds against the best rate's says worse at this level.
 _PRUNING_P = 0.1
@@ -29,13 +31,65 @@ RateAndSeed = tuple[float, int | None]
 """A cell: its learning rate, and the seed whose edge it bisects; None for all seeds."""
 
 
-def open_storage(path: Path) -> optuna.storages.RDBStorage:
+def open_storage(path: Path, prefix: str = "") -> optuna.storages.RDBStorage:
     """The Optuna storage in an SQLite file, made if need be.
+
+    One that is damaged is put aside, which is said, and made anew: what it held follows from the trials.
+
+    Args:
+        path: of the file.
+        prefix: of the names of the Optuna studies that will be asked for: these are looked through.
 
     Raises:
         InputError: it cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if path.exists() and (found := damage(path)):
+        return _made_anew(path, found)
+    storage = _opened(path)
+    try:
+        for study in storage.get_all_studies():
+            if study.study_name.startswith(prefix):
+                for trial in storage.get_all_trials(study._study_id, deepcopy=False):
+                    _check(trial)
+    except _UNREADABLE as error:
+        storage.remove_session()
+        if obstacle(error) or "locked" in str(error.__cause__):
+            raise
+        return _made_anew(path, f"{type(error).__name__}: {error}".splitlines()[0])
+    return storage
+
+
+_UNREADABLE = (
+    *(ValueError, TypeError, LookupError, AttributeError, AssertionError),
+    *(SQLAlchemyError, optuna.exceptions.StorageInternalError),
+)
+"""What Optuna raises on values and tables that are none of its own: it checks little of what it reads."""
+
+
+def _check(trial: optuna.trial.FrozenTrial) -> None:
+    """A trial is one of those that a search here has tried.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is not.
+    """
+    if not all(value > 0.0 for value in trial.params.values()) or trial.params.keys() - {_PARAMETER}:
+        raise ValueError(f"expected a learning rate, found {trial.params}")
+    if not isinstance(trial.user_attrs.get("seed", 0), int):
+        raise ValueError(f"expected a seed, found {trial.user_attrs['seed']!r}")
+    if trial.state.is_finished() and trial.state != TrialState.FAIL and not trial.params:
+        raise ValueError("expected a learning rate, found none")
+
+
+def _made_anew(path: Path, found: str) -> optuna.storages.RDBStorage:
+    aside = put_aside(path)
+    _log.warning(
+        "%s is damaged (%s): it is kept as %s and made anew from the trials", path, found, aside.name
+    )
+    return _opened(path)
+
+
+def _opened(path: Path) -> optuna.storages.RDBStorage:
     try:
         return open_database(
             path,

@@ -104,8 +104,10 @@ class Session:
         self._observers = (Recorder(study_log), observer)
         self._command = command
         self._began = time.monotonic()
-        self._earlier_s = (study_log.read_json(PROGRESS_FILE) or {}).get("wall_time_s", 0.0)
-        self._storage = open_storage(folder / "optuna.db")
+        earlier = (study_log.read_json(PROGRESS_FILE) or {}).get("wall_time_s")
+        self._earlier_s = earlier if isinstance(earlier, float | int) else 0.0
+        self._searches = f"{study.name}/{identity.study_hash(study, data.fingerprint)}/"
+        self._storage = open_storage(folder / "optuna.db", self._searches)
         self._loss_cap = loss_cap(data.num_classes, study.loss)
 
     def run_stage(self, stage: str, num_trials: int | None, chains: Iterable[Chain]) -> None:
@@ -148,8 +150,7 @@ class Session:
 
     def rate_search(self, variant: Variant, stage: str) -> RateSearch:
         """A variant's rates in a stage, as far as an earlier session of this study run has come."""
-        run = identity.study_hash(self.study, self._fingerprint)
-        name = f"{self.study.name}/{run}/{variant}/{stage}"
+        name = f"{self._searches}{variant}/{stage}"
         seed = derive("sampler", str(variant)) % 2**31
         return RateSearch(self._storage, name, self.study.search, self.decisions.grid, seed)
 

@@ -52,6 +52,8 @@ class Checkpoints:
             read: makes of the document what is wanted; a `KeyError`, `TypeError` or `ValueError` of it says
                 that the document has another form.
         """
+        for partial in self.folder.glob("*.partial"):  # of a process that was killed
+            partial.unlink(missing_ok=True)
         path = self.folder / "progress.pt"
         if not path.exists():
             return None

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.base import interruption
-from benchmark.base.databases import open_database
+from benchmark.base.databases import open_database, refuse_emptied
 from benchmark.base.errors import InputError
-from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
+from benchmark.contract import ARTIFACTS_FOLDER, SILENT_MLFLOW, every_page, local_artifacts
 from benchmark.contract.files import obstacle, sealed, unsealed
 from benchmark.contract.stores import patiently, shown, why_silent
 from benchmark.tracking.mlflow.changes import Change
@@ -57,6 +57,7 @@ def connect(uri: str) -> Any:
         if not uri.startswith(SQLITE):
             return opened(uri)
         path, errors = Path(uri.removeprefix(SQLITE)), (MlflowException, SQLAlchemyError)
+        refuse_emptied(path, path.parent / ARTIFACTS_FOLDER)
         make = patiently(open_database, shown(uri), interruption.check)
         return make(path, lambda file: opened(f"{SQLITE}{file}"), "runs", errors)
     except (MlflowException, SQLAlchemyError, OSError) as error:

@@ -208,6 +208,7 @@ class MlflowStudyLog:
         """The environment of this session, with those of the study run's earlier ones that were others."""
         before = self.read_json(ENVIRONMENT_FILE) or {}
         earlier = before.pop("earlier", [])
+        earlier = earlier if isinstance(earlier, list) else []  # of a file that was changed
         if before and before != environment and before not in earlier:
             earlier.append(before)
         return environment | {"earlier": [one for one in earlier if one != environment]}

@@ -12,6 +12,7 @@ from logged_results import log_trial, new_experiment
 from analysis.data import sqlite
 from analysis.data.sqlite import SqliteRecords, can_be_read
 from analysis.data.store import ClientRecords, Store
+from analysis.errors import InputError
 from benchmark.contract import INIT_GAIN, stores
 from benchmark.contract.files import StoreAwayError
 
@@ -85,9 +86,10 @@ def test_the_number_of_queries_does_not_grow_with_the_study(store, path, monkeyp
     assert counts[0] == counts[1] <= 6
 
 
-def test_a_file_that_is_no_store_is_left_to_mlflow(tmp_path):
+def test_a_file_that_is_no_store_is_left_to_mlflow_and_a_damaged_one_is_named(tmp_path):
     (tmp_path / "damaged.db").write_text("not a database")
-    assert not can_be_read(tmp_path / "damaged.db")
+    with pytest.raises(InputError, match=r"damaged\.db: expected a whole database, found a damaged one"):
+        can_be_read(tmp_path / "damaged.db")
     assert not can_be_read(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
 

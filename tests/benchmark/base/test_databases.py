@@ -1,13 +1,17 @@
 """Stores are made whole or not at all, and a half-made one of old is made anew."""
 
 import multiprocessing
+import os
+import shutil
 import signal
 import sqlite3
 import time
 from contextlib import closing
 
+import optuna
 import pytest
 
+from benchmark.base.databases import damage as has_trouble
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
 from benchmark.stages.rates import open_storage
@@ -115,7 +119,99 @@ def test_optunas_storage_is_one_of_them(tmp_path, caplog):
         connection.commit()
     storage = open_storage(path)
     assert storage.get_all_studies() == []
-    path.write_text("no database")
+
+
+def damaged_in_its_middle(path):
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+
+
+def with_a_negative_rate(path):
+    """SQLite finds nothing wrong with it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE trial_params SET param_value = -1.0")
+        connection.commit()
+
+
+def folder_instead(path):
+    path.unlink()
+    path.mkdir()
+
+
+def pipe_instead(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text("no database"),
+        lambda path: os.truncate(path, 5000),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        damaged_in_its_middle,
+        with_a_negative_rate,
+        folder_instead,
+        pipe_instead,
+    ],
+)
+def test_a_damaged_storage_of_rates_is_put_aside_and_made_anew(tmp_path, caplog, rates_db, damage):
+    path = tmp_path / "optuna.db"
+    shutil.copy(rates_db, path)
+    path.with_name("optuna.db-journal").write_text("of the damaged one")
+    damage(path)
+    assert open_storage(path).get_all_studies() == []
+    assert "is damaged" in caplog.text
+    assert "it is kept as optuna.db.damaged" in caplog.text
+    assert path.with_name("optuna.db.damaged").exists()
+    assert not path.with_name("optuna.db-journal").exists()
+    assert path.stat().st_size > 0
+    pipe_instead(path)
+    open_storage(path)
+    assert path.with_name("optuna.db.damaged-2").exists()
+
+
+@pytest.fixture(scope="module")
+def rates_db(tmp_path_factory):
+    """A storage with a trial of a rate."""
+    path = tmp_path_factory.mktemp("rates") / "optuna.db"
+    storage = open_storage(path)
+    study = optuna.create_study(storage=storage, study_name="one")
+    study.enqueue_trial({"learning_rate": 0.1})
+    study.ask().suggest_float("learning_rate", 0.1, 1.0)
+    storage.remove_session()
+    return path
+
+
+def test_a_storage_of_a_version_to_come_is_left_where_it_is(tmp_path, rates_db):
+    path = tmp_path / "optuna.db"
+    shutil.copy(rates_db, path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0'")
+        connection.commit()
+    before = path.read_bytes()
     with pytest.raises(InputError, match=r"optuna\.db: expected an Optuna storage"):
         open_storage(path)
-    assert path.read_text() == "no database"
+    assert path.read_bytes() == before
+
+
+def test_what_a_killed_writer_left_half_written_is_taken_back_by_whoever_reads(tmp_path):
+    """The file is changed already, and the journal beside it holds what was there before."""
+    path = tmp_path / "made.db"
+    half_made(path, "CREATE TABLE runs (x)", "INSERT INTO runs VALUES (1)")
+    process = multiprocessing.get_context("fork").Process(target=_die_writing, args=(path,))
+    process.start()
+    process.join()
+    assert path.with_name("made.db-journal").stat().st_size > 0
+    assert has_trouble(path) == ""
+    assert not path.with_name("made.db-journal").exists()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+
+
+def _die_writing(path):
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the end
+    connection.executemany("INSERT INTO runs VALUES (?)", (("x" * 1000,) for _ in range(1000)))
+    os._exit(1)

@@ -1,5 +1,7 @@
 """The cache of decoded datasets against damage and against processes that start at once."""
 
+import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from made_datasets import flip_byte
 
 from benchmark.data import cache
 from benchmark.data.datasets import DataSpec, load_raw
+from benchmark.data.sources import DATASETS
 
 
 def test_second_load_does_not_read_the_source(tmp_path, monkeypatch):
@@ -41,6 +44,44 @@ def test_cut_off_cache_is_built_anew(length, tmp_path):
     path.write_bytes(sound[:length])
     assert load_raw(DataSpec(), tmp_path)[1] == fingerprint
     assert path.read_bytes() == sound
+
+
+def folder_instead(path):
+    path.unlink()
+    path.mkdir()
+    (path / "mine.txt").write_text("mine")
+
+
+def pipe_instead(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("instead", [folder_instead, pipe_instead])
+def test_what_is_no_file_is_neither_waited_for_nor_lost(instead, tmp_path, caplog):
+    _, fingerprint = load_raw(DataSpec(), tmp_path)
+    path = tmp_path / "digits.cache"
+    sound = path.read_bytes()
+    instead(path)
+    assert load_raw(DataSpec(), tmp_path)[1] == fingerprint
+    assert path.read_bytes() == sound
+    assert "digits.cache is no file" in caplog.text
+    if instead is folder_instead:
+        assert (tmp_path / "digits.cache.damaged" / "mine.txt").read_text() == "mine"
+
+
+def test_numbers_that_are_no_pixels_are_not_trained_on(tmp_path, caplog):
+    """As a file whose checksum is right: a NaN and an infinity among floats."""
+    raw, fingerprint = load_raw(DataSpec(), tmp_path)
+    path = tmp_path / "digits.cache"
+    sound = path.read_bytes()
+    images = raw.train_images.astype(np.float32)
+    images.flat[:2] = np.nan, np.inf
+    other = dataclasses.replace(raw, train_images=images)
+    cache._store(path, DATASETS["digits"].stamp(tmp_path), other, fingerprint)
+    assert load_raw(DataSpec(), tmp_path)[1] == fingerprint
+    assert path.read_bytes() == sound
+    assert "holds other numbers than pixels and labels" in caplog.text
 
 
 CONCURRENT = """

@@ -458,3 +458,10 @@ def test_progress_is_written_whole_or_not_at_all(data, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         list(contents_of(trial, data, tmp_path, checkpoint_every_s=0.0))
     assert (tmp_path / "progress.pt").read_bytes() == before
+
+
+def test_what_a_killed_trial_had_half_written_goes_when_it_begins_again(tmp_path):
+    for name in ("progress.partial", "best.partial"):
+        (tmp_path / name).write_text("half wri")
+    assert Checkpoints(tmp_path).load_progress(torch.device("cpu"), dict) is None
+    assert list(tmp_path.iterdir()) == []
