@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 some trials failed, 2 bad input, 130 interrupted.
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,13 +12,17 @@ from pathlib import Path
 
 from benchmark.base import interruption
 from benchmark.base.errors import InputError
+from benchmark.contract import ENVIRONMENT
 from benchmark.contract.files import obstacle
+from benchmark.contract.messages import Parser, lenient_streams, one_line
 
 FOLDER = Path("mlruns")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
+    os.environ.update(ENVIRONMENT)
+    lenient_streams()
     options = parser().parse_args(arguments)
     interruption.listen()
     try:
@@ -33,15 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not (found := obstacle(error)):
             raise
-        print(f"error: {found}", file=sys.stderr)
+        print(f"error: {one_line(found)}", file=sys.stderr)
         return 2
 
 
 def parser() -> argparse.ArgumentParser:
     """All flags of all verbs."""
-    top = argparse.ArgumentParser(
-        prog="python -m benchmark", description="Train a study and log what happens."
-    )
+    top = Parser(prog="python -m benchmark", description="Train a study and log what happens.")
     verbs = top.add_subparsers(dest="verb", required=True)
     for verb, text in (
         ("plan", "show a study's trials, cells and the time to expect; trains nothing"),

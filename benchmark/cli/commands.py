@@ -16,7 +16,7 @@ from benchmark.cli.estimate import measure
 from benchmark.cli.printing import say
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import num_workers
-from benchmark.stages.axis import run_studies
+from benchmark.stages.axis import check_networks, run_studies
 from benchmark.study import plan as planning
 from benchmark.study.files import load_studies
 from benchmark.study.replication import replication_of
@@ -97,6 +97,7 @@ def _plan_one(study: StudySpec, device: torch.device, folder: Path, console: Con
         f"data {data.name}: {len(data.train)} train, {len(data.validation)} validation, "
         f"{len(data.test)} test; {data.num_classes} classes; fingerprint {data.fingerprint[:12]}",
     )
+    check_networks(study, data)
     console.print(_cells_table(study))
     seconds = measure(study, data)
     table = Table("stage", "cells", "trials", "time to expect")

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 2
 """Of what is logged, where, and how it is named."""
 
 # Names of variants and of what is done with them.
+STUDY_NAME = r"^[a-z0-9][a-z0-9-]*$"
+"""What a study may be called: what is a folder's name, and none that leads out of a folder."""
 BASELINE = "none"
 """The normalization that every claim compares with: none."""
 CONFIRMATORY = "batch"
@@ -239,6 +241,11 @@ OWN_RATE = "_own_rate"
 
 SILENT_MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 """MLflow reports its use to its makers unless told not to, in the environment, before it is imported."""
+
+
+ENVIRONMENT = {**SILENT_MLFLOW, "MPLBACKEND": "agg"}
+"""What both command lines run under. Figures go into files, whatever draws them where the user works: Jupyter
+names a backend, to every process, that need not be there."""
 
 
 def every_page(page_after: Callable[[str | None], Any]) -> Iterator[Any]:

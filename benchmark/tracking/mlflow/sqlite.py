@@ -158,6 +158,8 @@ def _latest_rows(points: Iterable[tuple[str, Point]]) -> list[tuple[object, ...]
 
 def is_known(path: Path) -> bool:
     """Whether a file is a store whose tables have the columns that are known here, and no others."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with closing(_reading(path)) as connection:
             return all(

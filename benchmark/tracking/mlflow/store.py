@@ -2,16 +2,18 @@
 
 import json
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.base.databases import open_database
+from benchmark.base.databases import address_of, check_database, open_database
 from benchmark.base.errors import InputError
 from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
 from benchmark.contract.files import obstacle, sealed, unsealed
+from benchmark.contract.messages import short
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -31,8 +33,12 @@ def connect(uri: str) -> Any:
     Raises:
         InputError: the store cannot be used.
     """
-    for name, value in SILENT_MLFLOW.items():
-        os.environ.setdefault(name, value)
+    if uri.startswith(SQLITE):
+        try:
+            check_database(Path(uri.removeprefix(SQLITE)))  # MLflow would try again for minutes
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise _unusable(uri, error) from None
+    os.environ.update(SILENT_MLFLOW)
     import logging
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -51,11 +57,16 @@ def connect(uri: str) -> Any:
             return opened(uri)
         path = Path(uri.removeprefix(SQLITE))
         return open_database(
-            path, lambda file: opened(f"{SQLITE}{file}"), "runs", (MlflowException, SQLAlchemyError)
+            path, lambda file: opened(address_of(file)), "runs", (MlflowException, SQLAlchemyError)
         )
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        why = obstacle(error) or str(error).splitlines()[0]
-        raise InputError(f"--tracking-uri: expected a usable MLflow store, found {uri}: {why}") from None
+    # ValueError: of a path that is not in UTF-8, and of an address that is none.
+    except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
+        raise _unusable(uri, error) from None
+
+
+def _unusable(uri: str, error: Exception) -> InputError:
+    why = obstacle(error) or next(iter(str(error).splitlines()), type(error).__name__)
+    return InputError(f"--tracking-uri: expected a usable MLflow store, found {short(uri)}: {short(why)}")
 
 
 def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
