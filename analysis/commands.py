@@ -106,7 +106,7 @@ def findings(options: argparse.Namespace) -> None:
 def claims(options: argparse.Namespace) -> None:
     """Print the verdicts, of a study with an axis those of every value, and the matrix of all."""
     results = _load(options)
-    console = Console()
+    console = Console(emoji=False)
     if not results.study.get("axis"):
         verdicts = _judged(results)
         print_verdicts(console, verdicts, _title(results))
@@ -132,7 +132,7 @@ def replications(options: argparse.Namespace) -> None:
     results = _load(options)
     axis = results.study.get("axis")
     members = load_family(results, options.tracking_uri).members if axis else (results,)
-    console = Console()
+    console = Console(emoji=False)
     found = [_replicated(member, options) for member in members]
     if not any(member.replications for member in found):
         name = results.study["name"]

@@ -58,7 +58,7 @@ def _run(studies: list[StudySpec], options: argparse.Namespace, folder: Path, ag
     def open_log(study: StudySpec, data: DeviceData) -> StudyLog:
         return MlflowStudyLog(uri, folder, study, data, environment, again)
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     with Display(console) as display:
         complete = run_studies(studies, device, folder, open_log, again, display)
     if not complete:
@@ -72,7 +72,7 @@ def plan(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Show what a run would do."""
     studies = load_studies(options.study, options.overrides)
     device = choose_device(options.device)
-    console = Console()
+    console = Console(emoji=False)
     say(console, f"study {studies[0].name}: {studies[0].description}")
     seeding.make_deterministic()  # what is measured is what a run computes
     began = time.monotonic()

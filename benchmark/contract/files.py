@@ -97,12 +97,14 @@ def check_plain(value: Any, where: str, level: int = 0) -> None:
     elif isinstance(value, str):
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise ValueError(f"{where}: expected text in UTF-8, found {excerpt(value)}")
+        if any(ord(c) < 160 and not c.isprintable() and c not in "\n\r\t" for c in value):
+            raise ValueError(f"{where}: expected text without control characters, found {excerpt(value)}")
     elif isinstance(value, int):
         if not -_MOST_INTEGER <= value <= _MOST_INTEGER:
             raise ValueError(f"{where}: expected a number of 64 bits, found {excerpt(value)}")
     elif not isinstance(value, float):
         raise ValueError(
-            f"{where}: expected a number, text, a boolean, list or table, found {excerpt(value)}"
+            f"{where}: expected numbers, strings, booleans and lists only, found {excerpt(value)}"
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from benchmark.base.registry import lookup
 from benchmark.base.section import Section
@@ -25,8 +25,16 @@ from benchmark.variants.variant import Variant
 # What is beyond these is a slip: it would end without memory, or not before the year does.
 _MOST_STEPS, _MOST_EXAMPLES = 10_000_000, 1_000_000
 _LEAST_RATE, _GREATEST_RATE = 1e-20, 1e10
-_Rate = Annotated[float, Field(ge=_LEAST_RATE, le=_GREATEST_RATE)]
 _ALL = "all"  # alone in a list of names, stands for every entry of the registry
+
+
+def _in_reach(factor: float) -> float:
+    if not _LEAST_RATE <= factor <= _GREATEST_RATE:
+        raise ValueError(f"expected {_LEAST_RATE:g} to {_GREATEST_RATE:g}, found {factor:g}")
+    return factor
+
+
+_Rate = Annotated[float, Field(gt=0.0), AfterValidator(_in_reach)]
 
 
 class VariantsSpec(Section):
@@ -141,7 +149,7 @@ class InitSpec(Section):
             much its outcome depends on their scale; none: not asked.
     """
 
-    gains: tuple[Annotated[float, Field(ge=1e-10, le=1e10)], ...] = Field(default=(), max_length=100)
+    gains: tuple[_Rate, ...] = Field(default=(), max_length=100)
 
     @field_validator("gains")
     @classmethod

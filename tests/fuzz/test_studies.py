@@ -40,7 +40,18 @@ def keys_of(model, before=()):
 
 
 KEYS = [*keys_of(StudySpec), "extends"]
-ODD_KEYS = ["", ".", "..", "a..b", "network.", ".width", "a" * 300, "a." * 60 + "b", "__class__", "axis.key.x"]
+ODD_KEYS = [
+    "",
+    ".",
+    "..",
+    "a..b",
+    "network.",
+    ".width",
+    "a" * 300,
+    "a." * 60 + "b",
+    "__class__",
+    "axis.key.x",
+]
 keys = st.one_of(st.sampled_from(KEYS), st.sampled_from(KEYS), st.sampled_from(ODD_KEYS), words)
 
 
@@ -170,5 +181,12 @@ def test_any_override_is_taken_or_refused(place, name, overrides):
 @pytest.mark.parametrize("number", range(len(LITERALS)))
 def test_every_odd_value_is_taken_or_refused_by_a_number_a_word_and_a_list(place, number):
     digits(place / "data")
-    for key in ("budget.num_steps", "search.high", "description", "variants.activations", "axis", "optimizer"):
+    for key in (
+        "budget.num_steps",
+        "search.high",
+        "description",
+        "variants.activations",
+        "axis",
+        "optimizer",
+    ):
         read(place, "smoke", [f"{key}={LITERALS[number]}"])
