@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import tempfile
 from collections import Counter
 from functools import wraps
 
@@ -90,6 +91,7 @@ class Watch:
         self._folder = os.path.realpath(folder)
         self.found = []
         if not Watch._hooked:
+            tempfile.gettempdir()  # which tries once whether it can write there
             sys.addaudithook(_audit)  # it cannot be removed
             Watch._hooked = True
 
@@ -100,7 +102,7 @@ class Watch:
     def __exit__(self, *raised):
         Watch._listening = None
         if raised[0] is None:
-            assert not self.found
+            assert not self.found, self.found
 
     def note(self, event, path):
         if isinstance(path, int) or path is None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import analysis.__main__
 import analysis.commands
+import analysis.report  # before anything is watched: matplotlib looks for its caches
 import benchmark.__main__
 import benchmark.cli.commands
 import benchmark.throughput.command

@@ -11,6 +11,7 @@ import pytest
 from fuzzing import ODD_WORDS, Watch, fuzzed, refused
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.datasets import folder as _  # noqa: F401 whose import makes a folder for PyTorch's compiler
 
 from benchmark.data.datasets import DataSpec, load_raw
 

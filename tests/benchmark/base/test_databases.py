@@ -7,8 +7,9 @@ import time
 from contextlib import closing
 
 import pytest
+import sqlalchemy
 
-from benchmark.base.databases import open_database
+from benchmark.base.databases import address_of, open_database
 from benchmark.base.errors import InputError
 from benchmark.stages.rates import open_storage
 
@@ -119,3 +120,16 @@ def test_optunas_storage_is_one_of_them(tmp_path, caplog):
     with pytest.raises(InputError, match=r"optuna\.db: expected an Optuna storage"):
         open_storage(path)
     assert path.read_text() == "no database"
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b", "ä b", "a\nb", "a%b"])
+def test_an_address_leads_to_the_file_and_to_no_other(tmp_path, name):
+    """SQLAlchemy 2.1 decodes addresses: `a%20b` once was another folder's file."""
+    folder = tmp_path / name
+    folder.mkdir()
+    engine = sqlalchemy.create_engine(address_of(folder / "x.db"))
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE made (x)"))
+    engine.dispose()
+    assert [path.name for path in folder.iterdir()] == ["x.db"]
+    assert list(tmp_path.iterdir()) == [folder]
