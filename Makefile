@@ -19,7 +19,7 @@ else
   TESTS := $(VENV)/.installed-test
 endif
 RUN    := $(BIN)python
-STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
+STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///mlruns/mlflow.db)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
@@ -77,7 +77,7 @@ lint: $(TESTS) ## ruff and mypy
 test: $(TESTS) ## the test suite, two tests at a time
 	$(RUN) -m pytest -n 2 --dist loadgroup
 
-fuzz: $(TESTS) ## thousands of odd studies, overrides, command lines and folders of images: each works, or is refused in a line
+fuzz: $(TESTS) ## thousands of odd studies, overrides, command lines and folders of images
 	$(RUN) -m pytest tests/fuzz --hypothesis-profile=fuzz
 
 test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themselves where there is none
