@@ -19,11 +19,11 @@ else
   TESTS := $(VENV)/.installed-test
 endif
 RUN    := $(BIN)python
-STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
+STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///mlruns/mlflow.db)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput scaling ui lint test test-gpu soak contracts clean
+.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput scaling ui lint test fuzz test-gpu soak contracts clean
 
 help: ## list the targets (this)
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,9 @@ lint: $(TESTS) ## ruff and mypy
 
 test: $(TESTS) ## the test suite, two tests at a time
 	$(RUN) -m pytest -n 2 --dist loadgroup
+
+fuzz: $(TESTS) ## thousands of odd studies, overrides, command lines and folders of images
+	$(RUN) -m pytest tests/fuzz --hypothesis-profile=fuzz
 
 test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themselves where there is none
 	$(RUN) -m pytest -m cuda

@@ -12,16 +12,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.errors import InputError
+from benchmark.contract import ENVIRONMENT
 from benchmark.contract.files import obstacle
+from benchmark.contract.messages import Parser, lenient_streams, one_line
 
 REPORTS = "mlruns/reports"
 DATA = "docs/data"
 PAGE = "docs/findings.md"
 CALIBRATION_STUDIES = 1000
+MOST_STUDIES = 1_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
+    os.environ.update(ENVIRONMENT)
+    lenient_streams()
     options = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 100)  # frames and figures are many objects, few of them garbage
     interruption = _Interruption()
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = str(error) if isinstance(error, InputError) else obstacle(error)
         if not found:
             raise
-        print(f"error: {found}", file=sys.stderr)
+        print(f"error: {one_line(found)}", file=sys.stderr)
         return 2
     finally:
         interruption.answer()
@@ -96,9 +101,7 @@ class _Interruption:
 
 def parser() -> argparse.ArgumentParser:
     """All flags of all verbs."""
-    top = argparse.ArgumentParser(
-        prog="python -m analysis", description="Judge and draw what a study logged."
-    )
+    top = Parser(prog="python -m analysis", description="Judge and draw what a study logged.")
     verbs = top.add_subparsers(dest="verb", required=True)
     report = verbs.add_parser("report", help="write a study's report and log it to its MLflow run")
     claims = verbs.add_parser("claims", help="print a study's verdicts")
@@ -138,9 +141,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     """A count of at least 1, for argparse."""
-    count = int(text)
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
     if count < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, found {text}")
+    if count > MOST_STUDIES:
+        raise argparse.ArgumentTypeError(f"expected at most {MOST_STUDIES}, found {text}")
     return count
 
 

@@ -1,8 +1,8 @@
 """What the verbs do."""
 
 import argparse
+import os
 import sys
-import tomllib
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +15,8 @@ from analysis.matrix import by_normalizer, by_value
 from analysis.printing import print_matrices, print_replications, print_verdicts
 from analysis.replications import replications_frame
 from analysis.results import Results
+from benchmark.contract.messages import short
+from benchmark.contract.toml import toml_file
 
 REPORTS = Path("mlruns/reports")
 CALIBRATION_SEED = 0
@@ -29,12 +31,12 @@ def study_name(study: str) -> str:
     if not study.endswith(".toml"):
         return study
     path = Path(study)
-    if not path.is_file():
-        raise InputError(f"expected a study's name or TOML file, found no file {study}")
+    if not os.path.exists(path):
+        raise InputError(f"expected a study's name or TOML file, found no file {short(study)}")
     try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("name", path.stem))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a study in TOML, found in {study}: {error}") from None
+        return str(toml_file(path).get("name", path.stem))
+    except ValueError as error:
+        raise InputError(f"{short(study)}: {error}") from None
 
 
 def _load(options: argparse.Namespace) -> Results:
@@ -104,7 +106,7 @@ def findings(options: argparse.Namespace) -> None:
 def claims(options: argparse.Namespace) -> None:
     """Print the verdicts, of a study with an axis those of every value, and the matrix of all."""
     results = _load(options)
-    console = Console()
+    console = Console(emoji=False)
     if not results.study.get("axis"):
         verdicts = _judged(results)
         print_verdicts(console, verdicts, _title(results))
@@ -130,7 +132,7 @@ def replications(options: argparse.Namespace) -> None:
     results = _load(options)
     axis = results.study.get("axis")
     members = load_family(results, options.tracking_uri).members if axis else (results,)
-    console = Console()
+    console = Console(emoji=False)
     found = [_replicated(member, options) for member in members]
     if not any(member.replications for member in found):
         name = results.study["name"]
@@ -154,6 +156,9 @@ def _title(results: Results) -> str:
 def calibrate(options: argparse.Namespace) -> None:
     """Simulate studies and print the table of error rates."""
     from analysis.calibration import ranks, verdicts
+
+    if options.out and not options.out.parent.is_dir():  # before minutes of simulation
+        raise InputError(f"--out: expected a file in a folder that there is, found {short(str(options.out))}")
 
     print(verdicts.table_markdown(verdicts.run(options.studies, CALIBRATION_SEED, options.out)))
     print(ranks.table_markdown(ranks.run(options.studies, CALIBRATION_SEED), options.studies))

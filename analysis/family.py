@@ -73,7 +73,8 @@ class Family:
 
     def folder_of(self, member: Results) -> str:
         """The folder of a member's own report, `<position>-<value>`."""
-        return f"{position_of(member)}-{re.sub(r'[^a-z0-9.]+', '-', self.name_of(member).lower()).strip('-')}"
+        value = re.sub(r"[^a-z0-9.]+", "-", self.name_of(member).lower()).strip("-")
+        return f"{position_of(member)}-{value[:60]}"  # a table's name is as long as the table
 
 
 def position_of(member: Results) -> int:

@@ -22,7 +22,7 @@ def print_verdicts(console: Console, verdicts: Iterable[Verdict], title: str) ->
     console.print(verdict_table(verdicts, title))
     for verdict in verdicts:
         console.print(
-            f"[bold]{verdict.claim}[/], {verdict.pair.variant}: {verdict.in_full}",
+            f"[bold]{verdict.claim}[/], {verdict.pair.variant}: {escape(verdict.in_full)}",
             highlight=False,
         )
 
@@ -46,7 +46,7 @@ def print_replications(console: Console, frame: pd.DataFrame, title: str) -> Non
                 f"{row['normalizer']}-{row['activation']}",
                 _judged_and_shown(row["outcome"], row["shown"]),
                 _judged_and_shown(row["outcome_again"], row["shown_again"]),
-                "yes" if row["agree"] else f"no:\n{row['why']}",
+                "yes" if row["agree"] else f"no:\n{escape(row['why'])}",
             )
         console.print(table)
     for sentence in agreement_words(frame):
@@ -59,7 +59,7 @@ def _judged_and_shown(outcome: str, shown: str) -> str:
 
 def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
     """The verdicts as a table for the terminal: one row per claim, normalizer and activation."""
-    table = Table(title=title, caption=TABLE_CAPTION, box=SIMPLE_HEAD)
+    table = Table(title=escape(title), caption=TABLE_CAPTION, box=SIMPLE_HEAD)
     for heading in ("claim", "net", "verdict", "effect [90%]", "p", "n"):
         # What identifies a row, its outcome and its p stay whole on a narrow terminal; the effect may wrap.
         whole = heading != "effect [90%]"
@@ -80,7 +80,7 @@ def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
 def matrix_table(matrix: Matrix) -> Table:
     """A matrix for the terminal; claims, the longer names, may wrap at their hyphens."""
     table = Table(title=escape(matrix.title), caption=f"{LEGEND}; *: exploratory", box=SIMPLE_HEAD)
-    table.add_column(matrix.corner, no_wrap=True)
+    table.add_column(escape(matrix.corner), no_wrap=True)
     for heading in matrix.columns:
         table.add_column(escape(heading.replace("-", "-\n")), justify="center")
     for name, exploratory, entries in matrix.rows:

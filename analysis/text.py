@@ -1,6 +1,7 @@
 """Numbers and names as pages print them, and the templates that put them on one."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 MISSING = "–"
 MINUS = "−"
+# What makes a line another thing than a paragraph, where it begins one: a heading, a list, a rule.
+_MARKDOWN_BEGINNING = re.compile(r"^(\s*\d*)([#+.)=-])(?=[#=-]*(?:\s|$))")
 _MARKDOWN_SPECIALS = str.maketrans(
     {character: f"\\{character}" for character in "\\`*_[]|~"}
     | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "}
@@ -31,8 +34,13 @@ def render(template: Path, *, autoescape: bool, **context: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["number"] = number
-    environment.filters["md"] = lambda text: str(text).translate(_MARKDOWN_SPECIALS)
+    environment.filters["md"] = _not_markdown
     return environment.get_template(template.name).render(**context)
+
+
+def _not_markdown(text: object) -> str:
+    line = " ".join(str(text).splitlines())
+    return _MARKDOWN_BEGINNING.sub(r"\1\\\2", line.translate(_MARKDOWN_SPECIALS))
 
 
 def number(value: Any, digits: int = 3) -> str:

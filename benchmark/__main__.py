@@ -16,13 +16,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.base.errors import InputError
+from benchmark.contract import ENVIRONMENT
 from benchmark.contract.files import obstacle
+from benchmark.contract.messages import Parser, lenient_streams, one_line
 
 FOLDER = Path("mlruns")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code."""
+    os.environ.update(ENVIRONMENT)
+    lenient_streams()
     options = parser().parse_args(arguments)
     interruption.leave_at_once(lambda: _stopped(options))
     try:
@@ -36,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = str(error) if isinstance(error, InputError) else obstacle(error)
         if not found:
             raise
-        print(f"error: {found}", file=sys.stderr)
+        print(f"error: {one_line(found)}", file=sys.stderr)
         return 2
 
 
@@ -52,9 +56,7 @@ def _stopped(options: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """All flags of all verbs."""
-    top = argparse.ArgumentParser(
-        prog="python -m benchmark", description="Train a study and log what happens."
-    )
+    top = Parser(prog="python -m benchmark", description="Train a study and log what happens.")
     verbs = top.add_subparsers(dest="verb", required=True)
     for verb, text in (
         ("plan", "show a study's trials, cells and the time to expect; trains nothing"),

@@ -1,6 +1,7 @@
 """The command lines: their flags, pinned, and how bad input ends."""
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import analysis.__main__
+import analysis.errors
 import benchmark.__main__
+from analysis.data.files import replacing
 
 PARSERS = {"benchmark": benchmark.__main__.parser, "analysis": analysis.__main__.parser}
 MAINS = {"benchmark": benchmark.__main__.main, "analysis": analysis.__main__.main}
@@ -156,3 +159,48 @@ def test_both_run_as_modules(package):
     )
     for verb in FLAGS[package]:
         assert verb in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "words"), [("benchmark", ["status", "quik"]), ("analysis", ["claims", "x"])]
+)
+def test_both_run_without_telemetry_and_draw_into_files(package, words, monkeypatch):
+    """Jupyter names a backend to every process, that need not be there."""
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        monkeypatch.setenv(name, "false")
+    assert MAINS[package](words) == 2
+    names = ("MPLBACKEND", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
+    assert [os.environ[name] for name in names] == ["agg", "true", "true"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "budget.batch_size=100000",
+            "budget.batch_size: expected at most 1077, the training images there are, found 100000",
+        ),
+        ("network.width=100000", "network: expected at most 250,000,000 parameters, found "),
+    ],
+)
+def test_what_is_far_too_large_is_refused_at_once_with_both_numbers(override, said, capsys):
+    assert MAINS["benchmark"](["plan", "smoke", "--device", "cpu", "--set", override]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_folder_of_other_files_is_not_replaced(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years")
+    with (
+        pytest.raises(analysis.errors.InputError, match="expected a new folder"),
+        replacing(tmp_path / "mine", "report.html"),
+    ):
+        pytest.fail("it was begun")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    with replacing(tmp_path / "new", "report.html") as fresh:
+        (fresh / "report.html").write_text("1")
+    with replacing(tmp_path / "new", "report.html") as fresh:
+        (fresh / "report.html").write_text("2")
+    assert (tmp_path / "new" / "report.html").read_text() == "2"

@@ -6,6 +6,7 @@ Filled with NaN it would turn verdicts INCONCLUSIVE without a word.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
@@ -21,9 +22,11 @@ from benchmark.contract import (
     SCHEMA_FILE,
     SCHEMA_VERSION,
     STUDY_FILE,
+    STUDY_NAME,
     timing_rounds,
     variant_name,
 )
+from benchmark.contract.messages import excerpt
 
 MEND = "read it with the commit that logged it, or run the study again"
 STUDY_KEYS = (
@@ -135,6 +138,8 @@ def check_study(where: str, study: Mapping[str, Any]) -> None:
             if not isinstance(section, Mapping) or name not in section:
                 refuse(f"{where}, {STUDY_FILE}", f"the key {key}", "none")
             section = section[name]
+    if not re.fullmatch(STUDY_NAME, str(study["name"])):  # it becomes a folder's
+        refuse(f"{where}, {STUDY_FILE}", "the key name with a study's", excerpt(study["name"]))
 
 
 def check_schema(where: str, schema: Mapping[str, Any], normalizations: Collection[str]) -> None:
@@ -154,7 +159,7 @@ def check_schema(where: str, schema: Mapping[str, Any], normalizations: Collecti
         for key, kind in (("words", str), ("is_competitor", bool)):
             value = _entry(schema["normalizations"], name).get(key)
             if not isinstance(value, kind):
-                refuse(where, f"normalizations.{name}.{key} as {kind.__name__}", repr(value))
+                refuse(where, f"normalizations.{name}.{key} as {kind.__name__}", excerpt(value))
 
 
 def check_decisions(
@@ -211,7 +216,7 @@ def _check_values(where: str, document: Any, wanted: Mapping[str, Kinds]) -> Non
         fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         if key not in document or not fits:
             names = " or ".join(kind.__name__ for kind in kinds)
-            refuse(where, f"the key {key} with {names}", repr(value) if key in document else "none")
+            refuse(where, f"the key {key} with {names}", excerpt(value) if key in document else "none")
 
 
 def steps_s(
@@ -244,6 +249,8 @@ def steps_s(
             and len(taken) == rounds
             and all(isinstance(one, float) and 0 < one < math.inf for one in taken)
         ):
-            refuse(f"{where}, {ENGINES_FILE}", f"{name}.steps_s with {rounds} times in seconds", repr(taken))
+            refuse(
+                f"{where}, {ENGINES_FILE}", f"{name}.steps_s with {rounds} times in seconds", excerpt(taken)
+            )
         found[name] = tuple(taken)
     return found

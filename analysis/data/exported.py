@@ -55,7 +55,7 @@ def write(results: Results, folder: Path) -> None:
             f"study {results.study['name']!r}: expected one run to export, found one per value of its axis"
         )
     frames = {name: getattr(results, name) for name in FRAMES} | {"probes": _probes_read(results)}
-    with replacing(folder) as fresh:
+    with replacing(folder, RUN_FILE) as fresh:
         for name, frame in frames.items():
             _write_table(frame.drop(columns=[*_UNREAD.get(name, ())]), fresh / f"{name}.parquet")
         document = {key: getattr(results, key) for key in (*_WORDS, *_DOCUMENTS)} | {

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.checks import refuse
+from analysis.errors import InputError
 from benchmark.contract.files import dead_scratch, scratch, unsealed
 
 DIRECTORY_MODE = 0o755
@@ -61,12 +62,21 @@ def _check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path, mark: str) -> Iterator[Path]:
     """A fresh folder that takes the place of `folder` if all goes well; else what was there stays.
 
     Args:
         folder: to create or replace, with its parents.
+        mark: a file that every such folder has.
+
+    Raises:
+        InputError: there is another folder, which would be lost.
     """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
+        raise InputError(
+            f"{folder}: expected a new folder, an empty one, or one with an older {mark}, which is replaced, "
+            "found one of other files: name another with --out"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in dead_scratch(folder.parent, folder.name):
         if (left / "old").is_dir() and not folder.exists():  # killed between the two renames below

@@ -22,6 +22,7 @@ from analysis.data.sqlite import SqliteRecords, can_be_read
 from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
+from benchmark.contract.messages import short
 from benchmark.contract.stores import Patient, patiently, shown, why_silent
 
 SQLITE = "sqlite:///"
@@ -56,8 +57,25 @@ class ClientRecords:
             logging.CRITICAL
         )  # it shows tracebacks of its own
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy import URL
+        from sqlalchemy.exc import SQLAlchemyError
 
-        self.client = Patient(MlflowClient(tracking_uri=uri), shown(uri))
+        if uri.startswith(SQLITE):  # SQLAlchemy would decode a path's `%20`
+            path = uri.removeprefix(SQLITE)
+            address = URL.create("sqlite", database=path).render_as_string(hide_password=False)
+        else:
+            address = uri
+        try:
+            client = MlflowClient(tracking_uri=address)
+            client = Patient(client, shown(uri))
+            client.search_experiments(max_results=1)
+        except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise InputError(
+                f"--tracking-uri: expected a usable MLflow store, found {short(shown(uri))}: {short(why)}"
+            ) from None
+        self.client = client
 
     def experiments(self) -> dict[str, str]:
         """Names of the experiments by id."""

@@ -30,10 +30,10 @@ def draw_along(frame: pd.DataFrame, paint: Callable[[Axes, pd.DataFrame, Places]
     for panel, activation in zip(axes.flat, activations, strict=True):
         for rows, offset in _with_offsets(frame[frame["activation"] == activation], ticks["x"].to_numpy()):
             paint(panel, rows, rows["x"].to_numpy(dtype=float) + offset)
-        panel.set_xticks(ticks["x"], ticks["value"])
+        panel.set_xticks(ticks["x"], [_style.plain(str(value)) for value in ticks["value"]])
         if not frame["numeric"].iloc[0]:
             panel.set_xlim(ticks["x"].min() - 0.5, ticks["x"].max() + 0.5)
-        panel.set(title=activation, xlabel=frame["label"].iloc[0])
+        panel.set(title=activation, xlabel=_style.plain(frame["label"].iloc[0]))
         panel.grid(visible=False, axis="x")
     _style.legend_above(figure, _style.variant_handles(_style.styles(frame), markers=True), 5)
     return figure

@@ -83,6 +83,12 @@ ACTIVATION_MARKERS = {"relu": "o", "sigmoid": "s", "tanh": "^"}
 OUTCOME_COLOURS = {"trained": "#7fbfa8", "stuck": "#e3e3e3", "diverged": "#3c3c3c"}
 OUTCOME_HATCHES = {"trained": "", "stuck": "///", "diverged": ""}
 
+
+def plain(text: str) -> str:
+    """A text of the user's as matplotlib draws it, to which a dollar begins a formula."""
+    return text.replace("$", r"\$")
+
+
 RC: dict[str, Any] = {
     **sns.axes_style("ticks"),
     "font.family": "sans-serif",

@@ -25,8 +25,10 @@ def read(path: Path) -> pd.DataFrame:
         InputError: there is no such table, or it has nothing to draw.
     """
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, ValueError) as error:  # the latter of pandas, and of what is not UTF-8
         raise InputError(
             f"expected a table of `python -m benchmark throughput`, found {path}: {error}"
         ) from None
@@ -39,7 +41,11 @@ def read(path: Path) -> pd.DataFrame:
     measured = table.dropna(subset=["ratio"])
     if measured.empty:
         raise InputError(f"{path}: expected lines with a ratio, found none: measure conventional, too")
-    size = measured["processes"].astype(int).astype(str) + " x " + measured["threads"].astype(int).astype(str)
+    try:
+        processes, threads = (measured[name].astype(int).astype(str) for name in ("processes", "threads"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected whole numbers of processes and threads, found: {error}") from None
+    size = processes + " x " + threads
     return measured.assign(line=measured["candidate"] + ", " + size)
 
 

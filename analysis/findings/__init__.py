@@ -19,12 +19,14 @@ from analysis.findings._content import Content, Picture, assemble, lead
 from analysis.findings._ran import read_all, size_words, verdicts_frame
 from analysis.results import Results
 from analysis.text import render
+from benchmark.contract.messages import short
 
 TEMPLATES = Path(__file__).parent / "templates"
 PRECISION = "%.6g"
 """Of the table: the last digits of a float differ from processor to processor."""
 HEADLINE = "rate-response"
 """The figure that answers the main claim."""
+TABLE = "verdicts.csv"
 START, END = "<!-- answer -->\n", "<!-- /answer -->"
 
 
@@ -68,14 +70,20 @@ def write(data: Path, out: Path, readme: Path | None = None) -> list[Path]:
         InputError: there is nothing to show, or the document lacks the marks.
     """
     folder = out.with_suffix("")
+    if folder == out:
+        raise InputError(
+            f"--out: expected a page such as findings.md, found {short(str(out))}, without an ending"
+        )
+    if readme and not readme.is_file():
+        raise InputError(f"--readme: expected a document, found none at {short(str(readme))}")
     text = readme.read_text(encoding="utf-8") if readme else ""
     if readme and (START not in text or END not in text):
         raise InputError(
             f"{readme}: expected {START.strip()} and {END} around the answer, found none: add the marks"
         )
     content, verdicts = compose(data, folder.name)
-    with replacing(folder) as fresh:
-        (fresh / "verdicts.csv").write_text(table_of(verdicts), encoding="utf-8")
+    with replacing(folder, TABLE) as fresh:
+        (fresh / TABLE).write_text(table_of(verdicts), encoding="utf-8")
         for picture in content.pictures:
             _draw(content.leading.results, Path(picture.link).stem, fresh)
     out.write_text(page_of(content), encoding="utf-8")

@@ -33,6 +33,8 @@ from analysis.report._render import (
 from analysis.report._tables import Table, tables
 from analysis.results import Results
 
+PAGE = "report.html"
+
 
 def write(results: Results, out_dir: Path) -> Path:
     """Write the whole report; an older one in the same place is replaced at the end, or stays as it was.
@@ -44,9 +46,9 @@ def write(results: Results, out_dir: Path) -> Path:
     Returns:
         path of report.html.
     """
-    with replacing(out_dir) as fresh, painting(len(results.variants)) as painters:
+    with replacing(out_dir, PAGE) as fresh, painting(len(results.variants)) as painters:
         _write_into(results, fresh, painters)
-    return out_dir / "report.html"
+    return out_dir / PAGE
 
 
 def write_family(family: Family, out_dir: Path) -> Path:
@@ -60,7 +62,7 @@ def write_family(family: Family, out_dir: Path) -> Path:
         path of the head's report.html.
     """
     num_variants = sum(len(member.variants) for member in family.members)
-    with replacing(out_dir) as fresh, painting(num_variants) as painters:
+    with replacing(out_dir, PAGE) as fresh, painting(num_variants) as painters:
         verdicts = []
         for member in family.members:
             folder = fresh / family.folder_of(member)
@@ -71,9 +73,9 @@ def write_family(family: Family, out_dir: Path) -> Path:
         _write_json(fresh / "verdicts.json", family_document(family, verdicts))
         pictures = draw_all(family, AXIS_FIGURES, fresh / "figures", painters)
         content = assemble_family(family, verdicts, frames, pictures())
-        _write_text(fresh / "report.html", render_family_html(content))
+        _write_text(fresh / PAGE, render_family_html(content))
         _write_text(fresh / "report.md", render_family_markdown(content))
-    return out_dir / "report.html"
+    return out_dir / PAGE
 
 
 def _write_into(results: Results, folder: Path, painters: Executor | None) -> list[Verdict]:
@@ -85,7 +87,7 @@ def _write_into(results: Results, folder: Path, painters: Executor | None) -> li
     _write_tables(frames, folder)
     _write_json(folder / "verdicts.json", verdicts_document(results, verdicts))
     content = assemble(results, verdicts, rivals, frames, pictures())
-    _write_text(folder / "report.html", render_html(content))
+    _write_text(folder / PAGE, render_html(content))
     _write_text(folder / "report.md", render_markdown(content))
     return verdicts
 

@@ -23,6 +23,30 @@ _JOURNALS = ("-journal", "-wal", "-shm")
 """What SQLite has beside a database while it writes, and after it was killed: part of that database alone."""
 
 
+def address_of(path: Path) -> str:
+    """SQLAlchemy's address of an SQLite file, which it decodes: `%20` in a path is else a space.
+
+    Args:
+        path: of any characters.
+    """
+    from sqlalchemy import URL  # late: `status` asks the file itself
+
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+def check_database(path: Path) -> None:
+    """Look whether what is at a path, if anything, can be opened.
+
+    Raises:
+        sqlite3.Error: it cannot, or is no database.
+    """
+    if path.exists():
+        if not path.is_file():  # a pipe would be waited for
+            raise sqlite3.OperationalError("it is no file")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA schema_version")
+
+
 @contextmanager
 def exclusive(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock file `path`; the kernel lets go of it when its holder dies, however it dies.

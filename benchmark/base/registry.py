@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from benchmark.base.errors import InputError
+from benchmark.contract.messages import MOST_QUOTED, excerpt
 
 T = TypeVar("T")
 
@@ -22,6 +23,6 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
     """
     if name in registry:
         return registry[name]
-    near = difflib.get_close_matches(name, registry, n=1)
+    near = difflib.get_close_matches(name[:MOST_QUOTED], registry, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"unknown {kind} {name!r}: {hint}choose one of {', '.join(sorted(registry))}")
+    raise InputError(f"unknown {kind} {excerpt(name)}: {hint}choose one of {', '.join(sorted(registry))}")

@@ -16,7 +16,7 @@ from benchmark.cli.estimate import measure
 from benchmark.cli.printing import say
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import num_workers
-from benchmark.stages.axis import run_studies
+from benchmark.stages.axis import check_networks, run_studies
 from benchmark.study import plan as planning
 from benchmark.study.files import load_studies
 from benchmark.study.replication import replication_of
@@ -58,7 +58,7 @@ def _run(studies: list[StudySpec], options: argparse.Namespace, folder: Path, ag
     def open_log(study: StudySpec, data: DeviceData) -> StudyLog:
         return MlflowStudyLog(uri, folder, study, data, environment, again)
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     with Display(console) as display:
         complete = run_studies(studies, device, folder, open_log, again, display)
     if not complete:
@@ -72,7 +72,7 @@ def plan(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Show what a run would do."""
     studies = load_studies(options.study, options.overrides)
     device = choose_device(options.device)
-    console = Console()
+    console = Console(emoji=False)
     say(console, f"study {studies[0].name}: {studies[0].description}")
     seeding.make_deterministic()  # what is measured is what a run computes
     began = time.monotonic()
@@ -97,6 +97,7 @@ def _plan_one(study: StudySpec, device: torch.device, folder: Path, console: Con
         f"data {data.name}: {len(data.train)} train, {len(data.validation)} validation, "
         f"{len(data.test)} test; {data.num_classes} classes; fingerprint {data.fingerprint[:12]}",
     )
+    check_networks(study, data)
     console.print(_cells_table(study))
     seconds = measure(study, data)
     table = Table("stage", "cells", "trials", "time to expect")

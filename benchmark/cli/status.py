@@ -20,7 +20,7 @@ def status(options: argparse.Namespace, folder: Path, again: str) -> int:
     """Show how far a study has come: its trials by stage and status."""
     studies = load_studies(options.study, options.overrides)
     uri = options.tracking_uri or default_uri(folder)
-    console = Console()
+    console = Console(emoji=False)
     for study in studies:
         if study.axis is not None:
             say(console, f"{study.axis.label} = {study.axis.value_name}")

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 2
 """Of what is logged, where, and how it is named."""
 
 # Names of variants and of what is done with them.
+STUDY_NAME = r"^[a-z0-9][a-z0-9-]*$"
+"""What a study may be called: what is a folder's name, and none that leads out of a folder."""
 BASELINE = "none"
 """The normalization that every claim compares with: none."""
 CONFIRMATORY = "batch"
@@ -250,6 +252,11 @@ SILENT_MLFLOW = {
 }
 """What MLflow is told in the environment before it is imported: not to report its use to its makers, to say
 nothing of its own accord, and not to try for minutes what its caller tries again."""
+
+
+ENVIRONMENT = {**SILENT_MLFLOW, "MPLBACKEND": "agg"}
+"""What both command lines run under. Figures go into files, whatever draws them where the user works: Jupyter
+names a backend, to every process, that need not be there."""
 
 
 def every_page(page_after: Callable[[str | None], Any]) -> Iterator[Any]:

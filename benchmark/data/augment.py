@@ -37,6 +37,10 @@ NUM_DRAWS = 4
 """Uniform draws that `augment` needs per image."""
 
 
+MOST_ZOOM = 1000.0
+"""Of which all that is seen is a pixel."""
+
+
 def _list_to_tuple(value: object) -> object:
     """TOML has only lists, and strict validation refuses them as tuples."""
     return tuple(value) if isinstance(value, list) else value
@@ -62,8 +66,8 @@ class Augmentation(Section):
     @model_validator(mode="after")
     def _check_ranges(self) -> "Augmentation":
         low, high = self.zoom
-        if not 0 < low <= high < math.inf:
-            raise ValueError(f"zoom: expected 0 < low <= high, found {list(self.zoom)}")
+        if not 0 < low <= high <= MOST_ZOOM:
+            raise ValueError(f"zoom: expected 0 < low <= high <= {MOST_ZOOM:g}, found {list(self.zoom)}")
         if not self.max_shear_rad < math.pi / 2:
             raise ValueError(f"shear: expected less than a right angle, found {self.shear} {self.shear_unit}")
         return self

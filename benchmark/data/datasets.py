@@ -15,8 +15,10 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
+from benchmark.base.errors import InputError
 from benchmark.base.registry import lookup
 from benchmark.base.section import Section
+from benchmark.contract.messages import excerpt
 from benchmark.data.augment import Augmentation
 from benchmark.data.cache import cached
 from benchmark.data.raw import Indices, Pixels, RawData
@@ -184,10 +186,26 @@ def load_raw(spec: DataSpec, cache_dir: Path) -> tuple[RawData, str]:
         InputError: the source is missing or damaged.
     """
     entry = DATASETS[spec.dataset]
-    root = Path(spec.root).expanduser().resolve() if spec.root else cache_dir / "downloads"
+    root = _place(spec.root) if spec.root else cache_dir / "downloads"
     # Only where the folder is the dataset do two folders mean two datasets.
     suffix = f"-{hashlib.sha256(bytes(root)).hexdigest()[:12]}" if entry.needs_root else ""
     return cached(cache_dir / f"{spec.dataset}{suffix}.cache", entry.stamp(root), lambda: entry.loader(root))
+
+
+def _place(root: str) -> Path:
+    """The folder that a study names.
+
+    Raises:
+        InputError: no folder can have that name.
+    """
+    try:
+        place = Path(root).expanduser().resolve()
+        place.exists()
+    # RuntimeError: a home that there is not, or links in a circle; ValueError: a NUL character.
+    except (OSError, RuntimeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"data.root: expected a folder's path, found {excerpt(root)}: {why}") from None
+    return place
 
 
 def _preprocessing(

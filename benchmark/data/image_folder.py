@@ -6,13 +6,14 @@ What editors, file managers and archivers leave beside them is neither a class n
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.base.errors import InputError
+from benchmark.contract.messages import excerpt, short
 from benchmark.data.raw import Indices, Pixels, RawData
 
 TEST_FOLDERS = ("test", "val")
@@ -21,6 +22,7 @@ TEST_FOLDERS = ("test", "val")
 _LEFT_BEHIND = ("__MACOSX", "@eaDir", "lost+found")
 _log = logging.getLogger(__name__)
 _GREYSCALE_MODES = ("1", "L", "LA")
+_MOST_PIXELS = 2**24  # of an image: 4096 x 4096, of which a data set of use is hundreds of gigabytes
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -32,7 +34,7 @@ def read_image_folder(root: Path) -> RawData:
 
     Raises:
         InputError: folders are missing or differ in their classes, or there is one class; an image cannot be
-            decoded, has more than 8 bits per channel, or another size than the first.
+            decoded, has more than 8 bits per channel, too many pixels, or another size than the first.
     """
     test_folder = _test_folder(root)
     train_paths, train_labels, class_names = _list_images(root / "train")
@@ -41,7 +43,7 @@ def read_image_folder(root: Path) -> RawData:
         differing = sorted(set(class_names) ^ set(test_names))
         raise InputError(
             f"{root}: expected the same classes in train/ and {test_folder.name}/, found only in one of them:"
-            f" {', '.join(differing)}"
+            f" {short(', '.join(differing))}"
         )
     images = _decode_all([*train_paths, *test_paths])
     num_train = len(train_paths)
@@ -50,16 +52,45 @@ def read_image_folder(root: Path) -> RawData:
 
 
 def stamp_image_folder(root: Path) -> str:
-    """Digest of names, sizes and times of all files: cheap, and another when the folder changed."""
+    """Digest of names, sizes and times of all files: cheap, and another when the folder changed.
+
+    Raises:
+        InputError: there is none, or its links lead in circles.
+    """
     digest = hashlib.sha256()
     for folder in (root / "train", _test_folder(root)):
-        for path, folders, files in os.walk(folder, followlinks=True):
-            folders.sort()  # os.walk goes on in this order
-            digest.update(f"{os.path.relpath(path, root)}\0".encode())
-            for name in sorted(files):
-                stat = os.stat(os.path.join(path, name))
-                digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        for path, files in _walk(folder):
+            digest.update(os.fsencode(os.path.relpath(path, root)) + b"\0")
+            for name in files:
+                file = os.path.join(path, name)
+                try:
+                    stat = os.stat(file)
+                except OSError:  # a link to nothing
+                    stat = os.lstat(file)
+                digest.update(os.fsencode(name) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder, through links, with the names of its files; each sorted.
+
+    Raises:
+        InputError: a folder is there twice, by a link. Circles of links would not end, and what has one entry
+            per link of two ends after as many steps as there are atoms.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    first: dict[str, str] = {}
+    for path, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        before = first.setdefault(os.path.realpath(path), path)
+        if before != path:
+            raise InputError(
+                f"{short(path)}: expected every folder once, found {short(before)} again: remove the link"
+            )
+        folders.sort()  # os.walk goes on in this order
+        yield path, sorted(files)
 
 
 def _test_folder(root: Path) -> Path:
@@ -80,12 +111,17 @@ def _list_images(folder: Path) -> tuple[list[Path], Indices, tuple[str, ...]]:
         parts = Path(path).relative_to(folder).parts
         return is_image_file(path) and not any(map(_is_left_behind, parts))
 
+    for name in os.listdir(folder):
+        if not _is_utf8(name) and (folder / name).is_dir():
+            raise InputError(
+                f"{folder}: expected names of classes in UTF-8, found {excerpt(name)}: rename it"
+            )
     try:
         names = [name for name in find_classes(folder)[0] if not _is_left_behind(name)]
         numbers = {name: number for number, name in enumerate(names)}
         if len(names) < 2:
             raise InputError(
-                f"{folder}: expected at least two class folders, found {', '.join(names) or 'none'}"
+                f"{folder}: expected at least two class folders, found {short(', '.join(names)) or 'none'}"
             )
         samples = make_dataset(str(folder), numbers, is_valid_file=is_image)
     except FileNotFoundError as error:  # no class folder, or one without an image: torchvision says which
@@ -97,6 +133,14 @@ def _list_images(folder: Path) -> tuple[list[Path], Indices, tuple[str, ...]]:
 def _is_left_behind(name: str) -> bool:
     """Whether a file or folder is another program's: hidden, or known by its name."""
     return name.startswith(".") or name in _LEFT_BEHIND
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # of a byte that is none, which Python has as half a surrogate pair
+        return False
+    return True
 
 
 def _say_what_is_there_twice(paths: Sequence[Path], images: Pixels, num_train: int) -> None:
@@ -142,14 +186,24 @@ def _decode(path: Path, expected: tuple[int, ...] | None) -> Pixels:
     """Decode one image to [H, W, C] uint8, C = 1 or 3."""
     from PIL import Image, ImageOps
 
+    if not path.is_file():  # a pipe would be waited for
+        what = "a link to nothing" if path.is_symlink() else "something else"
+        raise InputError(f"{path}: expected an image, found {what}: remove it")
     try:
         with Image.open(path) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise InputError(
+                    f"{path}: expected at most {_MOST_PIXELS:,d} pixels, found {image.height} x "
+                    f"{image.width}: resize the images"
+                )
             if image.mode not in (*_GREYSCALE_MODES, *_COLOUR_MODES):
                 raise InputError(f"{path}: expected at most 8 bits per channel, found PIL mode {image.mode}")
             upright = ImageOps.exif_transpose(image)
             pixels = np.asarray(upright.convert("L" if image.mode in _GREYSCALE_MODES else "RGB"))
-    except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for some broken PNG files
-        raise InputError(f"{path}: expected an image, found a damaged file ({error})") from error
+    except InputError:
+        raise
+    except Exception as error:  # PIL's readers raise whatever comes of a damaged file, SyntaxError among it
+        raise InputError(f"{path}: expected an image, found a damaged file ({short(str(error))})") from error
     if expected is not None and pixels.shape[:2] != expected:
         raise InputError(
             f"{path}: expected {expected[0]} x {expected[1]} pixels (rows x columns) as in the first image,"

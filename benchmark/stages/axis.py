@@ -23,7 +23,7 @@ from benchmark.study.spec import StudySpec
 from benchmark.tracking.protocol import StudyLog
 from benchmark.training.precision import check_precision
 from benchmark.training.trial import Trial
-from benchmark.variants.networks import build_network
+from benchmark.variants.networks import build_network, check_size
 from benchmark.variants.variant import Variant
 
 
@@ -143,9 +143,16 @@ def check_networks(study: StudySpec, data: DeviceData) -> None:
     """Build every variant's network once, before any trial is started.
 
     Raises:
-        InputError: one has no definition for this network, these images or this batch size.
+        InputError: one has no definition for this network, these images or this batch size, which are fewer;
+            or it is too large.
     """
     budget = study.budget
+    if budget.batch_size > len(data.train):
+        raise InputError(
+            f"budget.batch_size: expected at most {len(data.train)}, the training images there are, found "
+            f"{budget.batch_size}: lower it"
+        )
+    check_size(study.network, data.image_shape, data.num_classes)
     for variant in study.variants.product():
         build_network(
             study.network, variant, data.image_shape, data.num_classes, budget.num_steps, budget.batch_size

@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, GridSampler, QMCSampler, RandomSampler,
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from benchmark.base.databases import damage, open_database, put_aside
+from benchmark.base.databases import address_of, damage, open_database, put_aside
 from benchmark.base.errors import InputError
 from benchmark.contract.files import obstacle
 from benchmark.study.plan import round_rate
@@ -93,7 +93,7 @@ def _opened(path: Path) -> optuna.storages.RDBStorage:
     try:
         return open_database(
             path,
-            lambda file: optuna.storages.RDBStorage(f"sqlite:///{file}"),
+            lambda file: optuna.storages.RDBStorage(address_of(file)),
             "trials",
             (SQLAlchemyError, RuntimeError),
         )

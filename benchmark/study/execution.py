@@ -26,10 +26,10 @@ class ExecutionSpec(Section):
     engine: str = AUTO
     executor: Literal["local", "ray"] = "local"
     address: str = Field(default="", pattern=r"^(auto|[^/\s]+:\d+)?$")
-    workers: int = Field(default=0, ge=0)
-    threads: int = Field(default=1, ge=1)
-    checkpoint_every_s: float = Field(default=30.0, gt=0.0)
-    retries: int = Field(default=1, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
+    threads: int = Field(default=1, ge=1, le=1024)
+    checkpoint_every_s: float = Field(default=30.0, gt=0.0, le=1e6)
+    retries: int = Field(default=1, ge=0, le=100)
 
     @field_validator("engine")
     @classmethod

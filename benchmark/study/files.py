@@ -15,6 +15,8 @@ from pydantic import ValidationError
 
 from benchmark.base.errors import InputError
 from benchmark.base.registry import lookup
+from benchmark.contract.messages import excerpt, short
+from benchmark.contract.toml import check_plain, toml_file
 from benchmark.study.spec import StudySpec
 from benchmark.training.losses import LOSSES
 from benchmark.training.optimizers import OPTIMIZERS
@@ -23,6 +25,8 @@ from benchmark.variants.networks import FAMILIES
 
 # Keys that say which kind a section is of: an optimizer's, schedule's and loss's name, a network's family.
 _KINDS = ("name", "family")
+_DEEPEST_KEY = 8  # of a key's sections; no key of a study has three
+_MOST_EXTENDED = 16  # studies that extend each other
 
 
 def load_studies(name_or_path: str, overrides: Sequence[str] = ()) -> list[StudySpec]:
@@ -64,8 +68,6 @@ def load_study(name_or_path: str, overrides: Sequence[str] = (), position: int |
         _assign(table, axis["key"], axis["values"][position], where=f"{path}: axis.key")
     try:
         return StudySpec.model_validate_json(json.dumps(table))
-    except TypeError as error:
-        raise InputError(f"{path}: expected numbers, strings, booleans and lists only; {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -82,10 +84,10 @@ def _check_axis(table: Mapping[str, Any], overrides: Sequence[str], path: Path) 
     varied = str(axis.get("key")).split(".")
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if all(mine == its for mine, its in zip(key.split("."), varied, strict=False)):
+        if "key" in axis and all(mine == its for mine, its in zip(key.split("."), varied, strict=False)):
             raise InputError(
-                f"{path}: --set {override}: expected a key beside {axis['key']}, which this study's axis "
-                f"varies, found {key}: set axis.values to choose its values"
+                f"{path}: --set {short(override)}: expected a key beside {short('.'.join(varied))}, which "
+                f"this study's axis varies, found {short(key)}: set axis.values to choose its values"
             )
     keys = {override.partition("=")[0].strip() for override in overrides}
     if axis.get("names") and "axis.values" in keys and "axis.names" not in keys:
@@ -98,14 +100,16 @@ def _check_axis(table: Mapping[str, Any], overrides: Sequence[str], path: Path) 
 def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file's table, laid over that of the study that it `extends`, if it names one."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected TOML, found: {error}") from None
+        table = toml_file(path)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     base = table.pop("extends", None)
     if base is None:
         return table
     if not isinstance(base, str):
-        raise InputError(f"{path}: extends: expected the name of another study, found {base!r}")
+        raise InputError(f"{path}: extends: expected the name of another study, found {excerpt(base)}")
+    if len(extended_by) > _MOST_EXTENDED:
+        raise InputError(f"{path}: extends: expected at most {_MOST_EXTENDED} studies in a row, found more")
     try:
         base_path = study_path(base)
     except InputError as error:
@@ -140,8 +144,12 @@ def study_path(name_or_path: str) -> Path:
     """
     if name_or_path.endswith(".toml") or "/" in name_or_path:
         path = Path(name_or_path)
-        if not path.is_file():
-            raise InputError(f"study: expected a TOML file, found none at {name_or_path}")
+        try:
+            found = path.is_file() or path.exists()  # what is no file is refused where it is read
+        except OSError:  # a name too long to be one
+            found = False
+        if not found:
+            raise InputError(f"study: expected a TOML file, found none at {short(name_or_path)}")
         return path
     return lookup(shipped_studies(), name_or_path, "study")
 
@@ -160,20 +168,28 @@ def _sets_a_kind(override: str) -> bool:
 def _apply(table: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise InputError(f"--set: expected key=value, found {override!r}")
+        raise InputError(f"--set: expected key=value, found {excerpt(override)}")
+    key, where = key.strip(), f"--set {short(override)}"
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    _assign(table, key.strip(), value, where=f"--set {override}")
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # of tomllib; of Python for a number of very many digits
+        parsed = {}
+    value = parsed["value"] if len(parsed) == 1 else text  # more: lines after the first made other keys
+    try:
+        check_plain(value, key)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    _assign(table, key, value, where)
 
 
 def _assign(table: dict[str, Any], key: str, value: Any, where: str) -> None:
     *sections, last = key.split(".")
+    if len(sections) > _DEEPEST_KEY:
+        raise InputError(f"{where}: expected a key of a study, found one of {len(sections) + 1} parts")
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise InputError(f"{where}: {section!r} is a value, not a section")
+            raise InputError(f"{where}: {excerpt(section)} is a value, not a section")
     if sections and last in _KINDS and table.get(last, _default_kind(sections[0], last)) != value:
         table.clear()  # another kind of optimizer, loss or network: the old one's settings are not its own
     table[last] = value
@@ -188,14 +204,15 @@ def _default_kind(section: str, tag: str) -> Any:
 def _describe(error: Mapping[str, Any]) -> str:
     # A discriminated union (the optimizer's, say) puts its tag into the location; the file has no such key.
     tags = {*OPTIMIZERS, *SCHEDULES, *LOSSES, *FAMILIES}
-    location = ".".join(str(part) for part in error["loc"] if part not in tags)
+    location = short(".".join(str(part) for part in error["loc"] if part not in tags))
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{location}: {message}" if location else message
     if error["type"] == "union_tag_invalid":
-        return f"{location}: expected one of {error['ctx']['expected_tags']}, found {error['ctx']['tag']!r}"
+        found = excerpt(error["ctx"]["tag"])
+        return f"{location}: expected one of {error['ctx']['expected_tags']}, found {found}"
     if error["type"] == "extra_forbidden":
         return f"{location}: no such key; remove it or mend its spelling"
     if error["type"] == "missing":
         return f"{location}: expected a value, found none"
-    return f"{location}: {message[0].lower()}{message[1:]}, found {error['input']!r}"
+    return f"{location}: {message[0].lower()}{message[1:]}, found {excerpt(error['input'])}"

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from benchmark.base.registry import lookup
 from benchmark.base.section import Section
-from benchmark.contract import ALPHA, CONFIRM_SEED_OFFSET, LANDSCAPE, STABLE_SHARE, least_seeds
+from benchmark.contract import ALPHA, CONFIRM_SEED_OFFSET, LANDSCAPE, STABLE_SHARE, STUDY_NAME, least_seeds
+from benchmark.contract.messages import excerpt, short
 from benchmark.data.datasets import DataSpec
 from benchmark.probes.watch import ProbesSpec
+from benchmark.study.axis_spec import AxisSpec
 from benchmark.study.execution import ExecutionSpec
 from benchmark.training.losses import CrossEntropy, LossSpec
 from benchmark.training.optimizers import OptimizerSpec, Sgd
@@ -20,7 +22,19 @@ from benchmark.variants.networks import AnyNetworkSpec, NetworkSpec
 from benchmark.variants.norms import ANYWHERE, NORMALIZATIONS
 from benchmark.variants.variant import Variant
 
+# What is beyond these is a slip: it would end without memory, or not before the year does.
+_MOST_STEPS, _MOST_EXAMPLES = 10_000_000, 1_000_000
+_LEAST_RATE, _GREATEST_RATE = 1e-20, 1e10
 _ALL = "all"  # alone in a list of names, stands for every entry of the registry
+
+
+def _in_reach(factor: float) -> float:
+    if not _LEAST_RATE <= factor <= _GREATEST_RATE:
+        raise ValueError(f"expected {_LEAST_RATE:g} to {_GREATEST_RATE:g}, found {factor:g}")
+    return factor
+
+
+_Rate = Annotated[float, Field(gt=0.0), AfterValidator(_in_reach)]
 
 
 class VariantsSpec(Section):
@@ -48,10 +62,11 @@ class VariantsSpec(Section):
 
     @model_validator(mode="after")
     def _reference_is_planned(self) -> "VariantsSpec":
-        if self.reference not in map(str, self.product()):
+        names = [str(variant) for variant in self.product()]
+        if self.reference not in names:
             raise ValueError(
-                f"reference: expected one of the study's variants ({', '.join(map(str, self.product()))}), "
-                f"found {self.reference!r}"
+                f"reference: expected one of the study's variants ({short(', '.join(names))}), "
+                f"found {excerpt(self.reference)}"
             )
         return self
 
@@ -70,8 +85,8 @@ class BudgetSpec(Section):
         confirm_eval_every: the same in confirm: at most T / 50.
     """
 
-    num_steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    num_steps: int = Field(ge=1, le=_MOST_STEPS)
+    batch_size: int = Field(ge=1, le=_MOST_EXAMPLES)
     eval_every: int = Field(ge=1)
     confirm_eval_every: int = Field(ge=1)
 
@@ -98,10 +113,10 @@ class SearchSpec(Section):
     """
 
     sampler: Literal["grid", "qmc", "random", "tpe", "fixed"] = "grid"
-    low: float = Field(gt=0.0)
-    high: float = Field(gt=0.0)
-    num_rates: int = Field(default=6, ge=1)
-    num_bisections: int = Field(default=0, ge=0)
+    low: _Rate
+    high: _Rate
+    num_rates: int = Field(default=6, ge=1, le=1000)
+    num_bisections: int = Field(default=0, ge=0, le=20)
     num_extensions: int = Field(default=2, ge=0, le=2)
     pruning: bool = False
 
@@ -134,15 +149,15 @@ class InitSpec(Section):
             much its outcome depends on their scale; none: not asked.
     """
 
-    gains: tuple[Annotated[float, Field(gt=0.0)], ...] = ()
+    gains: tuple[_Rate, ...] = Field(default=(), max_length=100)
 
     @field_validator("gains")
     @classmethod
     def _with_one(cls, gains: tuple[float, ...]) -> tuple[float, ...]:
         if gains and 1.0 not in gains:
-            raise ValueError(f"expected 1.0, the network's own, among the gains, found {gains}")
+            raise ValueError(f"expected 1.0, the network's own, among the gains, found {excerpt(gains)}")
         if len(set(gains)) != len(gains):
-            raise ValueError(f"expected each gain once, found {gains}")
+            raise ValueError(f"expected each gain once, found {excerpt(gains)}")
         return gains
 
 
@@ -183,53 +198,11 @@ class JudgeSpec(Section):
     rho: float = Field(default=STABLE_SHARE, gt=0.0, le=1.0)
 
 
-class AxisSpec(Section):
-    """The `[axis]` section: one more thing to vary, by running the whole study at each of its values.
-
-    Attributes:
-        key: the dotted key of the study that varies, such as `budget.batch_size`.
-        label: what it is, for people and figures.
-        values: what it takes in turn: numbers, words, or tables where the key is a section.
-        names: what to call the values; by default as they are written.
-        position: which value this study has; set when the study is read, never in a file.
-    """
-
-    key: str
-    label: str
-    values: tuple[Any, ...] = Field(min_length=2)
-    names: tuple[str, ...] = ()
-    position: int | None = None
-
-    @field_validator("values")
-    @classmethod
-    def _of_a_known_kind(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, int | float | str | dict):
-                raise ValueError(f"expected numbers, words or tables, found {value!r}")
-        return values
-
-    @model_validator(mode="after")
-    def _named(self) -> "AxisSpec":
-        if self.names and len(self.names) != len(self.values):
-            raise ValueError(f"names: expected one per value, {len(self.values)}, found {len(self.names)}")
-        if len(set(self.names)) != len(self.names):
-            raise ValueError(f"names: expected each name once, found {list(self.names)}")
-        if any(value in self.values[:position] for position, value in enumerate(self.values)):
-            raise ValueError(f"values: expected each value once, found {list(self.values)}")
-        return self
-
-    @property
-    def value_name(self) -> str:
-        """What this study's value is called."""
-        position = self.position or 0
-        return self.names[position] if self.names else str(self.values[position])
-
-
 class StudySpec(Section):
     """A whole study."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    description: str
+    name: str = Field(pattern=STUDY_NAME, max_length=100)
+    description: str = Field(max_length=10_000)
     variants: VariantsSpec = VariantsSpec()
     data: DataSpec = DataSpec()
     network: AnyNetworkSpec = NetworkSpec()
@@ -302,5 +275,5 @@ def _known(names: tuple[str, ...], registry: Mapping[str, Any], kind: str) -> tu
     for name in names:
         lookup(registry, name, kind)
     if len(set(names)) != len(names):
-        raise ValueError(f"expected each name once, found {', '.join(names)}")
+        raise ValueError(f"expected each name once, found {short(', '.join(names))}")
     return names

@@ -60,7 +60,7 @@ class Focal(Section):
 
     unit: ClassVar[str] = "nats"
     name: Literal["focal"] = "focal"
-    gamma: float = Field(default=2.0, ge=0.0)
+    gamma: float = Field(default=2.0, ge=0.0, le=100.0)
 
     def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction = "mean") -> Tensor:
         """[N, K] logits and [N] labels -> mean over the examples; [N] of 'none'."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmark.base.section import Section
 
 Moments = dict[str, Tensor]
+LEAST_EPSILON = 1e-30  # well above the least float32, below which it would be 0
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -28,7 +29,7 @@ class Sgd(Section):
 
     name: Literal["sgd"] = "sgd"
     momentum: Share = 0.9
-    weight_decay: float = Field(default=0.0, ge=0.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1e6)
 
     def moments(self, parameters: Tensor) -> Moments:
         """The optimizer's state before the first step."""
@@ -54,7 +55,7 @@ class RmsProp(Section):
 
     name: Literal["rmsprop"] = "rmsprop"
     rho: Share = 0.9
-    epsilon: float = Field(default=1e-7, gt=0.0)
+    epsilon: float = Field(default=1e-7, ge=LEAST_EPSILON)
     epsilon_inside: bool = False
 
     def moments(self, parameters: Tensor) -> Moments:
@@ -73,7 +74,7 @@ class RmsProp(Section):
 class _AdamMoments(Section):
     beta1: Share = 0.9
     beta2: Share = 0.999
-    epsilon: float = Field(default=1e-8, gt=0.0)
+    epsilon: float = Field(default=1e-8, ge=LEAST_EPSILON)
 
     def moments(self, parameters: Tensor) -> Moments:
         """The optimizer's state before the first step."""
@@ -103,7 +104,7 @@ class AdamW(_AdamMoments):
     """
 
     name: Literal["adamw"] = "adamw"
-    weight_decay: float = Field(default=0.01, ge=0.0)
+    weight_decay: float = Field(default=0.01, ge=0.0, le=1e6)
 
     def update_(
         self, parameters: Tensor, gradient: Tensor, moments: Moments, lr: Tensor, step: Tensor

@@ -175,6 +175,8 @@ def is_known(path: Path) -> bool:
     Raises:
         sqlite3.OperationalError: another process keeps it busy.
     """
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with _reading(path) as connection:
             return all(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.base import interruption
-from benchmark.base.databases import open_database, refuse_emptied
+from benchmark.base.databases import address_of, check_database, open_database, refuse_emptied
 from benchmark.base.errors import InputError
 from benchmark.contract import ARTIFACTS_FOLDER, SILENT_MLFLOW, every_page, local_artifacts
 from benchmark.contract.files import obstacle, sealed, unsealed
+from benchmark.contract.messages import short
 from benchmark.contract.stores import patiently, shown, why_silent
 from benchmark.tracking.mlflow.changes import Change
 
@@ -36,6 +38,12 @@ def connect(uri: str) -> Any:
     Raises:
         InputError: the store cannot be used.
     """
+    if uri.startswith(SQLITE):
+        try:
+            # MLflow would try again for minutes.
+            patiently(check_database, shown(uri), interruption.check)(Path(uri.removeprefix(SQLITE)))
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise _unusable(uri, _said(error)) from None
     for name, value in SILENT_MLFLOW.items():
         os.environ.setdefault(name, value)
     if why := why_silent(uri):
@@ -59,13 +67,20 @@ def connect(uri: str) -> Any:
         path, errors = Path(uri.removeprefix(SQLITE)), (MlflowException, SQLAlchemyError)
         refuse_emptied(path, path.parent / ARTIFACTS_FOLDER)
         make = patiently(open_database, shown(uri), interruption.check)
-        return make(path, lambda file: opened(f"{SQLITE}{file}"), "runs", errors)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise _unusable(uri, obstacle(error) or str(error).splitlines()[0]) from None
+        return make(path, lambda file: opened(address_of(file)), "runs", errors)
+    # ValueError: of a path that is not in UTF-8, and of an address that is none.
+    except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
+        raise _unusable(uri, _said(error)) from None
+
+
+def _said(error: Exception) -> str:
+    return obstacle(error) or next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _unusable(uri: str, why: str) -> InputError:
-    return InputError(f"--tracking-uri: expected a usable MLflow store, found {shown(uri)}: {why}")
+    return InputError(
+        f"--tracking-uri: expected a usable MLflow store, found {short(shown(uri))}: {short(why)}"
+    )
 
 
 def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":

@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
+import torch
 from pydantic import Discriminator, Tag
 
+from benchmark.base.errors import InputError
+from benchmark.contract import BASELINE
 from benchmark.variants.networks.base import FamilySpec, Network, Shape, initialize
 from benchmark.variants.networks.cnn import ConvNet, NetworkSpec
 from benchmark.variants.networks.mlp import Mlp, MlpSpec
@@ -22,6 +25,7 @@ __all__ = [
     "NetworkSpec",
     "ResNetSpec",
     "build_network",
+    "check_size",
     "initialize",
 ]
 
@@ -58,6 +62,26 @@ if TYPE_CHECKING:
 else:
     _SECTIONS = tuple(Annotated[family.section, Tag(name)] for name, family in FAMILIES.items())
     AnyNetworkSpec = Annotated[Union[_SECTIONS], Discriminator(_family)]  # noqa: UP007
+
+
+MOST_PARAMETERS = 250_000_000
+"""Of a network; with gradient, momentum and copies some 4 GB. What is far larger ends its process."""
+
+
+def check_size(spec: FamilySpec, image_shape: Shape, num_classes: int) -> None:
+    """Refuse a network that no memory holds, without making one.
+
+    Raises:
+        InputError: it has too many parameters, or there is none.
+    """
+    with torch.device("meta"):  # shapes alone; the unnormalized one, of which others differ by little
+        network = FAMILIES[_family(spec)].build(spec, Variant(BASELINE, "relu"), image_shape, num_classes, 1)
+    found = sum(parameter.numel() for parameter in network.parameters())
+    if found > MOST_PARAMETERS:
+        raise InputError(
+            f"network: expected at most {MOST_PARAMETERS:,d} parameters, found {found:,d} for images of "
+            f"{image_shape[1]} x {image_shape[2]}: lower its width, or how many layers it has"
+        )
 
 
 def build_network(

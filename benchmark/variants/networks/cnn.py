@@ -32,7 +32,7 @@ class NetworkSpec(FamilySpec):
 
     family: Literal["cnn"] = "cnn"
     blocks: int = Field(default=5, ge=1)
-    width: int = Field(default=60, ge=3)
+    width: int = Field(default=60, ge=3, le=100_000)
     dropout: float = Field(default=0.15, ge=0.0, lt=1.0)
     head: Literal["flatten", "average"] = "flatten"
 

@@ -30,8 +30,8 @@ class MlpSpec(FamilySpec):
     """
 
     family: Literal["mlp"] = "mlp"
-    depth: int = Field(default=3, ge=1)
-    units: int = Field(default=100, ge=2)
+    depth: int = Field(default=3, ge=1, le=1000)
+    units: int = Field(default=100, ge=2, le=100_000)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 

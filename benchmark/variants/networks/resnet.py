@@ -42,8 +42,8 @@ class ResNetSpec(FamilySpec):
     family: Literal["resnet"] = "resnet"
     placement: Literal["before"] = "before"
     init: str = "he"
-    blocks_per_stage: int = Field(default=3, ge=1)
-    width: int = Field(default=16, ge=2)
+    blocks_per_stage: int = Field(default=3, ge=1, le=300)
+    width: int = Field(default=16, ge=2, le=100_000)
 
 
 class ResNet(Network):

@@ -10,9 +10,10 @@ from contextlib import closing
 
 import optuna
 import pytest
+import sqlalchemy
 
+from benchmark.base.databases import address_of, open_database
 from benchmark.base.databases import damage as has_trouble
-from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
 from benchmark.stages.rates import open_storage
 
@@ -215,3 +216,16 @@ def _die_writing(path):
     connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the end
     connection.executemany("INSERT INTO runs VALUES (?)", (("x" * 1000,) for _ in range(1000)))
     os._exit(1)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b", "ä b", "a\nb", "a%b"])
+def test_an_address_leads_to_the_file_and_to_no_other(tmp_path, name):
+    """SQLAlchemy 2.1 decodes addresses: `a%20b` once was another folder's file."""
+    folder = tmp_path / name
+    folder.mkdir()
+    engine = sqlalchemy.create_engine(address_of(folder / "x.db"))
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE made (x)"))
+    engine.dispose()
+    assert [path.name for path in folder.iterdir()] == ["x.db"]
+    assert list(tmp_path.iterdir()) == [folder]

@@ -284,3 +284,47 @@ def test_fingerprint_does_not_depend_on_where_the_images_lie(tmp_path):
         fingerprints.add(load_raw(DataSpec(dataset="image-folder", root=str(tmp_path / place)), tmp_path)[1])
     assert len(fingerprints) == 1
     assert len(list(tmp_path.glob("*.cache"))) == 2
+
+
+LINKED = {
+    "an image that is a link to nothing": (
+        "train/class0/x.png",
+        "nowhere",
+        "found a link to nothing: remove it",
+    ),
+    "a link in a circle": ("train/class0/x", "..", "expected every folder once"),
+    "two ways to a folder": ("train/class0/x", "../class1", "expected every folder once"),
+}
+
+
+@pytest.mark.parametrize("case", LINKED)
+def test_links_that_lead_nowhere_or_in_circles_are_refused(tmp_path, case):
+    name, target, words = LINKED[case]
+    root = tmp_path / "root"
+    make_image_folder(root)
+    (root / name).symlink_to(target)
+    with pytest.raises(InputError, match=words):
+        load_raw(DataSpec(dataset="image-folder", root=str(root)), tmp_path / "cache")
+
+
+def test_a_link_to_nothing_that_is_no_image_is_left_out(tmp_path):
+    """Of editors, that lock files by one."""
+    root = tmp_path / "root"
+    images = make_image_folder(root)
+    (root / "train" / "class0" / ".#lock").symlink_to("user@host.123")
+    raw, _ = load_raw(DataSpec(dataset="image-folder", root=str(root)), tmp_path / "cache")
+    assert len(raw.train_images) == len(images)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    root = tmp_path / "root"
+    make_image_folder(root)
+    os.mkfifo(root / "train" / "class0" / "x.png")
+    with pytest.raises(InputError, match=r"x\.png: expected an image, found something else"):
+        load_raw(DataSpec(dataset="image-folder", root=str(root)), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("root", ["~nobody-of-this-name/x", "x" * 5000, "a\0b"])
+def test_what_no_folder_is_called_is_refused(tmp_path, root):
+    with pytest.raises(InputError, match=r"data\.root: expected a folder's path"):
+        load_raw(DataSpec(dataset="image-folder", root=root), tmp_path)

@@ -437,6 +437,26 @@ def test_a_checkpoint_of_another_form_means_a_new_start(data, tmp_path, caplog, 
     assert "its trial begins anew" in caplog.text
 
 
+class Code:
+    """What, unpickled, makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_checkpoint_is_not_executed(data, tmp_path, caplog):
+    trial = make_trial(short_study())
+    interrupted(trial, data, tmp_path, 4)
+    path, made = tmp_path / "progress.pt", tmp_path / "made"
+    torch.save(torch.load(path) | {"machine": Code(made)}, path)
+    assert replica_of(trial, data, tmp_path).state.step == 0
+    assert "is damaged" in caplog.text
+    assert not made.exists()
+
+
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo])
 def test_what_is_no_file_is_not_waited_for(data, tmp_path, make):
     make(tmp_path / "progress.pt")
