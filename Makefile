@@ -5,6 +5,11 @@ SET    ?=
 PORT   ?= 5000
 PYTHON ?= python3
 VENV   ?= .venv
+RAY    ?=
+TEAM_FOLDER        ?= team
+TEAM_PORT          ?= 5001
+TEAM_DATABASE_PORT ?= 5433
+TEAM_RAY_PORT      ?= 6379
 
 export MLFLOW_DISABLE_TELEMETRY = true
 export DO_NOT_TRACK = true
@@ -12,18 +17,21 @@ export DO_NOT_TRACK = true
 ifeq ($(strip $(VENV)),)
   BIN   :=
   READY :=
+  TEAM  :=
   TESTS :=
 else
   BIN   := $(VENV)/bin/
   READY := $(VENV)/.installed
+  TEAM  := $(VENV)/.installed-test
   TESTS := $(VENV)/.installed-test
 endif
 RUN    := $(BIN)python
 STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlruns/mlflow.db)
+TEAM_OPTIONS = --folder '$(TEAM_FOLDER)' --port $(TEAM_PORT) --database-port $(TEAM_DATABASE_PORT) --ray-port $(TEAM_RAY_PORT)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput ui lint test test-gpu contracts clean
+.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput ui team-up team-down lint test test-team test-gpu contracts clean
 
 help: ## list the targets (this)
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,6 +77,12 @@ ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
 	  set -- --artifacts-destination "$$(dirname "$${store#sqlite:///}")/artifacts";; esac; \
 	  exec $(RUN) -m mlflow server --backend-store-uri "$$store" "$$@" --host 127.0.0.1 --port $(PORT) --workers 1
 
+team-up: $(TEAM) ## start a team's stores on this machine, in TEAM_FOLDER; RAY=1: a Ray head, too
+	@$(RUN) deploy/team.py up $(TEAM_OPTIONS) $(if $(RAY),--ray)
+
+team-down: ## stop them; what they keep stays
+	@$(RUN) deploy/team.py down $(TEAM_OPTIONS)
+
 lint: $(TESTS) ## ruff and mypy
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -76,6 +90,9 @@ lint: $(TESTS) ## ruff and mypy
 
 test: $(TESTS) ## the test suite, two tests at a time
 	$(RUN) -m pytest -n 2 --dist loadgroup
+
+test-team: $(TESTS) ## the tests that start servers of their own (PostgreSQL, MLflow's); minutes
+	$(RUN) -m pytest -m team tests/team
 
 test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themselves where there is none
 	$(RUN) -m pytest -m cuda

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmark.base import interruption
 from benchmark.base.errors import InputError
+from benchmark.contract.addresses import without_password
 from benchmark.contract.files import obstacle
 
 FOLDER = Path("mlruns")
@@ -66,6 +67,11 @@ def parser() -> argparse.ArgumentParser:
             metavar="U",
             help="where MLflow tracks (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)",
         )
+        sub.add_argument(
+            "--storage",
+            metavar="U",
+            help="a team's PostgreSQL for Optuna's records (default: OPTUNA_STORAGE, else mlruns/optuna.db)",
+        )
         if verb != "status":
             _add_device(sub)
     text = "measure images per second: engines, the conventional script, Keras, the machine's ceilings"
@@ -115,8 +121,9 @@ def _command_again(options: argparse.Namespace) -> str:
         words += ["--set", override]
     if getattr(options, "device", "auto") != "auto":
         words += ["--device", options.device]
-    if options.tracking_uri:
-        words += ["--tracking-uri", options.tracking_uri]
+    for flag, address in (("--tracking-uri", options.tracking_uri), ("--storage", options.storage)):
+        if address:
+            words += [flag, without_password(address)]  # it is printed, and logged
     return shlex.join(words)
 
 

@@ -15,12 +15,13 @@ MAINS = {"benchmark": benchmark.__main__.main, "analysis": analysis.__main__.mai
 
 STUDY = {"STUDY": None}
 TRACKED = {**STUDY, "--tracking-uri": None}
+STORED = {**TRACKED, "--storage": None}
 FLAGS = {
     "benchmark": {
-        "plan": {**TRACKED, "--set": [], "--device": "auto"},
-        "run": {**TRACKED, "--set": [], "--device": "auto"},
-        "replicate": {**TRACKED, "--set": [], "--device": "auto"},
-        "status": {**TRACKED, "--set": []},
+        "plan": {**STORED, "--set": [], "--device": "auto"},
+        "run": {**STORED, "--set": [], "--device": "auto"},
+        "replicate": {**STORED, "--set": [], "--device": "auto"},
+        "status": {**STORED, "--set": []},
         "throughput": {"--device": "auto", "--quick": False, "--out": None},
     },
     "analysis": {

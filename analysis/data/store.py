@@ -21,6 +21,7 @@ from analysis.data.sqlite import SqliteRecords, can_be_read
 from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
+from benchmark.contract.addresses import ANSWER_WITHIN_S, is_postgres, reason, silence, without_password
 
 SQLITE = "sqlite:///"
 
@@ -43,13 +44,26 @@ class ClientRecords:
 
     Attributes:
         client: MLflow's.
+
+    Raises:
+        InputError: it is a server that does not answer, or no store.
     """
 
     def __init__(self, uri: str) -> None:
+        if why := silence(uri):
+            raise _unusable(uri, why)
+        if is_postgres(uri):
+            _check_database(uri)
         os.environ.update(SILENT_MLFLOW)
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError  # MLflow lets its store's own errors through
 
-        self.client = MlflowClient(tracking_uri=uri)
+        try:
+            self.client = MlflowClient(tracking_uri=uri)
+            self.client.search_experiments(max_results=1)
+        except (MlflowException, SQLAlchemyError) as error:
+            raise _unusable(uri, reason(error, uri)) from None
 
     def experiments(self) -> dict[str, str]:
         """Names of the experiments by id."""
@@ -71,6 +85,27 @@ class ClientRecords:
                 )
             )
         )
+
+
+def _check_database(uri: str) -> None:
+    """Connect to a database and leave it again: MLflow would try for minutes.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    arguments = {"connect_timeout": int(ANSWER_WITHIN_S)}
+    try:
+        with create_engine(uri, poolclass=NullPool, connect_args=arguments).connect():
+            pass
+    except (ImportError, SQLAlchemyError, ValueError) as error:
+        raise _unusable(uri, reason(error, uri)) from None
+
+
+def _unusable(uri: str, why: str) -> InputError:
+    return InputError(f"--tracking-uri: expected a usable MLflow store, found {without_password(uri)}: {why}")
 
 
 class Store:

@@ -1,8 +1,8 @@
 """What `benchmark` and `analysis` must agree on: names, roles, the protocol's shares, factors, small rules.
 
-With `files` beside it the only module of `benchmark` that `analysis` imports; it imports nothing but the
-standard library. What a trial logs is said here once, every metric with its unit and direction, and written
-into each study run.
+With `files` and `addresses` beside it the only module of `benchmark` that `analysis` imports; it imports
+nothing but the standard library. What a trial logs is said here once, every metric with its unit and
+direction, and written into each study run.
 Directions: `min` and `max` say which way is better; `none`: neither.
 """
 
@@ -237,8 +237,14 @@ LANDSCAPE_GRADIENT_CHANGE_MAX = "landscape_gradient_change_max"
 OWN_RATE = "_own_rate"
 """What follows these names where a walk is at the trial's own rate, not at the one that variants share."""
 
-SILENT_MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-"""MLflow reports its use to its makers unless told not to, in the environment, before it is imported."""
+SILENT_MLFLOW = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""MLflow reports its use to its makers unless told not to, in the environment, before it is imported. With a
+server it also prints two lines per run that ends and a bar per file that is fetched, between ours."""
 
 
 def every_page(page_after: Callable[[str | None], Any]) -> Iterator[Any]:

@@ -1,23 +1,17 @@
-"""Which learning rates are tried: the one module that imports optuna.
+"""Which learning rates are tried: with `storage` the modules that import optuna.
 
 One Optuna trial is one rate: of a variant, with all its seeds; of a refinement, with the one seed whose edge
 is bisected. Its value is the mean over seeds of min(final validation loss, loss cap); its user attribute
-`trials` names its trials by the hashes that the tracker knows them by. The storage is one SQLite file that
-`optuna-dashboard` opens.
+`trials` names its trials by the hashes that the tracker knows them by.
 """
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
-from benchmark.base.databases import open_database
-from benchmark.base.errors import InputError
-from benchmark.contract.files import obstacle
 from benchmark.study.plan import round_rate
 from benchmark.study.spec import SearchSpec
 
@@ -27,29 +21,6 @@ _PRUNING_P = 0.1
 
 RateAndSeed = tuple[float, int | None]
 """A cell: its learning rate, and the seed whose edge it bisects; None for all seeds."""
-
-
-def open_storage(path: Path) -> optuna.storages.RDBStorage:
-    """The Optuna storage in an SQLite file, made if need be.
-
-    Raises:
-        InputError: it cannot be used.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return open_database(
-            path,
-            lambda file: optuna.storages.RDBStorage(f"sqlite:///{file}"),
-            "trials",
-            (SQLAlchemyError, RuntimeError),
-        )
-    except (SQLAlchemyError, RuntimeError, OSError) as error:
-        if obstacle(error):
-            raise
-        raise InputError(
-            f"{path}: expected an Optuna storage, found another: {str(error).splitlines()[0]}; "
-            "move it away and run the study again: finished trials are kept in MLflow"
-        ) from None
 
 
 class TriedRate:
@@ -80,7 +51,7 @@ class RateSearch:
     """The learning rates of one variant, in an Optuna study that survives the process.
 
     Args:
-        storage: from `open_storage`.
+        storage: from `storage.open_storage`.
         name: the Optuna study's name; opened if it exists, so that a killed study goes on. Cells that were
             being tried then, or whose trials all failed, are asked for again.
         search: the study's search section.

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
+from benchmark.base.servers import check_database
 from benchmark.contract import SILENT_MLFLOW, every_page, local_artifacts
+from benchmark.contract.addresses import is_postgres, reason, silence, without_password
 from benchmark.contract.files import obstacle, sealed, unsealed
 
 if TYPE_CHECKING:
@@ -46,6 +48,10 @@ def connect(uri: str) -> Any:
         client.search_experiments(max_results=1)
         return client
 
+    if why := silence(uri):
+        raise _unusable(uri, why)
+    if is_postgres(uri):
+        check_database(uri)
     try:
         if not uri.startswith(SQLITE):
             return opened(uri)
@@ -54,8 +60,11 @@ def connect(uri: str) -> Any:
             path, lambda file: opened(f"{SQLITE}{file}"), "runs", (MlflowException, SQLAlchemyError)
         )
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        why = obstacle(error) or str(error).splitlines()[0]
-        raise InputError(f"--tracking-uri: expected a usable MLflow store, found {uri}: {why}") from None
+        raise _unusable(uri, obstacle(error) or reason(error, uri)) from None
+
+
+def _unusable(uri: str, why: str) -> InputError:
+    return InputError(f"--tracking-uri: expected a usable MLflow store, found {without_password(uri)}: {why}")
 
 
 def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":

@@ -57,6 +57,7 @@ class MlflowStudyLog:
     Args:
         uri: MLflow's tracking URI.
         folder: the suite's folder, whose lock the caller holds.
+        workplace: where the caller's lock keeps others out, if that is more than the folder.
         study: what is run.
         data: its data set.
         environment: where it is run.
@@ -74,6 +75,7 @@ class MlflowStudyLog:
         data: DeviceData,
         environment: Environment,
         command: str,
+        workplace: str | None = None,
     ) -> None:
         self._client = connect(uri)
         self._artifacts = Artifacts(self._client, uri, study.name)
@@ -87,7 +89,7 @@ class MlflowStudyLog:
             Tag.GIT_COMMIT: environment.git_commit,
             Tag.DEVICE: environment.device_name,
             Tag.NUMERICS: environment.numerics,
-            Tag.WORKPLACE: f"{socket.gethostname()}:{folder.resolve()}",
+            Tag.WORKPLACE: workplace or f"{socket.gethostname()}:{folder.resolve()}",
         }
         # A store in this folder is no one else's, wherever the folder was when its runs were begun.
         self._owns_store = Path(uri.removeprefix("sqlite:///")).resolve() == folder.resolve() / "mlflow.db"

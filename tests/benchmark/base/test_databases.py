@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.base.databases import open_database
 from benchmark.base.errors import InputError
-from benchmark.stages.rates import open_storage
+from benchmark.stages.storage import open_storage
 
 
 class NotMadeError(Exception):

@@ -90,7 +90,7 @@ def test_a_study_runs_and_resumes_with_a_tracker_of_json(tmp_path):
 
     def run(observer):
         folder, device = tmp_path / "mlruns", torch.device("cpu")
-        return run_studies([STUDY], device, folder, lambda study, data: tracker, "again", observer)
+        return run_studies([STUDY], device, folder, lambda *_: tracker, "again", observer)
 
     first = Counting()
     assert run(first)
