@@ -17,12 +17,10 @@ export DO_NOT_TRACK = true
 ifeq ($(strip $(VENV)),)
   BIN   :=
   READY :=
-  TEAM  :=
   TESTS :=
 else
   BIN   := $(VENV)/bin/
   READY := $(VENV)/.installed
-  TEAM  := $(VENV)/.installed-test
   TESTS := $(VENV)/.installed-test
 endif
 RUN    := $(BIN)python
@@ -77,10 +75,10 @@ ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
 	  set -- --artifacts-destination "$$(dirname "$${store#sqlite:///}")/artifacts";; esac; \
 	  exec $(RUN) -m mlflow server --backend-store-uri "$$store" "$$@" --host 127.0.0.1 --port $(PORT) --workers 1
 
-team-up: $(TEAM) ## start a team's stores on this machine, in TEAM_FOLDER; RAY=1: a Ray head, too
+team-up: $(TESTS) ## start a team's stores on this machine, in TEAM_FOLDER; RAY=1: a Ray head, too
 	@$(RUN) deploy/team.py up $(TEAM_OPTIONS) $(if $(RAY),--ray)
 
-team-down: ## stop them; what they keep stays
+team-down: $(TESTS) ## stop them; what they keep stays
 	@$(RUN) deploy/team.py down $(TEAM_OPTIONS)
 
 lint: $(TESTS) ## ruff and mypy

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
@@ -153,6 +152,7 @@ class Service:
         self._option = option
         self._command = command
         self._path = path
+        self._process: subprocess.Popen[bytes] | None = None
         stem = name.lower().replace(" ", "-")
         self._pid_file = folder / f"{stem}.pid"
         self._log = folder / f"{stem}.log"
@@ -168,7 +168,7 @@ class Service:
         self.stop()
         check_free(self.port, self._option)
         with self._log.open("a") as log:
-            process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -208,8 +208,8 @@ class Service:
         group = self._group()
         if not group:
             return False
-        with suppress(ChildProcessError):
-            os.waitpid(-group, os.WNOHANG)  # our own child that has ended is no longer there
+        if self._process is not None:
+            self._process.poll()  # or one that has ended stays in its group
         try:
             os.killpg(group, 0)
         except (ProcessLookupError, PermissionError):
