@@ -30,6 +30,10 @@ _TRY_AGAIN_S = 1.0
 _LONGEST_NAME = 63  # of a PostgreSQL client
 
 
+class LostLockError(InputError):
+    """A lock that was held may be another's now: nothing more may be written of the study."""
+
+
 class Lock(Protocol):
     """Keeps a study for one runner.
 
@@ -43,7 +47,7 @@ class Lock(Protocol):
         """Make sure that it is still held, which is looked at every few seconds at most, or `now`.
 
         Raises:
-            InputError: it was lost, and is held by another.
+            LostLockError: it was lost, and cannot be had again.
         """
 
 
@@ -87,7 +91,7 @@ class DatabaseLock:
         """Ask the server; a connection that was lost is made anew, which is waited for, and the lock taken.
 
         Raises:
-            InputError: another has taken it, or the server stays away.
+            LostLockError: another has taken it, or the server stays away.
         """
         from sqlalchemy import text
         from sqlalchemy.exc import SQLAlchemyError
@@ -117,8 +121,10 @@ class DatabaseLock:
                 return
             except _AwayError as error:
                 if time.monotonic() > deadline:
-                    raise InputError(f"{error}; it was waited for {PATIENCE_S / 60:.0f} min") from None
-                time.sleep(_TRY_AGAIN_S)
+                    raise LostLockError(f"{error}; it was waited for, {PATIENCE_S / 60:.0f} min") from None
+            except InputError as error:
+                raise LostLockError(f"the connection to the database was lost, and now {error}") from None
+            time.sleep(_TRY_AGAIN_S)
 
     def _connected(self) -> "Connection":
         """A connection that holds the lock."""

@@ -7,7 +7,7 @@ import torch
 
 from benchmark.base import seeding
 from benchmark.base.environment import device_name
-from benchmark.base.locks import Lock, only_runner
+from benchmark.base.locks import Lock, LostLockError, only_runner
 from benchmark.contract import ENGINES_FILE, timing_rounds
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import Choice, choose, num_workers, open_executor, time_steps
@@ -88,6 +88,8 @@ def _run_one(
             )
             session = Session(study, data, study_log, executor, engines, observer, storage, lock, command)
             complete = run_study(session)
+        except LostLockError:
+            raise  # what is in the log may be another runner's now, who ends it
         except BaseException:
             study_log.close(complete=False, interrupted=True)
             raise

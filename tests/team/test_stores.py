@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import time
 import pytest
 from running import REPOSITORY, TINY, Process, main_of
 from team_stores import FORM, SETTINGS, WAIT_S, SharedLeft, free_port, slow
+
+from benchmark.base.errors import InputError
+from benchmark.base.locks import LostLockError, only_runner
 
 pytestmark = pytest.mark.team
 
@@ -142,3 +146,38 @@ def test_a_database_that_cannot_be_used_is_one_line_within_seconds(package, what
     assert said in line
     assert str(parts["password"]) not in line
     assert "benchmark:***@127.0.0.1" in line
+
+
+def test_a_lock_whose_connection_breaks_is_taken_anew_or_lost(stores, tmp_path):
+    def break_off():
+        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%{}'"
+        assert stores.rows("optuna", query.format(f"pid {os.getpid()}")) == [(True,)]
+
+    with only_runner(tmp_path / "first", stores.storage, "made") as lock:
+        assert re.fullmatch(r"postgresql:\d+/optuna", lock.workplace)
+        break_off()
+        lock.check(now=True)
+        with (
+            pytest.raises(InputError, match="study 'made' is being run by"),
+            only_runner(tmp_path, stores.storage, "made"),
+        ):
+            pass
+        break_off()
+        with (
+            only_runner(tmp_path / "second", stores.storage, "made"),
+            pytest.raises(
+                LostLockError, match=f"was lost, and now study 'made' is being run by .*pid {os.getpid()}"
+            ),
+        ):
+            lock.check(now=True)
+
+
+def test_names_of_all_kinds_have_a_lock_whose_holder_is_found(stores, tmp_path):
+    """Numbers of 64 bits with either sign, which the server keeps in halves."""
+    for name in ("a", "b", "quick", "cifar100-small", "studie-ä"):
+        with (
+            only_runner(tmp_path / "first", stores.storage, name),
+            pytest.raises(InputError, match=f"pid {os.getpid()}, since 20"),
+            only_runner(tmp_path / "second", stores.storage, name),
+        ):
+            pass
