@@ -71,7 +71,7 @@ throughput: $(READY) ## measure images per second on DEVICE, against the usual s
 	  $(RUN) -m analysis throughput "$$table"
 
 ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
-	@store='$(STORE)'; case $$store in sqlite:///*) \
+	@store='$(STORE)'; case $$store in http*) echo "MLflow's server is at $$store"; exit;; sqlite:///*) \
 	  set -- --artifacts-destination "$$(dirname "$${store#sqlite:///}")/artifacts";; esac; \
 	  exec $(RUN) -m mlflow server --backend-store-uri "$$store" "$$@" --host 127.0.0.1 --port $(PORT) --workers 1
 

@@ -1,4 +1,4 @@
-"""A team's stores on one machine, loopback only: `python deploy/team.py up|down|status` (`make team-up`).
+"""A team's stores on one machine, on the loopback: `python deploy/team.py up|down|status` (`make team-up`).
 
 `up` starts PostgreSQL (databases `mlflow` and `optuna`), MLflow's server before it, and with --ray a Ray
 head, whatever of them does not run yet, and prints what to export. `down` stops them. All lies in one folder,
@@ -245,7 +245,7 @@ class Team:
         mlflow += ("--workers", str(options.workers))
         asked = "/api/2.0/mlflow/experiments/get?experiment_id=0"  # which reads the database
         self.mlflow = Service("MLflow", self.folder, options.port, "TEAM_PORT", mlflow, asked)
-        ray = (python, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--node-ip-address={HOST}")
+        ray = (python, "-m", "ray.scripts.scripts", "start", "--head", "--block")
         ray += (f"--port={options.ray_port}", "--include-dashboard=false", "--disable-usage-stats")
         self.ray = Service("Ray", self.folder, options.ray_port, "TEAM_RAY_PORT", ray)
         self._wants_ray = options.ray
@@ -262,6 +262,9 @@ class Team:
         print(f"export OPTUNA_STORAGE='{self.database.url('optuna')}'")
         if self._wants_ray:
             print(f"export RAY_ADDRESS={HOST}:{self.ray.port}")
+            print(
+                "\nRay listens on all addresses of this machine, not the loopback alone: mind its firewall."
+            )
 
     def down(self) -> None:
         """Stop all, the database last."""
@@ -279,7 +282,9 @@ class Team:
 
 def binary(tool: str) -> str:
     """The path of one of PostgreSQL's programs: Debian keeps them out of the PATH."""
-    found = shutil.which(tool) or max(glob.glob(f"/usr/lib/postgresql/*/bin/{tool}"), default=None)
+    installed = glob.glob(f"/usr/lib/postgresql/*/bin/{tool}")
+    newest = max(installed, key=lambda path: float(Path(path).parts[-3]), default=None)
+    found = shutil.which(tool) or newest
     if found is None:
         raise TeamError(
             f"expected PostgreSQL's {tool} in the PATH or in /usr/lib/postgresql, found none: install it"

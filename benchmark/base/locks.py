@@ -150,9 +150,14 @@ class DatabaseLock:
     def _server(self) -> str:
         """The database's identity, by whatever address it is reached."""
         from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
 
         query = "SELECT system_identifier || '/' || current_database() FROM pg_control_system()"
-        return f"postgresql:{self._connection.execute(text(query)).scalar()}"
+        try:
+            return f"postgresql:{self._connection.execute(text(query)).scalar()}"
+        except SQLAlchemyError as error:
+            self.close()
+            raise unusable(self._url, error) from None
 
 
 class _AwayError(InputError):
