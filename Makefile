@@ -13,6 +13,7 @@ TEAM_RAY_PORT      ?= 6379
 
 export MLFLOW_DISABLE_TELEMETRY = true
 export DO_NOT_TRACK = true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
 ifeq ($(strip $(VENV)),)
   BIN   :=

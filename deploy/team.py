@@ -29,7 +29,12 @@ SYSTEM_USER = "postgres"
 DATABASES = ("mlflow", "optuna")
 READY_WITHIN_S = 300.0
 STOPPED_WITHIN_S = 20.0
-SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # or seven processes more, for what no study asks
+}
 
 
 class TeamError(Exception):
@@ -173,7 +178,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | SILENT,
+                env=os.environ | ENVIRONMENT,
                 start_new_session=True,
             )
         self._pid_file.write_text(f"{process.pid} {boot_id()}")

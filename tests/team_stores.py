@@ -13,7 +13,7 @@ from running import REPOSITORY, Left
 
 SETTINGS = (
     *("--set", "network.width=3", "--set", "execution.workers=1"),
-    *("--set", "execution.engine=eager"),  # what `auto` would choose, a busy machine's timings decide
+    *("--set", "execution.engine=fused"),  # what `auto` would choose, a busy machine's timings decide
 )
 FORM = (*SETTINGS, "--device", "cpu")
 """Of studies in these tests."""
@@ -94,6 +94,15 @@ class SharedLeft(Left):
         (run,) = (run for run, tags in self.tags().items() if tags["kind"] == "study")
         (path,) = (self.folder / "artifacts").glob(f"*/{run}/artifacts/{name}")
         return json.loads(path.read_text())
+
+
+def finish(process):
+    """Wait for a run that is to end well; whatever comes between, it does not go on alone."""
+    try:
+        assert process.wait(WAIT_S) == 0, process.stderr
+    finally:
+        if process.is_running():
+            process.kill(group=True)
 
 
 def slow(num_steps):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from running import Left, Process
-from team_stores import FORM, WAIT_S, Stores
+from team_stores import FORM, Stores, finish
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +56,5 @@ def begin(stores, tmp_path):
 def local(tmp_path_factory):
     """What `smoke` leaves without any server."""
     folder = tmp_path_factory.mktemp("local")
-    process = Process(folder, "run", "smoke", *FORM)
-    assert process.wait(WAIT_S) == 0, process.stderr
+    finish(Process(folder, "run", "smoke", *FORM))
     return Left(folder)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from running import TINY, Left, Process
-from team_stores import FORM, WAIT_S, SharedLeft, Stores, slow
+from team_stores import FORM, WAIT_S, SharedLeft, Stores, finish, slow
 
 pytestmark = pytest.mark.team
 
@@ -30,8 +30,7 @@ def test_every_trial_once_and_the_numbers_of_a_run_without_faults(own_stores, tm
     study.write_text(TINY.replace('"tiny"', '"tiny-faults"'))
     words = ("run", str(study), *FORM, *slow(1000))
     (tmp_path / "local").mkdir()
-    alone = Process(tmp_path / "local", *words)
-    assert alone.wait(WAIT_S) == 0, alone.stderr
+    finish(Process(tmp_path / "local", *words))
     local, left = Left(tmp_path / "local"), SharedLeft(own_stores, "tiny-faults")
 
     (tmp_path / "shared").mkdir()
@@ -41,7 +40,7 @@ def test_every_trial_once_and_the_numbers_of_a_run_without_faults(own_stores, tm
         own_stores.kill()
         time.sleep(AWAY_S)
         own_stores.up()
-        assert process.wait(WAIT_S) == 0, process.stderr
+        finish(process)
     finally:
         if process.is_running():
             process.kill(group=True)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from running import REPOSITORY, TINY, Process, main_of
-from team_stores import FORM, SETTINGS, WAIT_S, SharedLeft, free_port, slow
+from team_stores import FORM, SETTINGS, WAIT_S, SharedLeft, finish, free_port, slow
 
 from benchmark.base.errors import InputError
 from benchmark.base.locks import LostLockError, only_runner
@@ -23,8 +23,7 @@ pytestmark = pytest.mark.team
 def shared(stores, tmp_path_factory):
     """What `smoke` leaves in a team's stores, and the folder that it was run in."""
     folder = tmp_path_factory.mktemp("shared")
-    process = Process(folder, "run", "smoke", *FORM, stores=stores.environment)
-    assert process.wait(WAIT_S) == 0, process.stderr
+    finish(Process(folder, "run", "smoke", *FORM, stores=stores.environment))
     return SharedLeft(stores, "smoke"), folder
 
 
