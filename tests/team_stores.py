@@ -76,7 +76,9 @@ class SharedLeft(Left):
         return self._stores.rows(Path(database).stem.replace(".db", ""), query)
 
     def tags(self):
-        query = "select run_uuid from runs join experiments using (experiment_id) where name = '{}'"
+        query = (
+            "select run_uuid from runs join experiments using (experiment_id) where experiments.name = '{}'"
+        )
         own = {run for (run,) in self._rows("mlflow.db", query.format(self._study))}
         return {run: tags for run, tags in super().tags().items() if run in own}
 

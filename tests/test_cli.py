@@ -1,6 +1,7 @@
 """The command lines: their flags, pinned, and how bad input ends."""
 
 import argparse
+import importlib
 import subprocess
 import sys
 import time
@@ -155,6 +156,7 @@ def test_the_command_that_goes_on_names_a_teams_storage_without_its_password():
     ("package", "words"),
     [
         ("benchmark", ["status", "smoke"]),
+        ("benchmark", ["run", "smoke", "--device", "cpu"]),
         ("analysis", ["claims", "smoke"]),
         ("analysis", ["report", "smoke"]),
     ],
@@ -168,6 +170,8 @@ def test_the_command_that_goes_on_names_a_teams_storage_without_its_password():
     ],
 )
 def test_a_store_that_is_not_there_is_one_line_within_seconds(package, words, uri, said, capsys):
+    for module in ("benchmark.cli.commands", "benchmark.cli.status", "analysis.commands", "sqlalchemy"):
+        importlib.import_module(module)  # what a busy machine takes for that is not what is asked
     began = time.monotonic()
     assert MAINS[package]([*words, "--tracking-uri", uri]) == 2
     assert time.monotonic() - began < 10.0
@@ -175,11 +179,11 @@ def test_a_store_that_is_not_there_is_one_line_within_seconds(package, words, ur
     assert line.startswith("error: ")
     assert said in line
     assert "s3cret" not in line
+    assert not list(Path.cwd().glob("mlruns/locks"))
 
 
 @pytest.mark.parametrize("asked_by", ["flag", "environment"])
 def test_a_teams_storage_that_is_not_there_is_one_line(asked_by, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
     url = "postgresql://me:s3cret@127.0.0.1:1/optuna"
     monkeypatch.setenv("OPTUNA_STORAGE", "mysql://ignored" if asked_by == "flag" else url)
     words = ["--storage", url] if asked_by == "flag" else []

@@ -24,7 +24,7 @@ from benchmark.study.files import load_studies
 from benchmark.study.replication import replication_of
 from benchmark.study.spec import StudySpec
 from benchmark.tracking.mlflow.count import is_complete
-from benchmark.tracking.mlflow.store import default_uri
+from benchmark.tracking.mlflow.store import check_server, default_uri
 from benchmark.tracking.mlflow.study_log import MlflowStudyLog
 from benchmark.tracking.protocol import StudyLog
 
@@ -57,6 +57,7 @@ def _run(studies: list[StudySpec], options: argparse.Namespace, folder: Path, ag
     uri = options.tracking_uri or default_uri(folder)
     storage = options.storage or os.environ.get("OPTUNA_STORAGE")
     database = database_url(storage, "--storage") if storage else None
+    check_server(uri)  # before data are loaded and networks built
     environment = describe_environment(device)
 
     def open_log(study: StudySpec, data: DeviceData, workplace: str | None) -> StudyLog:

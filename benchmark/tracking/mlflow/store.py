@@ -27,6 +27,18 @@ def default_uri(folder: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve() / 'mlflow.db'}"
 
 
+def check_server(uri: str) -> None:
+    """See to it, within seconds and without MLflow, that a server answers; a file is not looked at.
+
+    Raises:
+        InputError: none does.
+    """
+    if why := silence(uri):
+        raise _unusable(uri, why)
+    if is_postgres(uri):
+        check_database(uri)
+
+
 def connect(uri: str) -> Any:
     """MLflow's client for a store, which is made if need be.
 
@@ -48,10 +60,7 @@ def connect(uri: str) -> Any:
         client.search_experiments(max_results=1)
         return client
 
-    if why := silence(uri):
-        raise _unusable(uri, why)
-    if is_postgres(uri):
-        check_database(uri)
+    check_server(uri)
     try:
         if not uri.startswith(SQLITE):
             return opened(uri)
