@@ -61,15 +61,20 @@ class Postgres:
         """A database's address, which names the file of the password in its place."""
         return f"postgresql+psycopg://{USER}@{HOST}:{self.port}/{database}?passfile={quote(str(self._passwords))}"
 
-    def is_running(self) -> bool:
-        """Whether the server of this folder runs."""
-        return (self._data / "PG_VERSION").exists() and not self._tool(
-            "pg_ctl", "-D", self._data, "status"
-        ).returncode
+    def running_at(self) -> int:
+        """The port that the server of this folder has; 0: it does not run."""
+        if (
+            not (self._data / "PG_VERSION").exists()
+            or self._tool("pg_ctl", "-D", self._data, "status").returncode
+        ):
+            return 0
+        return int((self._data / "postmaster.pid").read_text().splitlines()[3])
 
     def start(self) -> None:
         """Start it, and make its databases, the first time."""
-        if not self.is_running():
+        if found := self.running_at():
+            check_port(self.name, found, self.port, "TEAM_DATABASE_PORT")
+        else:
             check_free(self.port, "TEAM_DATABASE_PORT")
             if not (self._data / "PG_VERSION").exists():
                 self._make()
@@ -77,14 +82,13 @@ class Postgres:
             self._checked(
                 "pg_ctl", "-D", self._data, "-l", self._log, "-o", options, "-w", "start", log=self._log
             )
-        self._write_passwords(self._passwords.read_text().strip().rpartition(":")[2])
         found = self._checked(*self._psql("postgres"), "-Atc", "SELECT datname FROM pg_database").split()
         for database in set(DATABASES) - set(found):
             self._checked(*self._psql("postgres"), "-qc", f"CREATE DATABASE {database}")
 
     def stop(self) -> None:
         """Stop it; connections are ended."""
-        if self.is_running():
+        if self.running_at():
             self._checked("pg_ctl", "-D", self._data, "-m", "fast", "-w", "stop")
 
     def _make(self) -> None:
@@ -112,11 +116,8 @@ class Postgres:
             self._checked("initdb", "-D", partial, *words)
         finally:
             given.unlink()
-        self._write_passwords(password)
+        write_private(self._passwords, f"{HOST}:*:*:{USER}:{password}\n")
         partial.rename(self._data)
-
-    def _write_passwords(self, password: str) -> None:
-        write_private(self._passwords, f"{HOST}:{self.port}:*:{USER}:{password}\n")
 
     def _psql(self, database: str) -> tuple[str, ...]:
         address = f"host={HOST} port={self.port} user={USER} dbname={database} passfile={self._passwords}"
@@ -162,13 +163,15 @@ class Service:
         self._pid_file = folder / f"{stem}.pid"
         self._log = folder / f"{stem}.log"
 
-    def is_running(self) -> bool:
-        """Whether a process of its group is there, and it answers."""
-        return self._has_group() and self._answers()
+    def running_at(self) -> int:
+        """The port that it has; 0: no process of its group is there, or none answers."""
+        _, port = self._noted()
+        return port if self._has_group() and self._answers(port) else 0
 
     def start(self) -> None:
         """Start it, and wait until it answers; what is left of one that does not is stopped first."""
-        if self.is_running():
+        if found := self.running_at():
+            check_port(self.name, found, self.port, self._option)
             return
         self.stop()
         check_free(self.port, self._option)
@@ -181,9 +184,9 @@ class Service:
                 env=os.environ | ENVIRONMENT,
                 start_new_session=True,
             )
-        self._pid_file.write_text(f"{process.pid} {boot_id()}")
+        self._pid_file.write_text(f"{process.pid} {self.port} {boot_id()}")
         deadline = time.monotonic() + READY_WITHIN_S
-        while not self._answers():
+        while not self._answers(self.port):
             if process.poll() is not None or time.monotonic() > deadline:
                 ended = process.poll() is not None
                 self.stop()
@@ -196,21 +199,21 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not self._has_group():
                 break
-            os.killpg(self._group(), number)
+            os.killpg(self._noted()[0], number)
             deadline = time.monotonic() + STOPPED_WITHIN_S
             while self._has_group() and time.monotonic() < deadline:
                 time.sleep(0.1)
         self._pid_file.unlink(missing_ok=True)
 
-    def _group(self) -> int:
-        """The group's number; 0: there is none since the machine was started."""
+    def _noted(self) -> tuple[int, int]:
+        """The group's number and the port; zeros: none was started since the machine was."""
         if not self._pid_file.exists():
-            return 0
-        pid, _, boot = self._pid_file.read_text().partition(" ")
-        return int(pid) if boot == boot_id() else 0
+            return 0, 0
+        pid, port, boot = self._pid_file.read_text().split()
+        return (int(pid), int(port)) if boot == boot_id() else (0, 0)
 
     def _has_group(self) -> bool:
-        group = self._group()
+        group, _ = self._noted()
         if not group:
             return False
         if self._process is not None:
@@ -221,13 +224,13 @@ class Service:
             return False
         return True
 
-    def _answers(self) -> bool:
+    def _answers(self, port: int) -> bool:
         try:
             if self._path:
-                address = f"http://{HOST}:{self.port}{self._path}"
+                address = f"http://{HOST}:{port}{self._path}"
                 with build_opener(ProxyHandler({})).open(address, timeout=5):
                     return True
-            with socket.create_connection((HOST, self.port), 5):
+            with socket.create_connection((HOST, port), 5):
                 return True
         except OSError:
             return False
@@ -280,7 +283,8 @@ class Team:
     def status(self) -> None:
         """Say what runs."""
         for part in (self.database, self.mlflow, self.ray):
-            state = f"runs on {HOST}:{part.port}" if part.is_running() else "does not run"
+            port = part.running_at()
+            state = f"runs on {HOST}:{port}" if port else "does not run"
             print(f"{part.name:10} {state}")
         print(f"{'data':10} {self.folder}")
 
@@ -307,6 +311,12 @@ def check_free(port: int, option: str) -> None:
             raise TeamError(
                 f"port {port} of {HOST}: {error.strerror.lower()}: give another, {option}=..."
             ) from None
+
+
+def check_port(name: str, found: int, wanted: int, option: str) -> None:
+    """Refuse another port than the one that is used."""
+    if found != wanted:
+        raise TeamError(f"{name} runs on port {found} already: say {option}={found}, or make team-down first")
 
 
 def check_user(folder: Path) -> None:

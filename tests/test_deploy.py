@@ -69,21 +69,24 @@ def test_a_service_is_started_once_and_stopped_whole(team, tmp_path):
     code = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(60)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
     service = team.Service("Made", tmp_path, port, "TEAM_PORT", [sys.executable, "-c", parent])
-    assert not service.is_running()
+    assert not service.running_at()
     service.start()
     before = (tmp_path / "made.pid").read_text()
     service.start()
     assert (tmp_path / "made.pid").read_text() == before
+    elsewhere = team.Service("Made", tmp_path, free_port(), "TEAM_PORT", ["false"])
+    with pytest.raises(team.TeamError, match=f"Made runs on port {port} already: say TEAM_PORT={port}"):
+        elsewhere.start()
     os.kill(int(before.split()[0]), 9)  # its child is left, and has the port
     service.stop()
-    assert not service.is_running()
+    assert not service.running_at()
     team.check_free(port, "TEAM_PORT")
 
 
 def test_a_number_of_before_the_machine_was_started_is_nobodys(team, tmp_path):
-    (tmp_path / "made.pid").write_text(f"{os.getpgrp()} another-boot")
+    (tmp_path / "made.pid").write_text(f"{os.getpgrp()} 1 another-boot")
     service = team.Service("Made", tmp_path, free_port(), "TEAM_PORT", ["false"])
-    assert not service.is_running()
+    assert not service.running_at()
     service.stop()  # or this process would be stopped
 
 

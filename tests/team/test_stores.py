@@ -11,7 +11,7 @@ import time
 
 import pytest
 from running import REPOSITORY, TINY, Process, main_of
-from team_stores import FORM, SETTINGS, WAIT_S, SharedLeft, finish, free_port, slow
+from team_stores import FORM, SETTINGS, WAIT_S, SharedLeft, Stores, finish, free_port, slow
 
 from benchmark.base.errors import InputError
 from benchmark.base.locks import LostLockError, only_runner
@@ -180,3 +180,22 @@ def test_names_of_all_kinds_have_a_lock_whose_holder_is_found(stores, tmp_path):
             only_runner(tmp_path / "second", stores.storage, name),
         ):
             pass
+
+
+def test_what_is_up_stays_as_it_is(stores):
+    before = (stores.folder / "mlflow.pid").read_text()
+    said = stores.up()
+    assert (stores.folder / "mlflow.pid").read_text() == before
+    assert f"export MLFLOW_TRACKING_URI={stores.tracking_uri}\n" in said
+    assert f"export OPTUNA_STORAGE='{stores.storage}'\n" in said
+    assert stores.password not in said
+    assert (stores.folder / "pgpass").stat().st_mode & 0o777 == 0o600
+    elsewhere = Stores(stores.folder)  # on other ports
+    done = elsewhere.do("up")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: PostgreSQL runs on port {stores.database_port} already")
+    for line in (
+        f"PostgreSQL runs on 127.0.0.1:{stores.database_port}",
+        f"MLflow     runs on 127.0.0.1:{stores.port}",
+    ):
+        assert line in elsewhere.do("status").stdout  # whichever ports are asked for
