@@ -5,9 +5,15 @@ SET    ?=
 PORT   ?= 5000
 PYTHON ?= python3
 VENV   ?= .venv
+RAY    ?=
+TEAM_FOLDER        ?= team
+TEAM_PORT          ?= 5001
+TEAM_DATABASE_PORT ?= 5433
+TEAM_RAY_PORT      ?= 6379
 
 export MLFLOW_DISABLE_TELEMETRY = true
 export DO_NOT_TRACK = true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
 ifeq ($(strip $(VENV)),)
   BIN   :=
@@ -20,10 +26,11 @@ else
 endif
 RUN    := $(BIN)python
 STORE   = $(or $(MLFLOW_TRACKING_URI),sqlite:///mlruns/mlflow.db)
+TEAM_OPTIONS = --folder '$(TEAM_FOLDER)' --port $(TEAM_PORT) --database-port $(TEAM_DATABASE_PORT) --ray-port $(TEAM_RAY_PORT)
 SETS    = $(foreach pair,$(SET),--set '$(pair)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput scaling ui lint test fuzz test-gpu soak contracts clean
+.PHONY: help setup benchmark replicate plan status report claims export findings calibrate throughput scaling ui team-up team-down lint test fuzz test-team test-gpu soak contracts clean
 
 help: ## list the targets (this)
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,9 +75,15 @@ scaling: $(READY) ## measure how many workers one runner can serve, by workers t
 	@folder=$$(mktemp -d) && $(RUN) tests/scaling.py "$$folder"; code=$$?; rm -rf "$$folder"; exit $$code
 
 ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
-	@store='$(STORE)'; case $$store in sqlite:///*) \
+	@store='$(STORE)'; case $$store in http*) echo "MLflow's server is at $$store"; exit;; sqlite:///*) \
 	  set -- --artifacts-destination "$$(dirname "$${store#sqlite:///}")/artifacts";; esac; \
 	  exec $(RUN) -m mlflow server --backend-store-uri "$$store" "$$@" --host 127.0.0.1 --port $(PORT) --workers 1
+
+team-up: $(TESTS) ## start a team's stores on this machine, in TEAM_FOLDER; RAY=1: a Ray head, too
+	@$(RUN) deploy/team.py up $(TEAM_OPTIONS) $(if $(RAY),--ray)
+
+team-down: $(TESTS) ## stop them; what they keep stays
+	@$(RUN) deploy/team.py down $(TEAM_OPTIONS)
 
 lint: $(TESTS) ## ruff and mypy
 	$(RUN) -m ruff check
@@ -82,6 +95,9 @@ test: $(TESTS) ## the test suite, two tests at a time
 
 fuzz: $(TESTS) ## thousands of odd studies, overrides, command lines and folders of images
 	$(RUN) -m pytest tests/fuzz --hypothesis-profile=fuzz
+
+test-team: $(TESTS) ## the tests that start servers of their own (PostgreSQL, MLflow's); minutes
+	$(RUN) -m pytest -m team tests/team
 
 test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themselves where there is none
 	$(RUN) -m pytest -m cuda

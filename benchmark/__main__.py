@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmark.base.errors import InputError
 from benchmark.contract import ENVIRONMENT
+from benchmark.contract.addresses import without_password
 from benchmark.contract.files import obstacle
 from benchmark.contract.messages import Parser, lenient_streams, one_line
 
@@ -77,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
             help="override one dotted key of the study, for example --set network.width=12",
         )
         _add_store(sub)
+        sub.add_argument(
+            "--storage",
+            metavar="U",
+            help="a team's PostgreSQL for Optuna's records (default: OPTUNA_STORAGE, else mlruns/optuna.db)",
+        )
         if verb != "status":
             _add_device(sub)
     text = "write into the store what it did not take while studies ran"
@@ -141,8 +147,9 @@ def _command_again(options: argparse.Namespace) -> str:
         words += ["--set", override]
     if getattr(options, "device", "auto") != "auto":
         words += ["--device", options.device]
-    if options.tracking_uri:
-        words += ["--tracking-uri", options.tracking_uri]
+    for flag, address in (("--tracking-uri", options.tracking_uri), ("--storage", options.storage)):
+        if address:
+            words += [flag, without_password(address)]  # it is printed, and logged
     return shlex.join(words)
 
 

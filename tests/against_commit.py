@@ -71,7 +71,8 @@ def run(part, tree, folder):
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
-    environment.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE"):
+        environment.pop(name, None)
     said, log = folder / "said.txt", folder / "log.txt"
     with said.open("w") as out, log.open("a") as errors:
         began = time.monotonic()

@@ -10,6 +10,8 @@ import pytest
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+os.environ.pop("OPTUNA_STORAGE", None)  # a team's: what tests run is no business of it
+
 
 @pytest.fixture
 def one_thread():

@@ -20,12 +20,14 @@ import torch
 from tracking_load import overrides_for
 
 from benchmark.base.environment import describe_environment
+from benchmark.base.locks import FileLock
 from benchmark.contract import CURVE_METRICS, DEAD_SHARE, SATURATED_SHARE
 from benchmark.data.datasets import load
 from benchmark.execution.choice import Choice, Cost
 from benchmark.probes import PROBES
 from benchmark.stages.run import run_study
 from benchmark.stages.session import Session, StageObserver
+from benchmark.stages.storage import open_storage
 from benchmark.study.files import load_study
 from benchmark.tracking.mlflow.study_log import MlflowStudyLog
 from benchmark.training.events import Evaluation, Event, Outcome
@@ -177,7 +179,8 @@ def make_study(num_trials, folder, group_size):
     engines = dict.fromkeys(study.variants.product(), choice)
     cpu, wall = time.process_time(), time.monotonic()
     log = MlflowStudyLog(uri, folder, study, data, environment, "")
-    session = Session(study, data, log, executor, engines, counting, folder, "")
+    storage = open_storage(folder / "optuna.db")
+    session = Session(study, data, log, executor, engines, counting, storage, FileLock(), "")
     log.close(complete=run_study(session))
     cpu, wall = time.process_time() - cpu - executor.cpu_s, time.monotonic() - wall - executor.cpu_s
     return counting.num_trials, cpu, wall

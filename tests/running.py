@@ -85,11 +85,16 @@ def make_unlucky(monkeypatch, seed):
 
 
 class Process:
-    """`python -m benchmark <words>` in a process group of its own, working in `folder`."""
+    """`python -m benchmark <words>` in a process group of its own, working in `folder`.
 
-    def __init__(self, folder, *words):
+    `stores`: environment variables that name others than the folder's.
+    """
+
+    def __init__(self, folder, *words, stores=None):
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-        environment.pop("MLFLOW_TRACKING_URI", None)
+        for name in ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE"):
+            environment.pop(name, None)
+        environment |= stores or {}
         self._errors = folder / f"stderr-{time.monotonic_ns()}.txt"
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
@@ -111,6 +116,13 @@ class Process:
             assert self._process.poll() is None, f"ended with {self._process.returncode}: {self.stderr}"
             assert time.monotonic() < deadline, f"timed out: {self.stderr}"
             time.sleep(0.02)
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def is_running(self):
+        return self._process.poll() is None
 
     def wait(self, timeout_s=240.0):
         """Its exit code."""

@@ -115,7 +115,7 @@ KNOWS = {
         "benchmark.tracking.mlflow.store",
         "analysis.data.store",
     },
-    "optuna": {"benchmark.stages.rates"},
+    "optuna": {"benchmark.stages.rates", "benchmark.stages.storage"},
     "rich": {
         "benchmark.cli.commands",
         "benchmark.cli.deliver",

@@ -1,9 +1,11 @@
 """The command lines: their flags, pinned, and how bad input ends."""
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,12 +21,13 @@ MAINS = {"benchmark": benchmark.__main__.main, "analysis": analysis.__main__.mai
 STORE = {"--tracking-uri": None}
 STUDY = {"STUDY": None}
 TRACKED = {**STUDY, **STORE}
+STORED = {**TRACKED, "--storage": None}
 FLAGS = {
     "benchmark": {
-        "plan": {**TRACKED, "--set": [], "--device": "auto"},
-        "run": {**TRACKED, "--set": [], "--device": "auto"},
-        "replicate": {**TRACKED, "--set": [], "--device": "auto"},
-        "status": {**TRACKED, "--set": []},
+        "plan": {**STORED, "--set": [], "--device": "auto"},
+        "run": {**STORED, "--set": [], "--device": "auto"},
+        "replicate": {**STORED, "--set": [], "--device": "auto"},
+        "status": {**STORED, "--set": []},
         "deliver": STORE,
         "throughput": {"--device": "auto", "--quick": False, "--out": None},
     },
@@ -146,6 +149,54 @@ def test_the_command_that_goes_on_is_the_same_run():
     assert benchmark.__main__._command_again(options) == (
         "python -m benchmark run 'my study.toml' --set network.width=12 --device cpu --tracking-uri 'x y'"
     )
+
+
+def test_the_command_that_goes_on_names_a_teams_storage_without_its_password():
+    words = ["run", "quick", "--storage", "postgresql://me:s3cret@db/optuna"]
+    again = benchmark.__main__._command_again(PARSERS["benchmark"]().parse_args(words))
+    assert again == "python -m benchmark run quick --storage 'postgresql://me:***@db/optuna'"
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("benchmark", ["status", "smoke"]),
+        ("benchmark", ["run", "smoke", "--device", "cpu"]),
+        ("analysis", ["claims", "smoke"]),
+        ("analysis", ["report", "smoke"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://me:s3cret@127.0.0.1:1", "Connection refused"),
+        ("postgresql://me:s3cret@127.0.0.1:1/mlflow", "Connection refused"),
+        ("postgresql+psychic://me:s3cret@127.0.0.1:1/mlflow", "Can't load plugin"),
+    ],
+)
+def test_a_store_that_is_not_there_is_one_line_within_seconds(package, words, uri, said, capsys):
+    for module in ("benchmark.cli.commands", "benchmark.cli.status", "analysis.commands", "sqlalchemy"):
+        importlib.import_module(module)  # what a busy machine takes for that is not what is asked
+    began = time.monotonic()
+    assert MAINS[package]([*words, "--tracking-uri", uri]) == 2
+    assert time.monotonic() - began < 10.0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert "s3cret" not in line
+    assert not list(Path.cwd().glob("mlruns/locks"))
+
+
+@pytest.mark.parametrize("asked_by", ["flag", "environment"])
+def test_a_teams_storage_that_is_not_there_is_one_line(asked_by, monkeypatch, tmp_path, capsys):
+    url = "postgresql://me:s3cret@127.0.0.1:1/optuna"
+    monkeypatch.setenv("OPTUNA_STORAGE", "mysql://ignored" if asked_by == "flag" else url)
+    words = ["--storage", url] if asked_by == "flag" else []
+    assert MAINS["benchmark"](["run", "smoke", "--device", "cpu", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Connection refused" in line
+    assert "s3cret" not in line
+    assert not (tmp_path / "mlruns" / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize("package", PARSERS)

@@ -22,8 +22,8 @@ from analysis.data.sqlite import SqliteRecords, can_be_read
 from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
-from benchmark.contract.messages import short
-from benchmark.contract.stores import Patient, patiently, shown, why_silent
+from benchmark.contract.addresses import ANSWER_WITHIN_S, is_postgres, reason, silence, without_password
+from benchmark.contract.stores import Patient, patiently
 
 SQLITE = "sqlite:///"
 
@@ -46,36 +46,33 @@ class ClientRecords:
 
     Attributes:
         client: MLflow's.
+
+    Raises:
+        InputError: it is a server that does not answer, or no store.
     """
 
     def __init__(self, uri: str) -> None:
+        if why := silence(uri):
+            raise _unusable(uri, why)
+        if is_postgres(uri):
+            _check_database(uri)
         for name, value in SILENT_MLFLOW.items():
             os.environ.setdefault(name, value)
-        if why := why_silent(uri):
-            raise InputError(f"--tracking-uri: expected a usable MLflow store, found {shown(uri)}: {why}")
-        logging.getLogger("mlflow.store.db.utils").setLevel(
-            logging.CRITICAL
-        )  # it shows tracebacks of its own
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows tracebacks
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from sqlalchemy import URL
-        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.exc import SQLAlchemyError  # MLflow lets its store's own errors through
 
+        address = uri
         if uri.startswith(SQLITE):  # SQLAlchemy would decode a path's `%20`
             path = uri.removeprefix(SQLITE)
             address = URL.create("sqlite", database=path).render_as_string(hide_password=False)
-        else:
-            address = uri
         try:
-            client = MlflowClient(tracking_uri=address)
-            client = Patient(client, shown(uri))
-            client.search_experiments(max_results=1)
+            self.client = Patient(MlflowClient(tracking_uri=address), without_password(uri))
+            self.client.search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
-            why = next(iter(str(error).splitlines()), type(error).__name__)
-            raise InputError(
-                f"--tracking-uri: expected a usable MLflow store, found {short(shown(uri))}: {short(why)}"
-            ) from None
-        self.client = client
+            raise _unusable(uri, reason(error, uri)) from None
 
     def experiments(self) -> dict[str, str]:
         """Names of the experiments by id."""
@@ -99,6 +96,27 @@ class ClientRecords:
         )
 
 
+def _check_database(uri: str) -> None:
+    """Connect to a database and leave it again: MLflow would try for minutes.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    arguments = {"connect_timeout": int(ANSWER_WITHIN_S)}
+    try:
+        with create_engine(uri, poolclass=NullPool, connect_args=arguments).connect():
+            pass
+    except (ImportError, SQLAlchemyError, ValueError) as error:
+        raise _unusable(uri, reason(error, uri)) from None
+
+
+def _unusable(uri: str, why: str) -> InputError:
+    return InputError(f"--tracking-uri: expected a usable MLflow store, found {without_password(uri)}: {why}")
+
+
 class Store:
     """A store of MLflow's.
 
@@ -110,8 +128,10 @@ class Store:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         path = Path(uri.removeprefix(SQLITE))
-        in_file = uri.startswith(SQLITE) and patiently(can_be_read, shown(uri))(path)
-        self.records: Records = Patient(SqliteRecords(path), shown(uri)) if in_file else ClientRecords(uri)
+        in_file = uri.startswith(SQLITE) and patiently(can_be_read, without_password(uri))(path)
+        self.records: Records = (
+            Patient(SqliteRecords(path), without_password(uri)) if in_file else ClientRecords(uri)
+        )
 
     @cached_property
     def experiments(self) -> dict[str, str]:
@@ -187,7 +207,7 @@ class Artifacts:
         """What the run logged, listed once."""
         from mlflow import artifacts
 
-        listed = patiently(artifacts.list_artifacts, shown(self.tracking_uri))(
+        listed = patiently(artifacts.list_artifacts, without_password(self.tracking_uri))(
             artifact_uri=self.artifact_uri, tracking_uri=self.tracking_uri
         )
         return {Path(entry.path).name for entry in listed}
@@ -205,7 +225,7 @@ class Artifacts:
         from mlflow import artifacts
 
         uri = f"{self.artifact_uri}/{name}"
-        download = patiently(artifacts.download_artifacts, shown(self.tracking_uri))
+        download = patiently(artifacts.download_artifacts, without_password(self.tracking_uri))
         return Path(download(artifact_uri=uri, tracking_uri=self.tracking_uri))
 
     def json(self, name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the verbs `run`, `replicate` and `plan` do; `status.py` has the fourth."""
 
 import argparse
+import os
 import time
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from benchmark.base import seeding
 from benchmark.base.environment import choose_device, describe_environment
+from benchmark.base.servers import database_url
 from benchmark.cli.display import Display
 from benchmark.cli.estimate import measure
 from benchmark.cli.printing import say
@@ -22,7 +24,7 @@ from benchmark.study.files import load_studies
 from benchmark.study.replication import replication_of
 from benchmark.study.spec import StudySpec
 from benchmark.tracking.mlflow.count import is_complete
-from benchmark.tracking.mlflow.store import default_uri
+from benchmark.tracking.mlflow.store import check_server, default_uri
 from benchmark.tracking.mlflow.study_log import MlflowStudyLog
 from benchmark.tracking.protocol import StudyLog
 
@@ -53,14 +55,17 @@ def _fingerprint(study: StudySpec, folder: Path) -> str:
 def _run(studies: list[StudySpec], options: argparse.Namespace, folder: Path, again: str) -> int:
     device = choose_device(options.device)
     uri = options.tracking_uri or default_uri(folder)
+    storage = options.storage or os.environ.get("OPTUNA_STORAGE")
+    database = database_url(storage, "--storage") if storage else None
+    check_server(uri)  # before data are loaded and networks built
     environment = describe_environment(device)
 
-    def open_log(study: StudySpec, data: DeviceData) -> StudyLog:
-        return MlflowStudyLog(uri, folder, study, data, environment, again)
+    def open_log(study: StudySpec, data: DeviceData, workplace: str | None) -> StudyLog:
+        return MlflowStudyLog(uri, folder, study, data, environment, again, workplace)
 
     console = Console(stderr=True, emoji=False)
     with Display(console) as display:
-        complete = run_studies(studies, device, folder, open_log, again, display)
+        complete = run_studies(studies, device, folder, open_log, again, display, database)
     if not complete:
         say(console, f"some trials failed (their runs have failure.txt). To try them again: {again}")
         return 1

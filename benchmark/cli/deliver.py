@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmark.base.locks import only_runner
 from benchmark.cli.printing import say
 from benchmark.contract import SPOOL_FOLDER
-from benchmark.contract.stores import shown
-from benchmark.stages.axis import only_runner
+from benchmark.contract.addresses import without_password
 from benchmark.tracking.mlflow.delivery import deliver
 from benchmark.tracking.mlflow.store import connect, default_uri
 
@@ -27,7 +27,10 @@ def deliver_all(options: argparse.Namespace, folder: Path) -> int:
     uri = options.tracking_uri or default_uri(folder)
     client = connect(uri)
     for name in studies:
-        with only_runner(folder, name):
+        with only_runner(folder, None, name):
             num_trials = deliver(client, uri, folder, name)
-        say(console, f"study {name}: delivered to {shown(uri)}, with the results of {num_trials} trials")
+        say(
+            console,
+            f"study {name}: delivered to {without_password(uri)}, with the results of {num_trials} trials",
+        )
     return 0

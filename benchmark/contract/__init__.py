@@ -1,8 +1,8 @@
 """What `benchmark` and `analysis` must agree on: names, roles, the protocol's shares, factors, small rules.
 
-With `files` beside it the only module of `benchmark` that `analysis` imports; it imports nothing but the
-standard library. What a trial logs is said here once, every metric with its unit and direction, and written
-into each study run.
+With `files` and `addresses` beside it the only module of `benchmark` that `analysis` imports; it imports
+nothing but the standard library. What a trial logs is said here once, every metric with its unit and
+direction, and written into each study run.
 Directions: `min` and `max` say which way is better; `none`: neither.
 """
 

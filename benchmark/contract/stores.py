@@ -1,14 +1,11 @@
 """Stores that are busy, or do not answer: told from other errors, waited for, and said; for both packages."""
 
 import logging
-import re
 import sqlite3
 import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from benchmark.contract.files import StoreAwayError, obstacle
 
@@ -17,7 +14,6 @@ PATIENCE_S = 300.0
 RETRY_S = 5.0
 """After how long it is asked again."""
 
-_ANSWER_S = 8.0  # a server has, to say that it is there
 _SAY_S = 2.0  # that a store is busy, which is then said
 _OF_CONNECTIONS = {
     ("sqlalchemy.exc", "OperationalError"),
@@ -30,27 +26,6 @@ _OF_CONNECTIONS = {
 """Modules and names of libraries' errors that are of a connection; by name, for nothing is imported here."""
 
 _log = logging.getLogger(__name__)
-
-
-def shown(uri: str) -> str:
-    """A store's address as it may be shown: without a password."""
-    return re.sub(r"(://[^:@/]*:).*@", r"\1***@", uri)
-
-
-def why_silent(uri: str) -> str:
-    """Why a server does not say that it is there; empty if it does, and of a store that is no server.
-
-    MLflow's own client would try for minutes.
-    """
-    if not uri.startswith(("http://", "https://")):
-        return ""
-    try:
-        urlopen(f"{uri.rstrip('/')}/health", timeout=_ANSWER_S).close()
-    except HTTPError:
-        return ""  # an answer
-    except (OSError, ValueError) as error:
-        return f"it does not answer ({error})"
-    return ""
 
 
 def why_away(error: BaseException) -> str:

@@ -1,22 +1,21 @@
 """Runs studies: one after another at every value of their axis, one runner at a time."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from benchmark.base import seeding
-from benchmark.base.databases import exclusive
 from benchmark.base.environment import device_name
 from benchmark.base.errors import InputError
-from benchmark.contract import ARTIFACTS_FOLDER, ENGINES_FILE, timing_rounds
+from benchmark.base.locks import Lock, LostLockError, only_runner
+from benchmark.contract import ENGINES_FILE, timing_rounds
 from benchmark.data.datasets import DeviceData, load
 from benchmark.execution.choice import Choice, choose, open_executor, time_steps
 from benchmark.execution.executor import WorkerSetup
 from benchmark.stages.run import run_study
-from benchmark.stages.session import OpenLog, Session, StageObserver
+from benchmark.stages.session import OpenLog, Session, StageObserver, searches_of
+from benchmark.stages.storage import open_shared_storage, open_storage
 from benchmark.study import plan
 from benchmark.study.identity import trial_of
 from benchmark.study.spec import StudySpec
@@ -34,6 +33,7 @@ def run_studies(
     open_log: OpenLog,
     command: str,
     observer: StageObserver,
+    database: str | None = None,
 ) -> bool:
     """Run a study to its end, at every value of its axis if it has one.
 
@@ -44,19 +44,22 @@ def run_studies(
         open_log: opens the log of each study run.
         command: the command that runs it (again), for the record.
         observer: is told what happens.
+        database: of a team, for what Optuna keeps and the study's lock, from `database_url`; None: both are
+            in the folder.
 
     Returns:
         Whether every trial came to a result.
 
     Raises:
-        InputError: another runner has this study, its data cannot be had, or its network is too deep.
+        InputError: another runner has this study, its data or the database cannot be had, or its network is
+            too deep.
     """
     complete = True
-    with only_runner(folder, studies[0].name):
+    with only_runner(folder, database, studies[0].name) as lock:
         for study in studies:
             which = "" if study.axis is None else f", {study.axis.label} = {study.axis.value_name}"
             observer.noted(f"study {study.name}{which} on {device} ({device_name(device)})")
-            complete &= _run_one(study, device, folder, open_log, command, observer)
+            complete &= _run_one(study, device, folder, open_log, command, observer, database, lock)
     return complete
 
 
@@ -67,6 +70,8 @@ def _run_one(
     open_log: OpenLog,
     command: str,
     observer: StageObserver,
+    database: str | None,
+    lock: Lock,
 ) -> bool:
     data = load(study.data, torch.device("cpu"), folder / "data")
     check_networks(study, data)
@@ -76,11 +81,18 @@ def _run_one(
     with open_executor(
         setup, work.workers, work.threads, kind=work.executor, address=work.address, note=observer.noted
     ) as executor:
-        study_log = open_log(study, data)
+        study_log = open_log(study, data, lock.workplace)
         try:
             engines = choose_engines(study, data, device, folder, study_log)
-            session = Session(study, data, study_log, executor, engines, observer, folder, command)
+            storage = (
+                open_storage(folder / "optuna.db", searches_of(study, data.fingerprint))
+                if database is None
+                else open_shared_storage(database, lock)
+            )
+            session = Session(study, data, study_log, executor, engines, observer, storage, lock, command)
             complete = run_study(session)
+        except LostLockError:
+            raise  # what is in the log may be another runner's now, who ends it
         except BaseException:
             study_log.close(complete=False, interrupted=True)
             raise
@@ -157,33 +169,3 @@ def check_networks(study: StudySpec, data: DeviceData) -> None:
         build_network(
             study.network, variant, data.image_shape, data.num_classes, budget.num_steps, budget.batch_size
         )
-
-
-@contextmanager
-def only_runner(folder: Path, name: str) -> Iterator[None]:
-    """Hold a study's lock; the operating system lets go of it whatever becomes of this process.
-
-    Args:
-        folder: the suite's folder.
-        name: the study's.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    path = folder / "locks" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        try:
-            held.enter_context(exclusive(path, wait=False))
-        except BlockingIOError:
-            raise InputError(
-                f"study {name!r} is being run by another process (it holds {path}): wait for it, or stop it"
-            ) from None
-        _remove_partial(folder / ARTIFACTS_FOLDER / name)
-        yield
-
-
-def _remove_partial(artifacts: Path) -> None:
-    """Remove what killed runners of a study had begun to write: its lock says that no other writes there."""
-    for partial in artifacts.glob("*/artifacts/.*.partial"):
-        partial.unlink(missing_ok=True)

@@ -1,109 +1,28 @@
-"""Which learning rates are tried: the one module that imports optuna.
+"""Which learning rates are tried: with `storage` the modules that import optuna.
 
 One Optuna trial is one rate: of a variant, with all its seeds; of a refinement, with the one seed whose edge
 is bisected. Its value is the mean over seeds of min(final validation loss, loss cap); its user attribute
-`trials` names its trials by the hashes that the tracker knows them by. The storage is one SQLite file that
-`optuna-dashboard` opens.
+`trials` names its trials by the hashes that the tracker knows them by.
 """
 
 import logging
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
-from benchmark.base.databases import address_of, damage, open_database, put_aside
-from benchmark.base.errors import InputError
-from benchmark.contract.files import obstacle
+from benchmark.stages.storage import PARAMETER
 from benchmark.study.plan import round_rate
 from benchmark.study.spec import SearchSpec
 
 _log = logging.getLogger(__name__)
-_PARAMETER = "learning_rate"
 # A rate is given up when a signed-rank test of its seeds against the best rate's says worse at this level.
 _PRUNING_P = 0.1
 
 RateAndSeed = tuple[float, int | None]
 """A cell: its learning rate, and the seed whose edge it bisects; None for all seeds."""
-
-
-def open_storage(path: Path, prefix: str = "") -> optuna.storages.RDBStorage:
-    """The Optuna storage in an SQLite file, made if need be.
-
-    One that is damaged is put aside, which is said, and made anew: what it held follows from the trials.
-
-    Args:
-        path: of the file.
-        prefix: of the names of the Optuna studies that will be asked for: these are looked through.
-
-    Raises:
-        InputError: it cannot be used.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if path.exists() and (found := damage(path)):
-        return _made_anew(path, found)
-    storage = _opened(path)
-    try:
-        for study in storage.get_all_studies():
-            if study.study_name.startswith(prefix):
-                for trial in storage.get_all_trials(study._study_id, deepcopy=False):
-                    _check(trial)
-    except _UNREADABLE as error:
-        storage.remove_session()
-        if obstacle(error) or "locked" in str(error.__cause__):
-            raise
-        return _made_anew(path, f"{type(error).__name__}: {error}".splitlines()[0])
-    return storage
-
-
-_UNREADABLE = (
-    *(ValueError, TypeError, LookupError, AttributeError, AssertionError),
-    *(SQLAlchemyError, optuna.exceptions.StorageInternalError),
-)
-"""What Optuna raises on values and tables that are none of its own: it checks little of what it reads."""
-
-
-def _check(trial: optuna.trial.FrozenTrial) -> None:
-    """A trial is one of those that a search here has tried.
-
-    Raises:
-        ValueError, TypeError, KeyError: it is not.
-    """
-    if not all(value > 0.0 for value in trial.params.values()) or trial.params.keys() - {_PARAMETER}:
-        raise ValueError(f"expected a learning rate, found {trial.params}")
-    if not isinstance(trial.user_attrs.get("seed", 0), int):
-        raise ValueError(f"expected a seed, found {trial.user_attrs['seed']!r}")
-    if trial.state.is_finished() and trial.state != TrialState.FAIL and not trial.params:
-        raise ValueError("expected a learning rate, found none")
-
-
-def _made_anew(path: Path, found: str) -> optuna.storages.RDBStorage:
-    aside = put_aside(path)
-    _log.warning(
-        "%s is damaged (%s): it is kept as %s and made anew from the trials", path, found, aside.name
-    )
-    return _opened(path)
-
-
-def _opened(path: Path) -> optuna.storages.RDBStorage:
-    try:
-        return open_database(
-            path,
-            lambda file: optuna.storages.RDBStorage(address_of(file)),
-            "trials",
-            (SQLAlchemyError, RuntimeError),
-        )
-    except (SQLAlchemyError, RuntimeError, OSError) as error:
-        if obstacle(error):
-            raise
-        raise InputError(
-            f"{path}: expected an Optuna storage, found another: {str(error).splitlines()[0]}; "
-            "move it away and run the study again: finished trials are kept in MLflow"
-        ) from None
 
 
 class TriedRate:
@@ -134,7 +53,7 @@ class RateSearch:
     """The learning rates of one variant, in an Optuna study that survives the process.
 
     Args:
-        storage: from `open_storage`.
+        storage: from `storage.open_storage`.
         name: the Optuna study's name; opened if it exists, so that a killed study goes on. Cells that were
             being tried then, or whose trials all failed, are asked for again.
         search: the study's search section.
@@ -191,14 +110,14 @@ class RateSearch:
     def try_rate(self, learning_rate: float, seed: int | None = None) -> TriedRate:
         """The cell of a given rate: an extension of the grid, or a bisection for one seed."""
         attributes = {"enqueued": learning_rate} | ({} if seed is None else {"seed": seed})
-        self._study.enqueue_trial({_PARAMETER: learning_rate}, user_attrs=attributes)
+        self._study.enqueue_trial({PARAMETER: learning_rate}, user_attrs=attributes)
         return self._next()
 
     def _next(self) -> TriedRate:
         trial = self._study.ask()
         enqueued = trial.user_attrs.get("enqueued", self._range[0])  # may lie outside the first range
         low, high = min(self._range[0], enqueued), max(self._range[1], enqueued)
-        rate = trial.suggest_float(_PARAMETER, low, high, log=low < high)
+        rate = trial.suggest_float(PARAMETER, low, high, log=low < high)
         return TriedRate(self._recorder, trial, round_rate(rate))
 
     def _give_up_unfinished(self) -> None:
@@ -228,7 +147,7 @@ class RateSearch:
 
 
 def _key(trial: optuna.trial.FrozenTrial) -> RateAndSeed:
-    return round_rate(trial.params[_PARAMETER]), trial.user_attrs.get("seed")
+    return round_rate(trial.params[PARAMETER]), trial.user_attrs.get("seed")
 
 
 def _sampler(search: SearchSpec, rates: Sequence[float], seed: int) -> BaseSampler:
@@ -242,4 +161,4 @@ def _sampler(search: SearchSpec, rates: Sequence[float], seed: int) -> BaseSampl
         return TPESampler(n_startup_trials=max(2, search.num_rates // 3), seed=seed)
     if search.sampler == "random":
         return RandomSampler(seed=seed)
-    return GridSampler({_PARAMETER: list(rates)}, seed=seed)
+    return GridSampler({PARAMETER: list(rates)}, seed=seed)

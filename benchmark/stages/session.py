@@ -8,9 +8,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from benchmark.base.locks import Lock
 from benchmark.base.seeding import derive
 from benchmark.contract import DECISIONS_FILE, PROGRESS_FILE, capped_loss
 from benchmark.data.datasets import DeviceData
@@ -19,7 +19,8 @@ from benchmark.execution.choice import Choice
 from benchmark.execution.executor import Executor
 from benchmark.execution.observer import Observer
 from benchmark.stages.decisions import Decisions, Result
-from benchmark.stages.rates import RateSearch, TriedRate, open_storage
+from benchmark.stages.rates import RateSearch, TriedRate
+from benchmark.stages.storage import Storage
 from benchmark.study import identity, plan
 from benchmark.study.spec import StudySpec
 from benchmark.tracking.protocol import StudyLog
@@ -43,8 +44,23 @@ class StageObserver(Observer):
         """Something worth a line of its own."""
 
 
-OpenLog = Callable[[StudySpec, DeviceData], StudyLog]
-"""How the log of a study run is opened: what knows the tracker says it."""
+class _Holder(Observer):
+    """Sees to it, before anything of a trial is written, that no other runner has begun to."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+
+    def started(self, stage: str, trial: Trial) -> None:
+        """Look after the lock."""
+        self._lock.check()
+
+    def finished(self, trial: Trial, outcome: Outcome) -> None:
+        """Look after the lock."""
+        self._lock.check()
+
+
+OpenLog = Callable[[StudySpec, DeviceData, str | None], StudyLog]
+"""How the log of a study run is opened, given where its lock keeps others out; the tracker's to say."""
 
 
 @dataclass
@@ -70,7 +86,8 @@ class Session:
         executor: runs trials.
         engines: what trains each variant.
         observer: is told what happens.
-        folder: the suite's folder, where the rates' storage lies.
+        storage: where Optuna keeps which rates were tried.
+        lock: the study's, which is held.
         command: the command that runs the study again, for the record.
 
     Attributes:
@@ -87,7 +104,8 @@ class Session:
         executor: Executor,
         engines: Mapping[Variant, Choice],
         observer: StageObserver,
-        folder: Path,
+        storage: Storage,
+        lock: Lock,
         command: str,
     ) -> None:
         self.study = study
@@ -101,13 +119,14 @@ class Session:
         self._executor = executor
         self._engines = engines
         self._observer = observer
-        self._observers = (Recorder(study_log), observer)
+        self._observers = (_Holder(lock), Recorder(study_log), observer)
+        self._lock = lock
         self._command = command
         self._began = time.monotonic()
         earlier = (study_log.read_json(PROGRESS_FILE) or {}).get("wall_time_s")
         self._earlier_s = earlier if isinstance(earlier, float | int) else 0.0
-        self._searches = f"{study.name}/{identity.study_hash(study, data.fingerprint)}/"
-        self._storage = open_storage(folder / "optuna.db", self._searches)
+        self._searches = searches_of(study, data.fingerprint)
+        self._storage = storage
         self._loss_cap = loss_cap(data.num_classes, study.loss)
 
     def run_stage(self, stage: str, num_trials: int | None, chains: Iterable[Chain]) -> None:
@@ -120,6 +139,7 @@ class Session:
         """
         if num_trials is not None:
             self.tally.planned[stage] = (self.tally.planned.get(stage) or 0) + num_trials
+        self._lock.check(now=True)
         self.log_progress()
         self._observer.stage_started(stage, num_trials)
         scheduler = Scheduler(
@@ -189,6 +209,11 @@ class Session:
             "data_fingerprint": self._fingerprint,
         }
         self._log.log_json(PROGRESS_FILE, document)
+
+
+def searches_of(study: StudySpec, fingerprint: str) -> str:
+    """How the names of a study run's rate searches begin."""
+    return f"{study.name}/{identity.study_hash(study, fingerprint)}/"
 
 
 def result_of(outcome: Outcome) -> Result:

@@ -6,7 +6,8 @@ from typing import Any
 
 from benchmark.base import interruption
 from benchmark.contract import Tag, membership_tag
-from benchmark.contract.stores import Patient, patiently, shown
+from benchmark.contract.addresses import without_password
+from benchmark.contract.stores import Patient, patiently
 from benchmark.study.identity import study_hash
 from benchmark.study.spec import StudySpec
 from benchmark.tracking.mlflow.sqlite import has_experiment, is_known, sqlite_file, tagged_trials
@@ -34,7 +35,7 @@ def count_trials(
         return membership_tag(study_hash(study, data_fingerprint()))
 
     def patient(call: Callable[..., Any]) -> Callable[..., Any]:
-        return patiently(call, shown(uri), interruption.check)
+        return patiently(call, without_password(uri), interruption.check)
 
     if path is None or not patient(is_known)(path):
         return _counted(_asked(uri, study.name, membership))
@@ -52,7 +53,7 @@ def is_complete(uri: str, study: StudySpec, data_fingerprint: str) -> bool:
     path = sqlite_file(uri)
     if path is not None and not path.exists():
         return False
-    client = Patient(connect(uri), shown(uri), interruption.check)
+    client = Patient(connect(uri), without_password(uri), interruption.check)
     experiment = client.get_experiment_by_name(study.name)
     if experiment is None:
         return False
@@ -63,7 +64,7 @@ def is_complete(uri: str, study: StudySpec, data_fingerprint: str) -> bool:
 
 def _asked(uri: str, name: str, membership: Callable[[], str]) -> list[tuple[str, str, str]]:
     """Stage, status and run's status of a study's trials, through MLflow's client."""
-    client = Patient(connect(uri), shown(uri), interruption.check)
+    client = Patient(connect(uri), without_password(uri), interruption.check)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return []

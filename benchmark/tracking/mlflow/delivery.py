@@ -7,7 +7,8 @@ from typing import Any
 from benchmark.base import interruption
 from benchmark.base.errors import InputError
 from benchmark.contract import SPOOL_FOLDER
-from benchmark.contract.stores import patiently, shown
+from benchmark.contract.addresses import without_password
+from benchmark.contract.stores import patiently
 from benchmark.tracking.mlflow import spool
 from benchmark.tracking.mlflow.changes import DataSet, RunWriter
 from benchmark.tracking.mlflow.client import ClientWriter
@@ -27,10 +28,12 @@ def open_writer(client: Any, uri: str, experiment: str, data: DataSet) -> RunWri
     """
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        raise InputError(f"{shown(uri)}: expected a store with the experiment {experiment!r}, found none")
+        raise InputError(
+            f"{without_password(uri)}: expected a store with the experiment {experiment!r}, found none"
+        )
     artifacts = Artifacts(client, uri, experiment)
     path = sqlite_file(uri)
-    if path is None or not patiently(is_known, shown(uri), interruption.check)(path):
+    if path is None or not patiently(is_known, without_password(uri), interruption.check)(path):
         return ClientWriter(client, found.experiment_id, artifacts, data)
     return SqliteWriter(path, found.experiment_id, artifacts, (data.name, data.digest), data.tags)
 
@@ -74,7 +77,7 @@ def deliver(client: Any, uri: str, folder: Path, experiment: str) -> int:
                 f"deliver them first (python -m benchmark deliver --tracking-uri ...), or move it away"
             )
         writer = open_writer(client, uri, experiment, DataSet(**header["data"]))
-        patiently(writer.write, shown(uri), interruption.check)(changes)
+        patiently(writer.write, without_password(uri), interruption.check)(changes)
         spool.remove(file)
         ended |= {change.run_id for change in changes if change.tables}
     return len(ended)
@@ -83,4 +86,6 @@ def deliver(client: Any, uri: str, folder: Path, experiment: str) -> int:
 def _name(uri: str, folder: Path) -> str:
     """What a store is known by in a spool: without passwords, and the folder's own wherever that is."""
     path, own = sqlite_file(uri), folder.resolve() / "mlflow.db"
-    return "sqlite:///mlruns/mlflow.db" if path is not None and path.resolve() == own else shown(uri)
+    return (
+        "sqlite:///mlruns/mlflow.db" if path is not None and path.resolve() == own else without_password(uri)
+    )

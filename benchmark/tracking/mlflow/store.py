@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.base import interruption
+from benchmark.base import interruption, servers
 from benchmark.base.databases import address_of, check_database, open_database, refuse_emptied
 from benchmark.base.errors import InputError
 from benchmark.contract import ARTIFACTS_FOLDER, SILENT_MLFLOW, every_page, local_artifacts
+from benchmark.contract.addresses import is_postgres, reason, silence, without_password
 from benchmark.contract.files import obstacle, sealed, unsealed
 from benchmark.contract.messages import short
-from benchmark.contract.stores import patiently, shown, why_silent
+from benchmark.contract.stores import patiently
 from benchmark.tracking.mlflow.changes import Change
 
 if TYPE_CHECKING:
@@ -30,6 +31,18 @@ def default_uri(folder: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve() / 'mlflow.db'}"
 
 
+def check_server(uri: str) -> None:
+    """See to it, within seconds and without MLflow, that a server answers; a file is not looked at.
+
+    Raises:
+        InputError: none does.
+    """
+    if why := silence(uri):
+        raise _unusable(uri, why)
+    if is_postgres(uri):
+        servers.check_database(uri)
+
+
 def connect(uri: str) -> Any:
     """MLflow's client for a store, which is made if need be.
 
@@ -41,13 +54,13 @@ def connect(uri: str) -> Any:
     if uri.startswith(SQLITE):
         try:
             # MLflow would try again for minutes.
-            patiently(check_database, shown(uri), interruption.check)(Path(uri.removeprefix(SQLITE)))
+            patiently(check_database, without_password(uri), interruption.check)(
+                Path(uri.removeprefix(SQLITE))
+            )
         except (sqlite3.Error, OSError, ValueError) as error:
-            raise _unusable(uri, _said(error)) from None
+            raise _unusable(uri, obstacle(error) or reason(error, uri)) from None
     for name, value in SILENT_MLFLOW.items():
         os.environ.setdefault(name, value)
-    if why := why_silent(uri):
-        raise _unusable(uri, why)
     import logging
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows tracebacks of its own
@@ -61,25 +74,22 @@ def connect(uri: str) -> Any:
         client.search_experiments(max_results=1)
         return client
 
+    check_server(uri)
     try:
         if not uri.startswith(SQLITE):
             return opened(uri)
         path, errors = Path(uri.removeprefix(SQLITE)), (MlflowException, SQLAlchemyError)
         refuse_emptied(path, path.parent / ARTIFACTS_FOLDER)
-        make = patiently(open_database, shown(uri), interruption.check)
+        make = patiently(open_database, without_password(uri), interruption.check)
         return make(path, lambda file: opened(address_of(file)), "runs", errors)
     # ValueError: of a path that is not in UTF-8, and of an address that is none.
     except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
-        raise _unusable(uri, _said(error)) from None
-
-
-def _said(error: Exception) -> str:
-    return obstacle(error) or next(iter(str(error).splitlines()), type(error).__name__)
+        raise _unusable(uri, obstacle(error) or reason(error, uri)) from None
 
 
 def _unusable(uri: str, why: str) -> InputError:
     return InputError(
-        f"--tracking-uri: expected a usable MLflow store, found {short(shown(uri))}: {short(why)}"
+        f"--tracking-uri: expected a usable MLflow store, found {short(without_password(uri))}: {short(why)}"
     )
 
 

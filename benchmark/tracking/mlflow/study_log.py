@@ -26,8 +26,9 @@ from benchmark.contract import (
     Tag,
     membership_tag,
 )
+from benchmark.contract.addresses import without_password
 from benchmark.contract.files import StoreAwayError
-from benchmark.contract.stores import PATIENCE_S, Patient, shown
+from benchmark.contract.stores import PATIENCE_S, Patient
 from benchmark.data.datasets import DeviceData
 from benchmark.study.identity import study_hash
 from benchmark.study.spec import StudySpec
@@ -58,6 +59,7 @@ class MlflowStudyLog:
     Args:
         uri: MLflow's tracking URI.
         folder: the suite's folder, whose lock the caller holds.
+        workplace: where the caller's lock keeps others out, if that is more than the folder.
         study: what is run.
         data: its data set.
         environment: where it is run.
@@ -75,11 +77,12 @@ class MlflowStudyLog:
         data: DeviceData,
         environment: Environment,
         command: str,
+        workplace: str | None = None,
     ) -> None:
         client = connect(uri)
-        self._client = Patient(client, shown(uri), interruption.check)
+        self._client = Patient(client, without_password(uri), interruption.check)
         self._artifacts = Artifacts(self._client, uri, study.name)
-        self._place = shown(uri)
+        self._place = without_password(uri)
         self._study = study
         self._hash = study_hash(study, data.fingerprint)
         self._data = data
@@ -91,7 +94,7 @@ class MlflowStudyLog:
             Tag.GIT_COMMIT: environment.git_commit,
             Tag.DEVICE: environment.device_name,
             Tag.NUMERICS: environment.numerics,
-            Tag.WORKPLACE: f"{socket.gethostname()}:{folder.resolve()}",
+            Tag.WORKPLACE: workplace or f"{socket.gethostname()}:{folder.resolve()}",
         }
         # A store in this folder is no one else's, wherever the folder was when its runs were begun.
         self._owns_store = Path(uri.removeprefix("sqlite:///")).resolve() == folder.resolve() / "mlflow.db"

@@ -15,7 +15,7 @@ import sqlalchemy
 from benchmark.base.databases import address_of, open_database
 from benchmark.base.databases import damage as has_trouble
 from benchmark.base.errors import InputError
-from benchmark.stages.rates import open_storage
+from benchmark.stages.storage import open_storage
 
 
 class NotMadeError(Exception):

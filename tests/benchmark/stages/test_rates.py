@@ -7,7 +7,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from benchmark.stages.rates import RateSearch, open_storage
+from benchmark.stages.rates import RateSearch
+from benchmark.stages.storage import open_storage
 from benchmark.study.spec import SearchSpec
 
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)

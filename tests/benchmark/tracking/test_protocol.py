@@ -7,6 +7,7 @@ import pytest
 import torch
 from made_trials import make_study
 
+from benchmark.base.locks import FileLock, LostLockError
 from benchmark.stages.axis import run_studies
 from benchmark.stages.session import StageObserver
 from benchmark.training.events import Outcome
@@ -90,7 +91,7 @@ def test_a_study_runs_and_resumes_with_a_tracker_of_json(tmp_path):
 
     def run(observer):
         folder, device = tmp_path / "mlruns", torch.device("cpu")
-        return run_studies([STUDY], device, folder, lambda study, data: tracker, "again", observer)
+        return run_studies([STUDY], device, folder, lambda *_: tracker, "again", observer)
 
     first = Counting()
     assert run(first)
@@ -106,3 +107,19 @@ def test_a_study_runs_and_resumes_with_a_tracker_of_json(tmp_path):
     again = Counting()  # what is finished is asked of the tracker, and not trained again
     assert run(again)
     assert (again.num_evaluations, again.num_settled) == (0, first.num_settled)
+
+
+@pytest.mark.usefixtures("no_mlflow")
+def test_who_has_lost_the_lock_writes_nothing_more(tmp_path, monkeypatch):
+    """The log may be another runner's by then: not even its end is written."""
+
+    def lost(self, *, now=False):
+        raise LostLockError("another's")
+
+    monkeypatch.setattr(FileLock, "check", lost)
+    tracker = JsonTracker(tmp_path / "log")
+    with pytest.raises(LostLockError):
+        run_studies(
+            [STUDY], torch.device("cpu"), tmp_path / "mlruns", lambda *_: tracker, "again", StageObserver()
+        )
+    assert not (tracker.folder / "end.json").exists()

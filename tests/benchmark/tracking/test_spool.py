@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import socket
 import sqlite3
 import threading
 import time
@@ -16,13 +15,11 @@ from running import main_of
 from benchmark.base.errors import InputError
 from benchmark.contract import stores
 from benchmark.contract.files import StoreAwayError
-from benchmark.contract.stores import shown
 from benchmark.tracking.mlflow import batch, sqlite, study_log
 from benchmark.tracking.mlflow.batch import Batch
 from benchmark.tracking.mlflow.changes import Change, Point, as_json, from_json
 from benchmark.tracking.mlflow.count import count_trials
 from benchmark.tracking.mlflow.spool import Spool, read, waiting
-from benchmark.tracking.mlflow.store import connect
 from benchmark.tracking.mlflow.study_log import MlflowStudyLog
 
 DEADLINE_S = 30.0
@@ -272,22 +269,6 @@ def _impatient_pragma():
     from sqlalchemy import text
 
     return lambda words: text(words.replace("busy_timeout = 20000", "busy_timeout = 50"))
-
-
-def test_a_server_that_is_not_there_is_said_at_once():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        began = time.monotonic()
-        with pytest.raises(InputError, match=r"found http://127.0.0.1:\d+: it does not answer"):
-            connect(f"http://127.0.0.1:{port}")
-        assert time.monotonic() - began < 10.0
-
-
-def test_a_password_is_never_shown():
-    assert shown("postgresql+psycopg://me:s:3/cret@db/mlflow").startswith("postgresql+psycopg://me:***@")
-    assert "cret" not in shown("https://me:secret@host:5000")
-    assert shown("sqlite:////tmp/a@b/mlflow.db") == "sqlite:////tmp/a@b/mlflow.db"
 
 
 @pytest.mark.parametrize(
