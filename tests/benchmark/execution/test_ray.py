@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from breaking import DIES, Elsewhere, Unlucky
+from breaking import BROKEN, DIES, Elsewhere, Unlucky
 from made_trials import make_data, make_study, make_trial, numbers_of
 
 from benchmark.base import interruption
@@ -146,6 +146,16 @@ def test_a_killed_worker_costs_a_try_and_no_trial(executor, tmp_path):
     assert not failure.lost_machine
     check_numbers(ear, trials, tmp_path)
     assert executor.capacity == 2
+
+
+@pytest.mark.team
+def test_a_process_whose_device_broke_runs_no_other_trial(executor):
+    """Each try of that trial breaks one, and what comes next does not fail."""
+    broken = make_trial(STUDY, seed=BROKEN)
+    ear = heard(executor, [broken])
+    assert [failure.broke_device for _, failure in ear.failures] == [True, True]
+    assert ear.ended == []
+    assert ran(executor, [make_trial(STUDY, seed=seed) for seed in (32, 33, 34)]).failures == []
 
 
 def test_a_machine_of_another_kind_is_not_used(started, tmp_path):
