@@ -6,6 +6,7 @@ A store in an SQLite file is read without it: its import takes longer than readi
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from urllib.request import url2pathname
 import pyarrow as pa
 
 from analysis.data.files import read_json, read_table
-from analysis.data.sqlite import SqliteRecords, can_be_read
+from analysis.data.sqlite import SqliteRecords, can_be_read, check_database
 from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
@@ -47,6 +48,13 @@ class ClientRecords:
     """
 
     def __init__(self, uri: str) -> None:
+        address = uri
+        if uri.startswith(SQLITE):
+            path = Path(uri.removeprefix(SQLITE))
+            try:
+                check_database(path)  # before MLflow, which takes seconds to say so
+            except (sqlite3.Error, ValueError) as error:
+                raise _unusable(uri, error) from None
         os.environ.update(SILENT_MLFLOW)
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -54,18 +62,12 @@ class ClientRecords:
         from sqlalchemy.exc import SQLAlchemyError
 
         if uri.startswith(SQLITE):  # SQLAlchemy would decode a path's `%20`
-            path = uri.removeprefix(SQLITE)
-            address = URL.create("sqlite", database=path).render_as_string(hide_password=False)
-        else:
-            address = uri
+            address = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
         try:
             self.client = MlflowClient(tracking_uri=address)
             self.client.search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
-            why = next(iter(str(error).splitlines()), type(error).__name__)
-            raise InputError(
-                f"--tracking-uri: expected a usable MLflow store, found {short(uri)}: {short(why)}"
-            ) from None
+            raise _unusable(uri, error) from None
 
     def experiments(self) -> dict[str, str]:
         """Names of the experiments by id."""
@@ -87,6 +89,11 @@ class ClientRecords:
                 )
             )
         )
+
+
+def _unusable(uri: str, error: Exception) -> InputError:
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    return InputError(f"--tracking-uri: expected a usable MLflow store, found {short(uri)}: {short(why)}")
 
 
 class Store:
