@@ -75,6 +75,16 @@ def can_be_read(path: Path) -> bool:
     return True
 
 
+def check_database(path: Path) -> None:
+    """Look whether a file is a database, of whatever tables.
+
+    Raises:
+        sqlite3.Error: it is none.
+    """
+    with closing(_reading(path)) as connection:
+        connection.execute("PRAGMA schema_version")
+
+
 class SqliteRecords:
     """The records of a store in a file.
 

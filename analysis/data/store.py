@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from urllib.request import url2pathname
 import pyarrow as pa
 
 from analysis.data.files import read_json, read_table
-from analysis.data.sqlite import SqliteRecords, can_be_read
+from analysis.data.sqlite import SqliteRecords, can_be_read, check_database
 from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
@@ -56,6 +57,11 @@ class ClientRecords:
             raise _unusable(uri, why)
         if is_postgres(uri):
             _check_database(uri)
+        if uri.startswith(SQLITE):
+            try:  # before MLflow, which takes seconds to say so
+                patiently(check_database, uri)(Path(uri.removeprefix(SQLITE)))
+            except (sqlite3.Error, ValueError) as error:
+                raise _unusable(uri, reason(error, uri)) from None
         for name, value in SILENT_MLFLOW.items():
             os.environ.setdefault(name, value)
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows tracebacks
@@ -114,7 +120,8 @@ def _check_database(uri: str) -> None:
 
 
 def _unusable(uri: str, why: str) -> InputError:
-    return InputError(f"--tracking-uri: expected a usable MLflow store, found {without_password(uri)}: {why}")
+    where = short(without_password(uri))
+    return InputError(f"--tracking-uri: expected a usable MLflow store, found {where}: {short(why)}")
 
 
 class Store:

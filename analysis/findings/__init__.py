@@ -69,14 +69,16 @@ def write(data: Path, out: Path, readme: Path | None = None) -> list[Path]:
     Raises:
         InputError: there is nothing to show, or the document lacks the marks.
     """
-    folder = out.with_suffix("")
-    if folder == out:
+    if not out.suffix:
         raise InputError(
             f"--out: expected a page such as findings.md, found {short(str(out))}, without an ending"
         )
+    folder = out.with_suffix("")
     if readme and not readme.is_file():
         raise InputError(f"--readme: expected a document, found none at {short(str(readme))}")
-    text = readme.read_text(encoding="utf-8") if readme else ""
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme else ""
+    if "\N{REPLACEMENT CHARACTER}" in text:  # which would be written back
+        raise InputError(f"--readme: expected a document in UTF-8, found another in {short(str(readme))}")
     if readme and (START not in text or END not in text):
         raise InputError(
             f"{readme}: expected {START.strip()} and {END} around the answer, found none: add the marks"

@@ -43,7 +43,8 @@ def check_database(path: Path) -> None:
     if path.exists():
         if not path.is_file():  # a pipe would be waited for
             raise sqlite3.OperationalError("it is no file")
-        with closing(sqlite3.connect(path)) as connection:
+        address = f"file:{quote(str(path.resolve()))}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
             connection.execute("PRAGMA schema_version")
 
 
