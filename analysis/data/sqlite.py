@@ -81,7 +81,7 @@ def check_database(path: Path) -> None:
     Raises:
         sqlite3.Error: it is none.
     """
-    with closing(_reading(path)) as connection:
+    with _reading(path) as connection:
         connection.execute("PRAGMA schema_version")
 
 

@@ -24,6 +24,7 @@ from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
 from benchmark.contract.addresses import ANSWER_WITHIN_S, is_postgres, reason, silence, without_password
+from benchmark.contract.messages import short
 from benchmark.contract.stores import Patient, patiently
 
 SQLITE = "sqlite:///"
