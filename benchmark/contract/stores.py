@@ -57,6 +57,8 @@ def _is_of_the_store(error: BaseException) -> bool:
         status = of_mlflow()
     if isinstance(status, int):
         return status >= 500 or status in (408, 429)
+    if isinstance(getattr(error, "orig", None), sqlite3.Error):
+        return False  # its cause says whether
     names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
     return bool(names & _OF_CONNECTIONS)
 
@@ -86,16 +88,21 @@ def patiently(
                 if not (why := why_away(error)):
                     raise
                 if time.monotonic() > began + PATIENCE_S:
-                    raise StoreAwayError(
-                        f"{place} has not answered for {PATIENCE_S / 60:.0f} minutes ({why}): see to it, "
-                        "and give the command again: it goes on"
-                    ) from None
+                    raise given_up(place, PATIENCE_S, why) from None
             if not is_said and time.monotonic() > began + _SAY_S:
                 _log.warning("waiting for %s: %s", place, why)
                 is_said = True
             time.sleep(min(RETRY_S, _SAY_S))
 
     return called
+
+
+def given_up(place: str, patience_s: float, why: str) -> StoreAwayError:
+    """The error of whoever has waited for a store for so long."""
+    return StoreAwayError(
+        f"{place} has not answered for {patience_s / 60:.0f} minutes ({why}): see to it, and give the "
+        "command again: it goes on"
+    )
 
 
 class Patient:

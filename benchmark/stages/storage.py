@@ -14,24 +14,28 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy import NullPool
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
+from benchmark.base import interruption
 from benchmark.base.databases import address_of, damage, open_database, put_aside
 from benchmark.base.errors import InputError
-from benchmark.base.locks import PATIENCE_S, Lock
+from benchmark.base.locks import PATIENCE_S, FileLock, Lock
 from benchmark.base.servers import CONNECT_ARGS, engine, unusable
+from benchmark.contract.addresses import without_password
 from benchmark.contract.files import obstacle
+from benchmark.contract.stores import given_up, patiently, why_away
 
 PARAMETER = "learning_rate"
 Storage = optuna.storages.BaseStorage
 
 _log = logging.getLogger(__name__)
 _TRY_AGAIN_S = 1.0
+_BUSY_S = 5.0  # how long to wait for another writer of a file in one try
 _MAKING = 0x626E62656E6368  # the advisory lock of whoever makes the tables
 
 
-def open_storage(path: Path, prefix: str = "") -> optuna.storages.RDBStorage:
-    """The Optuna storage in an SQLite file, made if need be.
+def open_storage(path: Path, prefix: str = "") -> Storage:
+    """The Optuna storage in an SQLite file, made if need be; it is waited for while another keeps it busy.
 
     One that is damaged is put aside, which is said, and made anew: what it held follows from the trials.
 
@@ -43,6 +47,11 @@ def open_storage(path: Path, prefix: str = "") -> optuna.storages.RDBStorage:
         InputError: it cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = patiently(_looked_through, str(path), interruption.check)(path, prefix)
+    return cast(Storage, _Outlasting(optuna.storages.get_storage(storage), FileLock(), str(path)))
+
+
+def _looked_through(path: Path, prefix: str) -> optuna.storages.RDBStorage:
     if path.exists() and (found := damage(path)):
         return _made_anew(path, found)
     storage = _opened(path)
@@ -53,7 +62,7 @@ def open_storage(path: Path, prefix: str = "") -> optuna.storages.RDBStorage:
                     _check(trial)
     except _UNREADABLE as error:
         storage.remove_session()
-        if obstacle(error) or "locked" in str(error.__cause__):
+        if obstacle(error) or why_away(error):
             raise
         return _made_anew(path, f"{type(error).__name__}: {error}".splitlines()[0])
     return storage
@@ -92,7 +101,7 @@ def _opened(path: Path) -> optuna.storages.RDBStorage:
     try:
         return open_database(
             path,
-            lambda file: optuna.storages.RDBStorage(address_of(file)),
+            lambda file: optuna.storages.RDBStorage(address_of(file), {"connect_args": {"timeout": _BUSY_S}}),
             "trials",
             (SQLAlchemyError, RuntimeError),
         )
@@ -128,22 +137,22 @@ def open_shared_storage(url: str, lock: Lock) -> Storage:
             )
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
         raise unusable(url, error.__cause__ or error) from None
-    return cast(Storage, _Outlasting(optuna.storages.get_storage(storage), url, lock))
+    return cast(Storage, _Outlasting(optuna.storages.get_storage(storage), lock, without_password(url)))
 
 
 class _Outlasting:
-    """An Optuna storage that asks again what its server did not answer; it has all of the storage's methods.
+    """An Optuna storage, with all of its methods, that asks again what its database did not answer.
 
     Args:
         storage: asked.
-        url: of its database, for messages.
         lock: of the study that is run, in the same database: it waits for the server.
+        place: the database, in words.
     """
 
-    def __init__(self, storage: Storage, url: str, lock: Lock) -> None:
+    def __init__(self, storage: Storage, lock: Lock, place: str) -> None:
         self._storage = storage
-        self._url = url
         self._lock = lock
+        self._place = place
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return partial(self._ask, name)
@@ -154,14 +163,14 @@ class _Outlasting:
             try:
                 answer = getattr(self._storage, name)(*arguments, **named)
             except StorageInternalError as error:
-                if not isinstance(error.__cause__, OperationalError):
+                if not (why := why_away(error)):
                     raise
                 now = time.monotonic()
                 if deadline is None:
                     deadline = now + PATIENCE_S
-                    _log.warning("%s; it is asked again", unusable(self._url, error.__cause__))
+                    _log.warning("waiting for %s: %s", self._place, why)
                 elif now > deadline:
-                    raise unusable(self._url, error.__cause__) from None
+                    raise given_up(self._place, PATIENCE_S, why) from None
             except UpdateFinishedTrialError:
                 if deadline is None:
                     raise
@@ -169,5 +178,6 @@ class _Outlasting:
             else:
                 # No other writes to this study: its state was changed, and only the answer lost.
                 return True if name == "set_trial_state_values" and deadline else answer
+            interruption.check()
             time.sleep(_TRY_AGAIN_S)
             self._lock.check(now=True)
