@@ -72,7 +72,7 @@ throughput: $(READY) ## measure images per second on DEVICE, against the usual s
 	  $(RUN) -m analysis throughput "$$table"
 
 scaling: $(READY) ## measure how many workers one runner can serve, by workers that only sleep; minutes
-	@folder=$$(mktemp -d) && $(RUN) tests/scaling.py "$$folder"; code=$$?; rm -rf "$$folder"; exit $$code
+	@folder=$$(mktemp -d) && { $(RUN) tests/scaling.py "$$folder"; code=$$?; rm -rf "$$folder"; exit $$code; }
 
 ui: $(READY) ## serve the MLflow UI on 127.0.0.1:PORT
 	@store='$(STORE)'; case $$store in http*) echo "MLflow's server is at $$store"; exit;; sqlite:///*) \

@@ -24,7 +24,7 @@ head=$(hostname -I | awk '{ print $1 }')
 cores=${SLURM_CPUS_ON_NODE:-$(nproc)}
 
 begin() {  # Ray on a node; --block: it ends with its step
-  srun --nodes=1 --ntasks=1 --overlap -w "$1" "${bin}ray" start "${@:2}" --num-cpus="$cores" \
+  srun --nodes=1 --ntasks=1 --overlap --cpu-bind=none -w "$1" "${bin}ray" start "${@:2}" --num-cpus="$cores" \
     --disable-usage-stats --block >&2 &
 }
 

@@ -27,6 +27,7 @@ from tracking_load import environment_of, overrides_for
 WORKERS = (1, 10, 100, 1000)
 NUM_PLANNED = 10_000
 TRIAL_S = 10.0
+WARM_UP_S = 10.0  # not counted: the first writes import libraries
 ROWS = 16  # of a population, where groups of many are scheduled
 
 
@@ -41,13 +42,15 @@ class Sleeping:
         lags: seconds between the moment when a worker had something to say and that when it was read.
         num_values: metrics in what was read.
         num_ended: trials.
+        cpu_s: of this process; all of them after the warming up.
     """
 
-    def __init__(self, capacity, made, until):
+    def __init__(self, capacity, made, seconds):
         self.capacity = capacity
-        self.lags, self.num_values, self.num_ended = [], 0, 0
+        self.lags, self.num_values, self.num_ended, self.cpu_s = [], 0, 0, None
         self._made = made  # what trials produce, in turn
-        self._until = until
+        self._counts_from = time.monotonic() + WARM_UP_S
+        self._until = self._counts_from + seconds
         self._numbers = count()
         self._random = random.Random(0)
         self._queue = deque()
@@ -76,18 +79,28 @@ class Sleeping:
         time.sleep(max(0.0, min(self._due[0][0], self._until) - time.monotonic()))
         while self._due and self._due[0][0] <= time.monotonic():
             when, _, event = heapq.heappop(self._due)
-            if time.monotonic() > self._until:
-                raise Over
-            self.lags.append(time.monotonic() - when)
-            if isinstance(event.content, Outcome):
-                self.num_ended += 1
+            is_end = isinstance(event.content, Outcome)
+            self._count(when, None if is_end else event.content.row)
+            if is_end:
                 self._num_free += 1
                 self._start()
-            else:
-                self.num_values += sum(not math.isnan(value) for value in event.content.row.values()) - 1
             yield event
-        if time.monotonic() > self._until:
+        self._count()
+
+    def _count(self, when=None, row=None):
+        """What was read just now, due at `when`; a row of curves, or the end of a trial."""
+        now = time.monotonic()
+        if now > self._until:
+            self.cpu_s = time.process_time() - self.cpu_s
             raise Over
+        if now < self._counts_from:
+            return
+        if self.cpu_s is None:
+            self.cpu_s = time.process_time()
+        if when is not None:
+            self.lags.append(now - when)
+            self.num_ended += row is None
+            self.num_values += 0 if row is None else sum(not math.isnan(value) for value in row.values()) - 1
 
 
 def measure(num_workers, folder, seconds):
@@ -134,12 +147,10 @@ def measure(num_workers, folder, seconds):
     uri = f"sqlite:///{folder.resolve() / 'mlflow.db'}"
     log = MlflowStudyLog(uri, folder, study, data, describe_environment(cpu), "")
     before_mib = memory_mib("VmRSS")
-    began, cpu_s = time.monotonic(), time.process_time()
-    executor = Sleeping(num_workers, made, began + seconds)
+    executor = Sleeping(num_workers, made, seconds)
     scheduler = Timed("sweep", executor, log.finished, [Recorder(log)], 1)
     with contextlib.suppress(Over):
         scheduler.run([chain()])
-    took, cpu_s = time.monotonic() - began, time.process_time() - cpu_s
     log.close(complete=False, interrupted=True)
 
     populations = Timed("sweep", executor, lambda stage, trial: None, [], 1, lambda trial: ROWS)
@@ -149,14 +160,13 @@ def measure(num_workers, folder, seconds):
     lags = sorted(executor.lags)
     return {
         "workers": num_workers,
-        "seconds": round(took, 1),
         "trials": executor.num_ended,
-        "trials_per_s": executor.num_ended / took,
+        "trials_per_s": executor.num_ended / seconds,
         "offered_per_s": num_workers / TRIAL_S,
-        "metrics_per_s": executor.num_values / took,
+        "metrics_per_s": executor.num_values / seconds,
         "lag_median_s": median(lags),
         "lag_95_s": lags[int(0.95 * len(lags))],
-        "cpu_share": cpu_s / took,
+        "cpu_share": executor.cpu_s / seconds,
         "mib_before": before_mib,
         "mib_peak": memory_mib("VmHWM"),
         "group_ms": 1e3 * scheduler.seconds / scheduler.num_groups,
