@@ -32,7 +32,7 @@ from benchmark.study.spec import StudySpec
 from benchmark.tracking.mlflow.batch import Batch, ClientWriter, RunWriter
 from benchmark.tracking.mlflow.documents import note, schema_document, trial_params
 from benchmark.tracking.mlflow.sqlite import SqliteWriter, is_known, sqlite_file
-from benchmark.tracking.mlflow.store import Artifacts, as_params, as_tags, connect, search
+from benchmark.tracking.mlflow.store import Artifacts, as_params, as_tags, connect, metrics_of, search, tag_of
 from benchmark.tracking.mlflow.trial_log import MlflowTrialLog
 from benchmark.training.events import Outcome
 from benchmark.training.trial import Trial
@@ -94,7 +94,7 @@ class MlflowStudyLog:
         self._experiment_id = self._open_experiment()
         self._release_stale_runs()
         trials = [run for run in self._search("tags.kind = 'trial'") if self._can_be_taken_over(run)]
-        runs = {_key(run.data.tags[Tag.STAGE], run.data.tags[Tag.TRIAL_HASH]): run for run in trials}
+        runs = {_key(tag_of(run, Tag.STAGE), tag_of(run, Tag.TRIAL_HASH)): run for run in trials}
         self._finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED"}
         self._run_ids = {key: run.info.run_id for key, run in runs.items()}
         self.run_id = self._open_study_run(command)
@@ -120,7 +120,7 @@ class MlflowStudyLog:
         membership = membership_tag(self._hash)
         if membership not in run.data.tags:
             self._batch.tag(run.info.run_id, {membership: "true"})
-        return Outcome(run.data.tags[Tag.STATUS], run.data.tags[Tag.STATUS_EMA], dict(run.data.metrics))
+        return Outcome(tag_of(run, Tag.STATUS), tag_of(run, Tag.STATUS_EMA), metrics_of(run))
 
     def start_trial(self, stage: str, trial: Trial) -> MlflowTrialLog:
         """Open the run of a trial that is about to train: the run it had, if it was interrupted or failed."""
@@ -276,7 +276,7 @@ class MlflowStudyLog:
         runs = self._search(f"tags.kind = 'variant' and tags.`mlflow.parentRunId` = '{self.run_id}'")
         for run in runs:
             self._client.update_run(run.info.run_id, status="RUNNING")
-        return {run.data.tags[Tag.VARIANT]: run.info.run_id for run in runs}
+        return {tag_of(run, Tag.VARIANT): run.info.run_id for run in runs}
 
     def _variant_run(self, variant: Variant) -> str:
         name = str(variant)
