@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,20 @@ def test_what_follows_from_the_trials_is_made_anew(copy, caplog):
     assert [len(rows) for rows in left.rates().values()] == [len(rows) for rows in rates.values()]
     assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
     assert not list(mlruns.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("tags", "stage"), ("tags", "status"), ("tags", "trial_hash"), ("latest_metrics", "final_val_loss")],
+)
+def test_what_the_store_has_lost_of_a_trial_is_named(copy, table, key):
+    """As by a flipped bit in a key, which SQLite cannot tell."""
+    with contextlib.closing(sqlite3.connect(copy / "mlruns" / "mlflow.db")) as connection:
+        chosen = f"run_uuid = (select run_uuid from {table} where key = '{key}' limit 1)"
+        connection.execute(f"update {table} set key = 'another' where key = '{key}' and {chosen}")
+        connection.commit()
+    for words in (("benchmark", *RUN), ("analysis", "claims", "tiny")):
+        code, _, errors = main_of(words[0], copy, *words[1:])
+        assert code == 2
+        kind = "tag" if table == "tags" else "metric"
+        assert f"expected the {kind} {key}, found none" in errors.splitlines()[-1]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.base import interruption, servers
 from benchmark.base.databases import address_of, check_database, open_database, refuse_emptied
 from benchmark.base.errors import InputError
-from benchmark.contract import ARTIFACTS_FOLDER, SILENT_MLFLOW, every_page, local_artifacts
+from benchmark.contract import ARTIFACTS_FOLDER, FINAL_METRICS, SILENT_MLFLOW, every_page, local_artifacts
 from benchmark.contract.addresses import is_postgres, reason, silence, without_password
 from benchmark.contract.files import obstacle, sealed, unsealed
 from benchmark.contract.messages import short
@@ -100,6 +100,36 @@ def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
             lambda token: client.search_runs([experiment_id], condition, max_results=1000, page_token=token)
         )
     )
+
+
+def tag_of(run: "Run", tag: str) -> str:
+    """A tag that every run of its kind has.
+
+    Raises:
+        InputError: this one has not: its database was damaged where SQLite cannot see it.
+    """
+    return str(_found(run, run.data.tags, tag, "tag"))
+
+
+def metrics_of(run: "Run") -> dict[str, float]:
+    """The metrics of a trial's run that has an outcome.
+
+    Raises:
+        InputError: one that each has is missing, as for `tag_of`.
+    """
+    for name in FINAL_METRICS:
+        if not name.startswith("test_"):  # which not every trial reads
+            _found(run, run.data.metrics, name, "metric")
+    return dict(run.data.metrics)
+
+
+def _found(run: "Run", values: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in values:
+        raise InputError(
+            f"run {run.info.run_id} ({run.info.run_name}): expected the {kind} {name}, found none: MLflow's "
+            "database (mlflow.db) is damaged; put back a copy, or delete this run: its trial is trained anew"
+        )
+    return values[name]
 
 
 def as_params(values: dict[str, Any]) -> list[Any]:

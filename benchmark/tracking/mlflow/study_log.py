@@ -35,7 +35,7 @@ from benchmark.study.spec import StudySpec
 from benchmark.tracking.mlflow.batch import Batch
 from benchmark.tracking.mlflow.delivery import deliver, open_spool, open_writer
 from benchmark.tracking.mlflow.documents import logged_data, note, schema_document, trial_params
-from benchmark.tracking.mlflow.store import Artifacts, as_tags, connect, search
+from benchmark.tracking.mlflow.store import Artifacts, as_tags, connect, metrics_of, search, tag_of
 from benchmark.tracking.mlflow.trial_log import MlflowTrialLog
 from benchmark.training.events import Outcome
 from benchmark.training.trial import Trial
@@ -103,7 +103,7 @@ class MlflowStudyLog:
             _log.warning("delivered to %s what was kept for it: %d trials' results", self._place, num_trials)
         self._release_stale_runs()
         trials = [run for run in self._search("tags.kind = 'trial'") if self._can_be_taken_over(run)]
-        runs = {_key(run.data.tags[Tag.STAGE], run.data.tags[Tag.TRIAL_HASH]): run for run in trials}
+        runs = {_key(tag_of(run, Tag.STAGE), tag_of(run, Tag.TRIAL_HASH)): run for run in trials}
         self._finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED"}
         self._earlier = runs
         self._logs: dict[str, MlflowTrialLog] = {}
@@ -134,7 +134,7 @@ class MlflowStudyLog:
         membership = membership_tag(self._hash)
         if membership not in run.data.tags:
             self._batch.tag(run.info.run_id, {membership: "true"})
-        return Outcome(run.data.tags[Tag.STATUS], run.data.tags[Tag.STATUS_EMA], dict(run.data.metrics))
+        return Outcome(tag_of(run, Tag.STATUS), tag_of(run, Tag.STATUS_EMA), metrics_of(run))
 
     def start_trial(self, stage: str, trial: Trial) -> MlflowTrialLog:
         """Open the run of a trial that is about to train: the run it had, if it was interrupted or failed."""
@@ -296,7 +296,7 @@ class MlflowStudyLog:
         runs = self._search(f"tags.kind = 'variant' and tags.`mlflow.parentRunId` = '{self.run_id}'")
         for run in runs:
             self._client.update_run(run.info.run_id, status="RUNNING")
-        found = {run.data.tags[Tag.VARIANT]: str(run.info.run_id) for run in runs}
+        found = {tag_of(run, Tag.VARIANT): str(run.info.run_id) for run in runs}
         for variant in self._study.variants.product():
             if str(variant) not in found:
                 tags = _variant_tags(variant) | {Tag.KIND: "variant", "mlflow.parentRunId": self.run_id}
