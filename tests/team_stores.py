@@ -17,7 +17,7 @@ SETTINGS = (
 )
 FORM = (*SETTINGS, "--device", "cpu")
 """Of studies in these tests."""
-WAIT_S = 900.0
+WAIT_S = 3600.0
 SCRIPT = REPOSITORY / "deploy" / "team.py"
 
 
