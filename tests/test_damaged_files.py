@@ -222,8 +222,9 @@ def test_what_follows_from_the_trials_is_made_anew(copy, caplog):
 def test_what_the_store_has_lost_of_a_trial_is_named(copy, table, key):
     """As by a flipped bit in a key, which SQLite cannot tell."""
     with contextlib.closing(sqlite3.connect(copy / "mlruns" / "mlflow.db")) as connection:
-        chosen = f"run_uuid = (select run_uuid from {table} where key = '{key}' limit 1)"
-        connection.execute(f"update {table} set key = 'another' where key = '{key}' and {chosen}")
+        (run,) = connection.execute("select run_uuid from tags where key = 'trial_hash'").fetchone()
+        change = f"update {table} set key = 'another' where key = ? and run_uuid = ?"
+        connection.execute(change, (key, run))
         connection.commit()
     for words in (("benchmark", *RUN), ("analysis", "claims", "tiny")):
         code, _, errors = main_of(words[0], copy, *words[1:])

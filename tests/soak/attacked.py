@@ -58,7 +58,7 @@ LIMIT_S = 900.0
 """A command that takes longer hangs, however busy the machine."""
 
 _TRACE = re.compile(r"Traceback \(most recent call last\)|Exception ignored in|Fatal Python error")
-_SCRATCH = re.compile(r"\.partial(-journal|-wal|-shm)?$|\.half-made$|^\.[\w-]+-[a-z0-9_]{8}$")
+_SCRATCH = re.compile(r"\.partial(-journal|-wal|-shm)?$|\.half-made$|^\.[\w.-]+-[a-z0-9_]{8}$")
 _MAY_APPEAR = {"mlruns", "home", "tmp", f"{NAME}.toml"}
 _CACHES = {".cache", ".config"}
 """Of libraries, in the home folder: fonts that matplotlib has found."""

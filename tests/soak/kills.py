@@ -4,9 +4,7 @@ import os
 import signal
 import time
 
-from running import Left
-
-from soak.attacked import REPORT, Tally, check
+from soak.attacked import ALONE, REPORT, Tally, check
 
 MOST_PER_STUDY = 9
 
@@ -21,6 +19,7 @@ def kills(bench):
         for _ in range(MOST_PER_STUDY):
             if _kill_once(bench, study, tally, what):
                 break
+        study.do(tally, ALONE, f"after {what}", codes={0})
         _kill_reports(bench, study, tally, what)
         check(study, bench.reference, tally, what, report=True)
         bench.done_with(study)
@@ -54,7 +53,7 @@ def _kill_once(bench, study, tally, what):
         tally.tries += 1
     tally.met += process.is_running()
     process.kill(group=whom == "group")
-    deadline = time.monotonic() + 30.0
+    deadline = time.monotonic() + 300.0  # one that still imports has not heard of it
     while process.has_orphans() and time.monotonic() < deadline:
         time.sleep(0.05)
     if process.has_orphans():
@@ -66,8 +65,6 @@ def _kill_once(bench, study, tally, what):
 
 def _kill_reports(bench, study, tally, what, count=2):
     """Kill the report of a finished study; there is an older one, which stays."""
-    if Left(study.folder).trial_hashes() != Left(bench.reference.folder).trial_hashes():
-        return
     study.do(tally, REPORT, what, codes={0})
     for _ in range(count):
         process = study.start(REPORT)
