@@ -38,6 +38,7 @@ def slurm(tmp_path):
         (tmp_path / name).chmod(0o755)
     kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     return kept | {
+        "HOME": str(tmp_path),  # which gets a token of Ray's
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
         "SLURM_JOB_NODELIST": "made[1-2]",
