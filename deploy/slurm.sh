@@ -28,10 +28,17 @@ begin() {  # Ray on a node; --block: it ends with its step
     --disable-usage-stats --block >&2 &
 }
 
+# Whoever reaches a Ray cluster can run code in it; with a token in their home, only the job's owner.
+if "${bin}ray" get-auth-token --generate >/dev/null 2>&1; then
+  export RAY_AUTH_MODE=token
+else
+  echo "warning: this Ray has no tokens (ray get-auth-token): other users who reach port $port can run code" >&2
+fi
 begin "${nodes[0]}" --head --node-ip-address="$head" --port="$port" --include-dashboard=false
+step=$!
 trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
-for _ in $(seq 60); do
-  (exec 3<>"/dev/tcp/$head/$port") 2>/dev/null && break
+until (exec 3<>"/dev/tcp/$head/$port") 2>/dev/null; do
+  kill -0 $step 2>/dev/null || { echo "error: Ray's head did not start on ${nodes[0]}" >&2; exit 2; }
   sleep 1
 done
 for node in "${nodes[@]:1}"; do

@@ -49,8 +49,8 @@ class Sleeping:
         self.capacity = capacity
         self.lags, self.num_values, self.num_ended, self.cpu_s = [], 0, 0, None
         self._made = made  # what trials produce, in turn
-        self._counts_from = time.monotonic() + WARM_UP_S
-        self._until = self._counts_from + seconds
+        self._seconds = seconds
+        self._counts_from = self._until = math.inf  # from the first trial on
         self._numbers = count()
         self._random = random.Random(0)
         self._queue = deque()
@@ -58,6 +58,9 @@ class Sleeping:
         self._due = []  # (when, number, event)
 
     def submit(self, group):
+        if self._until == math.inf:
+            self._counts_from = time.monotonic() + WARM_UP_S
+            self._until = self._counts_from + self._seconds
         self._queue.append(group)
         self._start()
 
@@ -90,13 +93,13 @@ class Sleeping:
     def _count(self, when=None, row=None):
         """What was read just now, due at `when`; a row of curves, or the end of a trial."""
         now = time.monotonic()
-        if now > self._until:
-            self.cpu_s = time.process_time() - self.cpu_s
-            raise Over
         if now < self._counts_from:
             return
         if self.cpu_s is None:
             self.cpu_s = time.process_time()
+        if now > self._until:
+            self.cpu_s = time.process_time() - self.cpu_s
+            raise Over
         if when is not None:
             self.lags.append(now - when)
             self.num_ended += row is None
@@ -201,7 +204,7 @@ def draw(table, path):
     lags.set(yscale="log", ylabel="seconds until a result is read")
     lags.legend(title=None)
     sns.lineplot(table, x="workers", y="mib_peak", marker="o", ax=memory)
-    memory.set(ylim=(0, None), ylabel="the runner's peak memory, MiB")
+    memory.set(ylim=(0, 1.1 * table["mib_peak"].max()), ylabel="the runner's peak memory, MiB")
     for panel in (rates, lags, memory):
         panel.set(xscale="log", xlabel="simulated workers")
     figure.savefig(path, dpi=150)
