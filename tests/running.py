@@ -167,7 +167,8 @@ class Left:
         statuses = self._rows("mlflow.db", "select run_uuid, status from runs")
         runs = {run: {"run_status": status} for run, status in statuses}
         for run, key, value in self._rows("mlflow.db", "select run_uuid, key, value from tags"):
-            runs[run][key] = value
+            if run in runs:  # or it has begun since
+                runs[run][key] = value
         return runs
 
     def run_statuses(self, kind):
