@@ -3,10 +3,14 @@
 Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 
+from analysis import interruption
+
+if __name__ == "__main__":
+    interruption.leave_at_once()  # first of all
+
 import argparse
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lenient_streams()
     options = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 100)  # frames and figures are many objects, few of them garbage
-    interruption = _Interruption()
+    stop = interruption.Interruption()
     try:
         # Imported here: `--help` need not wait for pandas.
         from analysis import commands
@@ -44,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "throughput": commands.throughput,
         }[options.verb](options)
     except BaseException as error:
-        if interruption.was_asked:
+        if stop.was_asked:
             try:
-                print("stopped; what there was before is as it was", file=sys.stderr, flush=True)
+                print(interruption.STOPPED, file=sys.stderr, flush=True)
             except OSError:  # the terminal is gone: nor can Python print what it still has
                 sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
             return 130
@@ -56,47 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {one_line(found)}", file=sys.stderr)
         return 2
     finally:
-        interruption.answer()
+        stop.answer()
     return 0
-
-
-class _Interruption:
-    """Lets Ctrl-C, a request to terminate and a terminal that closes raise KeyboardInterrupt, until answered.
-
-    Python ignores, with a traceback, what is raised in a finalizer or a weak reference's callback, as imports
-    have by the hundred, and libraries may make another exception of it: so it is raised again a little later.
-
-    Attributes:
-        was_asked: whether one came.
-    """
-
-    AGAIN_S = 1.0  # more than it takes to clean up after the first
-
-    def __init__(self) -> None:
-        self.was_asked = self._is_answered = False
-        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGALRM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup asks for
-            numbers.append(signal.SIGHUP)
-        self._before = {number: signal.signal(number, self._interrupt) for number in numbers}
-        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._unraisable
-
-    def answer(self) -> None:
-        """Raise no other, and leave the process as it was."""
-        self._is_answered = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = self._hook_before
-
-    def _interrupt(self, number: int, frame: object) -> None:
-        self.was_asked = True
-        if not self._is_answered:
-            signal.setitimer(signal.ITIMER_REAL, self.AGAIN_S)
-            raise KeyboardInterrupt
-
-    def _unraisable(self, problem: "sys.UnraisableHookArgs") -> None:
-        if not self.was_asked:
-            self._hook_before(problem)
 
 
 def parser() -> argparse.ArgumentParser:

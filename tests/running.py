@@ -84,6 +84,26 @@ def make_unlucky(monkeypatch, seed):
     monkeypatch.setattr(loop, "Replica", sometimes_raising)
 
 
+@contextlib.contextmanager
+def hearing_hangups():
+    """Processes started meanwhile hear a terminal that closes, also where the tests themselves ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def wait_for_cpu(process, seconds):
+    """Until a process has computed for so long, or has ended: on a busy machine that takes a while."""
+    stat = Path(f"/proc/{process.pid}/stat")
+    while process.poll() is None:
+        user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+        if (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") >= seconds:
+            return
+        time.sleep(0.01)
+
+
 class Process:
     """`python -m benchmark <words>` in a process group of its own, working in `folder`.
 

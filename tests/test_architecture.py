@@ -102,7 +102,7 @@ LAYERS = {
         {"analysis.stats", "analysis.data"},
         {"analysis.family"},
         {"analysis.results"},
-        {"analysis.errors", "analysis.text"},
+        {"analysis.errors", "analysis.interruption", "analysis.text"},
     ],
 }
 CONTRACT = "benchmark.contract"

@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from running import hearing_hangups, wait_for_cpu
 
 from analysis.findings import answer, compose, page_of, table_of
 
@@ -58,14 +58,15 @@ def test_what_is_shipped_was_trained_by_a_commit_as_it_stands(composed):
 def test_an_interrupted_report_ends_in_a_line_and_leaves_nothing(tmp_path, number, after_s):
     """In imports, in the verdicts, in the figures; 11 of 20 such tries once ended in a traceback."""
     words = ["report", str(DATA / "quick"), "--out", str(tmp_path / "out" / "report")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "analysis", *words],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(after_s)
+    with hearing_hangups():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "analysis", *words],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    wait_for_cpu(process, after_s)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     # Python ends itself by SIGINT, 130 to a shell, where that interrupted what `exec` runs.

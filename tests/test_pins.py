@@ -92,7 +92,10 @@ def test_the_conda_environment_takes_its_versions_from_the_lock():
     assert not [line for line in lines if re.match(r"[\w-]+[=<>]", line) and not line.startswith("python")]
 
 
-OPTIONAL = {"keras": {"benchmark.throughput.with_keras"}}
+OPTIONAL = {
+    "keras": {"benchmark.throughput.with_keras"},
+    "ray": {"benchmark.execution.on_ray", "benchmark.execution.ray_cluster"},
+}
 """What is imported where it is there, and who may."""
 
 

@@ -5,20 +5,21 @@ import subprocess
 import sys
 
 import pytest
-from running import REPOSITORY
+from running import REPOSITORY, hearing_hangups
 
 STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def answer(code, number):
     """Run code that prints `ready` and waits, and send it a signal: exit code, what it printed after that."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"import signal, time\nfrom benchmark.base import interruption\n{code}"],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with hearing_hangups():
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"import signal, time\nfrom benchmark.base import interruption\n{code}"],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     said, _ = process.communicate(timeout=30.0)

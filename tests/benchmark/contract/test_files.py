@@ -66,13 +66,13 @@ def _die_between(folder):
         os._exit(1)
 
     type(folder).rename = rename
-    with replacing(folder) as fresh:
+    with replacing(folder, "report.html") as fresh:
         (fresh / "report.html").write_text("new")
 
 
 def test_a_report_is_there_again_whose_replacement_was_killed_halfway(tmp_path):
     folder = tmp_path / "report"
-    with replacing(folder) as fresh:
+    with replacing(folder, "report.html") as fresh:
         (fresh / "report.html").write_text("old")
     process = FORK.Process(target=_die_between, args=(folder,))
     process.start()
@@ -82,7 +82,7 @@ def test_a_report_is_there_again_whose_replacement_was_killed_halfway(tmp_path):
     class WrongError(Exception):
         pass
 
-    with pytest.raises(WrongError), replacing(folder):
+    with pytest.raises(WrongError), replacing(folder, "report.html"):
         raise WrongError
     assert (folder / "report.html").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
