@@ -97,7 +97,7 @@ fuzz: $(TESTS) ## thousands of odd studies, overrides, command lines and folders
 	$(RUN) -m pytest tests/fuzz --hypothesis-profile=fuzz
 
 test-team: $(TESTS) ## the tests that start servers of their own (PostgreSQL, MLflow's); minutes
-	$(RUN) -m pytest -m team tests/team
+	$(RUN) -m pytest -m team
 
 test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themselves where there is none
 	$(RUN) -m pytest -m cuda
