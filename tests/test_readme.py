@@ -1,4 +1,4 @@
-"""The README says what is there."""
+"""The README and the documents say what is there."""
 
 import re
 from pathlib import Path
@@ -9,15 +9,17 @@ from benchmark.base.errors import InputError
 from benchmark.cli import catalogue
 from benchmark.study.files import shipped_studies
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = {
+    path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+}
 
 
-COMMAND = "python -m benchmark.cli.catalogue --write README.md"
-
-
-def test_its_tables_are_the_registries():
+@pytest.mark.parametrize("name", ["catalogue.md", "studies.md"])
+def test_tables_are_the_registries(name):
     """Every variant with its source and cost, and how many trials and steps the studies take."""
-    assert catalogue.with_tables(README) == README, f"made anew by: {COMMAND}"
+    text, command = DOCUMENTS[name], f"python -m benchmark.cli.catalogue --write docs/{name}"
+    assert catalogue.with_tables(text) == text, f"made anew by: {command}"
 
 
 def test_the_tables_are_written_where_the_marks_are(tmp_path):
@@ -59,13 +61,18 @@ def test_costs_of_what_needs_shortcuts_are_those_of_nine_blocks():
     assert "| +9 (ResNet-20) |" in catalogue.markdown()
 
 
-def test_it_names_every_study():
+def test_every_study_is_named():
     for name in shipped_studies():
-        assert f"`{name.removesuffix('-small')}`" in README, name
+        assert f"`{name.removesuffix('-small')}`" in DOCUMENTS["studies.md"], name
 
 
-def test_what_it_links_to_is_there():
-    targets = re.findall(r"\]\(([^):#]+)\)", README)
-    assert {"docs/report.png", "docs/protocol.md", "docs/architecture.md", "CONTRIBUTING.md"} <= set(targets)
-    for target in targets:
-        assert (Path(__file__).parents[1] / target).is_file()
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_is_linked_to_is_there(name):
+    folder = ROOT if name == "README.md" else ROOT / "docs"
+    for target in re.findall(r"\]\(([^):#]+)\)", DOCUMENTS[name]):
+        assert (folder / target).exists(), target
+
+
+def test_every_document_is_reached_from_the_readme():
+    linked = set(re.findall(r"\]\((?:docs/)?([\w.-]+\.md)\)", DOCUMENTS["README.md"]))
+    assert linked - {"CONTRIBUTING.md"} == DOCUMENTS.keys() - {"README.md"}

@@ -70,15 +70,19 @@ def with_tables(text: str) -> str:
     """A document with the tables between its marks (`<!-- costs -->`, `<!-- catalogue -->`) made anew.
 
     Raises:
-        InputError: a mark is missing.
+        InputError: it has neither mark, or one that nothing closes.
     """
-    for mark, table in (("costs", costs()), ("catalogue", markdown())):
+    tables = {"costs": costs, "catalogue": markdown}
+    marked = [mark for mark in tables if f"<!-- {mark} -->" in text]
+    if not marked or any(f"<!-- /{mark} -->" not in text for mark in marked):
+        raise InputError(
+            "expected a table between <!-- costs --> and <!-- /costs --> (or of `catalogue`), found none: "
+            "add the marks"
+        )
+    for mark in marked:
         start, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
-        before, found, rest = text.partition(start)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise InputError(f"expected a table between {start.strip()} and {end}, found none: add the marks")
-        text = before + start + table + end + after
+        before, _, rest = text.partition(start)
+        text = before + start + tables[mark]() + end + rest.partition(end)[2]
     return text
 
 
