@@ -8,17 +8,13 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 from analysis.errors import InputError
 from benchmark.contract import INIT_GAIN
-from benchmark.contract.files import damage_of_database
-from benchmark.contract.stores import why_away
+from benchmark.contract.stores import reading, why_away
 
-_BUSY_S = 1.0  # how long to wait for a writer in one try
 _QUERIES = {
     "experiments": "SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active'",
     "runs": "SELECT run_uuid, name, status, experiment_id, artifact_uri FROM runs",
@@ -65,7 +61,7 @@ def can_be_read(path: Path) -> bool:
         sqlite3.OperationalError: another process keeps it busy.
     """
     try:
-        with _reading(path) as connection:
+        with reading(path, InputError) as connection:
             for query in _QUERIES.values():
                 connection.execute(f"{query} LIMIT 0")
     except sqlite3.Error as error:
@@ -81,7 +77,7 @@ def check_database(path: Path) -> None:
     Raises:
         sqlite3.Error: it is none.
     """
-    with _reading(path) as connection:
+    with reading(path, InputError) as connection:
         connection.execute("PRAGMA schema_version")
 
 
@@ -97,12 +93,12 @@ class SqliteRecords:
 
     def experiments(self) -> dict[str, str]:
         """Names of the experiments by id."""
-        with _reading(self._path) as connection:
+        with reading(self._path, InputError) as connection:
             return {str(key): name for key, name in connection.execute(_QUERIES["experiments"])}
 
     def experiment_of(self, run_id: str) -> str:
         """The id of a run's experiment."""
-        with _reading(self._path) as connection:
+        with reading(self._path, InputError) as connection:
             query = f"{_QUERIES['runs']} WHERE run_uuid = ?"
             return str(connection.execute(query, (run_id,)).fetchone()[3])
 
@@ -117,7 +113,7 @@ class SqliteRecords:
         values = [*map(int, experiments), *(word for pair in tags.items() for word in pair)]
         order = f"ORDER BY start_time {'DESC' if newest_first else 'ASC'}, run_uuid"
         among = f"run_uuid IN (SELECT run_uuid FROM runs WHERE {chosen})"
-        with _reading(self._path) as connection, connection:
+        with reading(self._path, InputError) as connection, connection:
             connection.execute("BEGIN")  # one state of the store, while a study may be running
             rows = connection.execute(f"{_QUERIES['runs']} WHERE {chosen} {order}", values)
             runs = {
@@ -139,20 +135,3 @@ class SqliteRecords:
     ) -> Iterator[tuple[str, str, float]]:
         for run_id, key, value, is_nan in connection.execute(f"{_QUERIES['metrics']} WHERE {among}", values):
             yield run_id, key, math.nan if is_nan else value
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that makes no file, and only takes back what a killed writer left half written.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    address = f"file:{quote(str(path.resolve()))}?mode=rw"
-    try:
-        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        if damage := damage_of_database(path, error):
-            raise InputError(damage) from None
-        raise

@@ -3,14 +3,19 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from benchmark.contract.files import StoreAwayError, obstacle
+from benchmark.contract.files import StoreAwayError, damage_of_database, obstacle
 
 PATIENCE_S = 300.0
 """How long a store is waited for where nothing can be done without it."""
+BUSY_S = 1.0
+"""How long a reader waits for a writer of a file in one try."""
 RETRY_S = 5.0
 """After how long it is asked again."""
 
@@ -26,6 +31,24 @@ _OF_CONNECTIONS = {
 """Modules and names of libraries' errors that are of a connection; by name, for nothing is imported here."""
 
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def reading(path: Path, damaged: type[Exception]) -> Iterator[sqlite3.Connection]:
+    """A connection to an SQLite file; it makes none, and takes back what a killed writer left half written.
+
+    Args:
+        path: of the file.
+        damaged: what is raised, with a line for people, if the file is damaged.
+    """
+    address = f"file:{quote(str(path.resolve()))}?mode=rw"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        if damage := damage_of_database(path, error):
+            raise damaged(damage) from None
+        raise
 
 
 def why_away(error: BaseException) -> str:

@@ -9,15 +9,14 @@ tables have other columns than those known here is left to the client.
 import math
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 from benchmark.base.errors import InputError
 from benchmark.contract import Tag
-from benchmark.contract.files import damage_of_database
-from benchmark.contract.stores import why_away
+from benchmark.contract.stores import reading, why_away
 from benchmark.tracking.mlflow.changes import Change, Point
 from benchmark.tracking.mlflow.store import SQLITE, Artifacts
 
@@ -96,7 +95,7 @@ class SqliteWriter:
             SELECT artifact_location, dataset_uuid FROM experiments JOIN datasets USING (experiment_id)
             WHERE experiment_id = ? AND datasets.name = ? AND digest = ?
         """
-        with _reading(path) as connection:
+        with reading(path, InputError) as connection:
             found = connection.execute(query, (self._experiment_id, *dataset)).fetchone()
         self._location, self._dataset = found
 
@@ -178,7 +177,7 @@ def is_known(path: Path) -> bool:
     if not path.is_file():  # a pipe would be waited for
         return False
     try:
-        with _reading(path) as connection:
+        with reading(path, InputError) as connection:
             return all(
                 {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} == set(columns)
                 for table, columns in _COLUMNS.items()
@@ -191,7 +190,7 @@ def is_known(path: Path) -> bool:
 
 def has_experiment(path: Path, name: str) -> bool:
     """Whether a store has an experiment of that name."""
-    with _reading(path) as connection:
+    with reading(path, InputError) as connection:
         query = "SELECT count(*) FROM experiments WHERE name = ?"
         return bool(connection.execute(query, (name,)).fetchone()[0])
 
@@ -210,22 +209,5 @@ def tagged_trials(path: Path, experiment: str, tag: str) -> list[tuple[str, str,
         JOIN tags AS status ON status.run_uuid = runs.run_uuid AND status.key = ?
         WHERE experiments.name = ? AND runs.lifecycle_stage = 'active' ORDER BY runs.start_time DESC
     """
-    with _reading(path) as connection:
+    with reading(path, InputError) as connection:
         return connection.execute(query, (tag, Tag.STAGE, Tag.STATUS, experiment)).fetchall()
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that makes no file, and only takes back what a killed writer left half written.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    address = f"file:{quote(str(path.resolve()))}?mode=rw"
-    try:
-        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S)) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        if damage := damage_of_database(path, error):
-            raise InputError(damage) from None
-        raise

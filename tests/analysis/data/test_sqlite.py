@@ -97,7 +97,7 @@ def test_a_file_that_is_no_store_is_left_to_mlflow_and_a_damaged_one_is_named(tm
 def test_a_busy_store_is_waited_for_and_that_is_said(new_folder, caplog, monkeypatch):
     monkeypatch.setattr(stores, "RETRY_S", 0.05)
     monkeypatch.setattr(stores, "_SAY_S", 0.05)
-    monkeypatch.setattr(sqlite, "_BUSY_S", 0.05)
+    monkeypatch.setattr(stores, "BUSY_S", 0.05)
     path = new_folder("busy") / "mlruns" / "mlflow.db"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as holder:
         holder.execute("BEGIN EXCLUSIVE")

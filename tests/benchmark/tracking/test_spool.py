@@ -38,6 +38,7 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(study_log, "PATIENCE_S", 0.5)
     monkeypatch.setattr(stores, "_SAY_S", 0.05)
     monkeypatch.setattr(sqlite, "_BUSY_S", 0.05)
+    monkeypatch.setattr(stores, "BUSY_S", 0.05)
 
 
 def open_tracker(folder, name="made"):
