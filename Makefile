@@ -103,6 +103,7 @@ test-gpu: $(TESTS) ## the tests that need a CUDA device, on it; they skip themse
 	$(RUN) -m pytest -m cuda
 
 soak: $(TESTS) ## attack a study with real faults (ONLY= one kind of them), and print what was lost: under an hour
+	$(RUN) -m pytest -q -m soak
 	PYTHONPATH=.:tests $(RUN) -m soak $(ONLY)
 
 contracts: $(TESTS) ## the contract tests again, with other kernels of the processor, which round otherwise

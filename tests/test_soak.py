@@ -10,6 +10,8 @@ import pytest
 from running import TINY, Left, main_of
 from soak import attacked
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
