@@ -24,7 +24,7 @@ from analysis.data.trial_checks import label_of
 from analysis.errors import InputError
 from benchmark.contract import ENDED, SILENT_MLFLOW, Tag, every_page, local_artifacts, membership_tag
 from benchmark.contract.addresses import ANSWER_WITHIN_S, is_postgres, reason, silence, without_password
-from benchmark.contract.messages import short
+from benchmark.contract.messages import MOST, one_line, short
 from benchmark.contract.stores import Patient, patiently
 
 SQLITE = "sqlite:///"
@@ -122,7 +122,9 @@ def _check_database(uri: str) -> None:
 
 def _unusable(uri: str, why: str) -> InputError:
     where = short(without_password(uri))
-    return InputError(f"--tracking-uri: expected a usable MLflow store, found {where}: {short(why)}")
+    return InputError(
+        f"--tracking-uri: expected a usable MLflow store, found {where}: {one_line(why, MOST // 2)}"
+    )
 
 
 class Store:

@@ -15,7 +15,7 @@ from benchmark.base.errors import InputError
 from benchmark.contract import ARTIFACTS_FOLDER, FINAL_METRICS, SILENT_MLFLOW, every_page, local_artifacts
 from benchmark.contract.addresses import is_postgres, reason, silence, without_password
 from benchmark.contract.files import obstacle, sealed, unsealed
-from benchmark.contract.messages import short
+from benchmark.contract.messages import MOST, one_line, short
 from benchmark.contract.stores import patiently
 from benchmark.tracking.mlflow.changes import Change
 
@@ -88,9 +88,8 @@ def connect(uri: str) -> Any:
 
 
 def _unusable(uri: str, why: str) -> InputError:
-    return InputError(
-        f"--tracking-uri: expected a usable MLflow store, found {short(without_password(uri))}: {short(why)}"
-    )
+    where, said = short(without_password(uri)), one_line(why, MOST // 2)
+    return InputError(f"--tracking-uri: expected a usable MLflow store, found {where}: {said}")
 
 
 def search(client: Any, experiment_id: str, condition: str) -> "list[Run]":
