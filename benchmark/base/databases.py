@@ -43,8 +43,7 @@ def check_database(path: Path) -> None:
     if path.exists():
         if not path.is_file():  # a pipe would be waited for
             raise sqlite3.OperationalError("it is no file")
-        address = f"file:{quote(str(path.resolve()))}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True)) as connection:
+        with closing(_reading(path)) as connection:
             connection.execute("PRAGMA schema_version")
 
 
