@@ -30,7 +30,7 @@ from benchmark.contract.files import sealed
 RUN_FILE = "run.json"
 FRAMES = {"trials": TRIAL_FRAME, "curves": CURVE_FRAME, "probes": PROBE_FRAME}
 _UNREAD = {"curves": ("gradient_norm", "parameter_norm", "examples_per_s")}
-"""Columns that nothing here reads: they are most of what a curve adds to the files, and come back as NaN."""
+"""Columns that nothing here reads: they come back as NaN."""
 _DOCUMENTS = ("study", "schema", "decisions", "environment", "progress")
 _WORDS = ("run_id", "study_hash", "commit", "data_fingerprint", "status")
 _ZSTD_LEVEL = 19  # of 22: beyond it, a table of floats gets no smaller

@@ -54,9 +54,8 @@ def exclusive(path: Path, *, wait: bool = True) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it, and `wait` is not asked for.
     """
-    file = os.open(
-        path, os.O_RDWR | os.O_CREAT, 0o644
-    )  # for writing alone, a pipe's reader would be waited for
+    # Read and write: for writing alone, a pipe's reader would be waited for.
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
